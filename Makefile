@@ -1,0 +1,91 @@
+# One word each. `make` alone says which. Needs Python 3.11+ with venv, make and a C compiler.
+V := .venv
+JOBS := $(shell nproc 2>/dev/null || echo 2)
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP := $(V)/bin/python -m pip --quiet --disable-pip-version-check --no-input
+KERNELS := $(shell find dispatcher -name '_*.pyx' -o -name '*.pxd' -o -name '*.h')
+DATA ?= data
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test run bench lint build lock clean
+
+help:
+	@echo "make demo    build, then a million members, one broadcast, a kill -9, and every message accounted for"
+	@echo "make test    the whole test suite"
+	@echo "make run     volley serve on ./$(DATA), which is made when absent"
+	@echo "make bench   every figure of the README, each with its check"
+	@echo "make lint    ruff and mypy"
+	@echo "make build   .venv, the pinned packages, the kernels, the volley command"
+	@echo "make lock    renew requirements.lock and requirements-dev.lock"
+	@echo "make clean   remove what was built"
+
+demo: build
+	$(V)/bin/volley demo
+
+test: build $(V)/.dev
+	$(V)/bin/python -m pytest
+
+run: build
+	@test -e $(DATA)/volley.toml || $(V)/bin/volley init $(DATA)
+	$(V)/bin/volley serve --data $(DATA)
+
+bench: build $(V)/.dev
+	$(V)/bin/volley bench all
+
+lint: build $(V)/.dev
+	$(V)/bin/ruff check .
+	$(V)/bin/mypy
+
+build: $(V)/.kernels $(V)/.volley
+
+# Stamps: a second make does nothing that the first has done. Packages compile to .pyc when first imported, which
+# halves the installing; for the tests all at once, as there a warning met on the way would be an error.
+$(V)/.packages: requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is missing: apt install python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv module is missing: apt install python3-venv" >&2; exit 1; }
+	@printf 'int main(void) { return 0; }' | $${CC:-cc} -x c -o /dev/null - 2>/dev/null || \
+		{ echo "A C compiler is missing: apt install build-essential" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || \
+		{ echo "Python's C header files are missing: apt install python3-dev" >&2; exit 1; }
+	@echo "installing the packages of requirements.lock into $(V)"
+	@test -x $(V)/bin/python || $(PYTHON) -m venv $(V)
+	@$(PIP) install --no-compile -r requirements.lock
+	@touch $@
+
+$(V)/.dev: requirements-dev.lock $(V)/.packages
+	@echo "installing the packages of requirements-dev.lock into $(V)"
+	@$(PIP) install --no-compile -r requirements-dev.lock
+	@$(V)/bin/python -W ignore -m compileall -q -j $(JOBS) $(V)/lib/python3*/site-packages || true
+	@touch $@
+
+$(V)/.kernels: $(V)/.packages setup.py $(KERNELS)
+	@echo "compiling the kernels, $(JOBS) at a time"
+	@$(V)/bin/python setup.py --quiet build_ext --inplace --parallel $(JOBS)
+	@touch $@
+
+# An editable install for the command and the metadata; its kernels are those above.
+$(V)/.volley: $(V)/.packages pyproject.toml setup.py
+	@VOLLEY_ONLY=none $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What pip chooses today in an empty venv: what runs and builds, and beside it what tests and lints.
+NEEDS = $(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); e = p["project"]["optional-dependencies"]; \
+	print("\n".join({"run": p["project"]["dependencies"] + p["build-system"]["requires"], "dev": sum(e.values(), [])}["$(1)"]))'
+
+lock:
+	rm -rf build/lock && mkdir -p build && $(PYTHON) -m venv build/lock
+	$(call NEEDS,run) > build/lock/run.txt
+	$(call NEEDS,dev) > build/lock/dev.txt
+	build/lock/bin/python -m pip install --quiet --upgrade -r build/lock/run.txt
+	build/lock/bin/python -m pip freeze --all --exclude pip | grep == > build/lock/run.lock
+	build/lock/bin/python -m pip install --quiet -c build/lock/run.lock -r build/lock/dev.txt
+	build/lock/bin/python -m pip freeze --all --exclude pip | grep == | grep -vxFf build/lock/run.lock > build/lock/dev.lock
+	mv build/lock/run.lock requirements.lock
+	mv build/lock/dev.lock requirements-dev.lock
+	rm -rf build/lock
+
+clean:
+	rm -rf $(V) build *.egg-info
+	find dispatcher -name '*.so' -delete

@@ -1,0 +1,101 @@
+"""volley tenant, volley key: who may use this installation."""
+
+from __future__ import annotations
+
+import click
+
+from dispatcher.cli.common import Call, common, id_of, tenant_id
+from dispatcher.cli.init import make_key
+from dispatcher.control.commands import CreateTenant, RevokeKey
+from dispatcher.records.keys import public_id
+
+
+@click.group("tenant")
+def tenant_group() -> None:
+    """Tenants: whose members, campaigns and points are kept apart."""
+
+
+@tenant_group.command("create")
+@click.argument("name")
+@click.option("--zone", default="UTC", show_default=True, help="IANA time zone of its dates.")
+@click.option("--region", default="", help="ISO 3166 region of numbers without a country code.")
+@click.option("--sender", default="", help="source_addr of its messages.")
+@click.option("--brand", default="", help="Named in the STOP confirmation; NAME unless given.")
+@common
+def create_tenant_command(call: Call, name: str, zone: str, region: str, sender: str, brand: str) -> None:
+    """Make a tenant; prints its id."""
+    command = CreateTenant(title=name, zone=zone, region=region, sender=sender, brand=brand)
+    reply = call.do(command, tenant=0)
+    call.show(reply, str(reply["id"]))
+
+
+@tenant_group.command("list")
+@common
+def list_tenants_command(call: Call) -> None:
+    """All tenants."""
+    from dispatcher.tenants.tenant import list_tenants
+
+    with call.reading() as view:
+        rows = [
+            {
+                "id": tenant_id(tenant.number),
+                "title": tenant.title,
+                "zone": tenant.zone,
+                "region": tenant.region,
+                "sender": tenant.sender,
+                "members": tenant.next_member_no,
+            }
+            for tenant in list_tenants(view)
+        ]
+    call.show_rows(["id", "title", "zone", "region", "sender", "members"], rows)
+
+
+@click.group("key")
+def key_group() -> None:
+    """API keys. A secret is shown once; the store has its hash."""
+
+
+@key_group.command("create")
+@click.option("--tenant", metavar="ten_...", help="The tenant it belongs to.")
+@click.option("--operator", is_flag=True, help="A key of the operator's, for all tenants.")
+@click.option("--title", default="key", show_default=True, help="What it is for.")
+@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="A right, repeatable; all unless given.")
+@common
+def create_key_command(call: Call, tenant: str | None, operator: bool, title: str, scopes: tuple[str, ...]) -> None:
+    """Make a key; prints its secret."""
+    if operator and tenant:
+        raise click.UsageError("--operator and --tenant exclude each other")
+    number = 0 if operator else call.tenant(tenant)
+    secret, reply = make_key(call, tenant=number, title=title, scopes=list(scopes) or None)
+    call.show({**reply, "secret": secret}, secret)
+
+
+@key_group.command("list")
+@click.option("--tenant", metavar="ten_...", help="The tenant's keys.")
+@click.option("--operator", is_flag=True, help="The operator's keys.")
+@common
+def list_keys_command(call: Call, tenant: str | None, operator: bool) -> None:
+    """Keys without their secrets."""
+    from dispatcher.tenants.keys import list_keys
+
+    number = 0 if operator else call.tenant(tenant)
+    with call.reading() as view:
+        rows = [
+            {
+                "id": public_id("key", key.id),
+                "tenant": tenant_id(key.tenant),
+                "title": key.title,
+                "scopes": sorted(key.scopes),
+            }
+            for key in list_keys(view, number)
+        ]
+    call.show_rows(["id", "tenant", "title", "scopes"], rows)
+
+
+@key_group.command("revoke")
+@click.argument("key", metavar="key_...")
+@common
+def revoke_key_command(call: Call, key: str) -> None:
+    """End a key; the next request with it is answered 401."""
+    reply = call.do(RevokeKey(key_id=id_of("key", key, "KEY")), tenant=0)
+    call.show(reply, "revoked")

@@ -1,0 +1,78 @@
+import os
+
+import pytest
+
+import config
+from dispatcher.cli import init
+from dispatcher.store import open_store
+from dispatcher.tenants.keys import find_key
+
+
+def test_init_makes_a_folder_that_runs_as_it_is(volley, tmp_path):
+    folder = tmp_path / "new" / "data"
+    said = volley("init", folder, "--json")
+    assert said.status == 0
+    settings = config.load(data=folder, env={})
+    assert (settings.data, settings.file) == (folder, folder / "volley.toml")
+    assert settings.endpoints[0].port == 2775
+    with open_store(folder) as store, store.snapshot() as view:
+        key = find_key(view, said.json["key"])
+    assert key is not None
+    assert (key.tenant, key.scopes) == (0, frozenset("*"))
+    assert os.stat(folder / "volley.toml").st_mode & 0o777 == 0o640
+
+
+def test_the_operators_key_is_shown_and_not_kept(volley, tmp_path):
+    secret = volley("init", tmp_path / "data", "--json").json["key"].encode()
+    for file in (tmp_path / "data").rglob("*"):
+        assert not file.is_file() or secret not in file.read_bytes()
+
+
+def test_init_overwrites_nothing(volley, data):
+    before = (data / "volley.toml").read_text()
+    for name in ("volley.toml", "store"):
+        said = volley("init", data)
+        assert said.status == 1
+        assert "nothing was changed" in said.err
+        if name == "volley.toml":
+            (data / name).rename(data / "moved")
+    assert (data / "moved").read_text() == before
+
+
+def test_an_init_that_fails_leaves_room_for_the_next(volley, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(init, "_write_new", full)
+    assert volley("init", tmp_path / "data").status == 1
+    monkeypatch.undo()
+    assert volley("init", tmp_path / "data").status == 0
+
+
+def test_a_tenant_and_its_key_are_made_listed_and_revoked(volley, data):
+    tenant = volley("tenant", "create", "Café Nord", "--region", "DE", "--zone", "Europe/Berlin", "--data", data)
+    assert tenant.status == 0
+    assert tenant.out.startswith("ten_")
+    made = volley("key", "create", "--scope", "members:read", "--title", "web", "--data", data, "--json").json
+    assert made["secret"].startswith("vk_")
+    listed = volley("key", "list", "--data", data, "--json").rows
+    assert listed == [{"id": made["id"], "tenant": tenant.out.strip(), "title": "web", "scopes": ["members:read"]}]
+    assert volley("key", "revoke", made["id"], "--data", data).out == "revoked\n"
+    assert volley("key", "list", "--data", data, "--json").rows == []
+    assert "Café Nord" in volley("tenant", "list", "--data", data).out
+
+
+def test_with_two_tenants_the_one_meant_must_be_named(volley, data):
+    first, _ = (volley("tenant", "create", name, "--data", data).out.strip() for name in ("A", "B"))
+    said = volley("key", "list", "--data", data)
+    assert said.status == 2
+    assert "there are 2 tenants" in said.err
+    assert volley("key", "list", "--tenant", first, "--data", data).status == 0
+
+
+@pytest.mark.parametrize("argv", [["tenant", "create", "A", "--zone", "Mars"], ["key", "revoke", "key_0000000000001"]])
+def test_what_is_refused_is_one_line_with_status_1(volley, data, argv):
+    said = volley(*argv, "--data", data)
+    assert said.status == 1
+    assert said.err.startswith("volley: ")
+    assert said.err.count("\n") == 1

@@ -1,0 +1,24 @@
+"""The few fixtures that more than one room uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dispatcher.clock import FakeClock
+from dispatcher.store import Store, open_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store, writable; fsync off, since a test's power is never cut."""
+    with open_store(tmp_path / "data", write=True, create=True, sync=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that stands still until the test moves it."""
+    return FakeClock()
