@@ -1,0 +1,83 @@
+"""Every table of the store, key and value drawn. Numbers in keys are big-endian so that they sort.
+
+Schema 1. msgpack values are maps whose "v" is the row's own version (store/values.py).
+"""
+
+from __future__ import annotations
+
+import struct
+
+SCHEMA = 1
+BLOCK = 16_320  # members a column block: 255 x 64; LMDB header 16 + ours 48 + array fill whole pages (DESIGN 5)
+BLOCK_WORDS = BLOCK // 64
+HEADER = 48
+
+# table -> key -> value
+TABLES: dict[str, str] = {
+    "meta": "name -> msgpack: schema, map_size, ids, folded, recoveries, boot",
+    "tenants": "tenant:2 -> msgpack {name, zone, region, signature, reply texts, next_member_no, ...}",
+    "keys": "sha256:32 -> msgpack {id, tenant, scopes, name, created_ms, revoked_ms}",
+    "requests": "tenant:2 sha256(request_key):32 -> msgpack {fingerprint, reply, at_ms}",
+    "fields": "tenant:2 field:2 -> msgpack {name, kind, values, closed, ...}",
+    "blocks": "tenant:2 field:2 part:1 block:4 -> header:48 array (columns.py)",
+    "delta": "tenant:2 block:4 slot:2 -> packed (field:2 part:1 kind:1 octets:2 value) (delta.py)",
+    "phones": "tenant:2 number:8 -> member_no:4 little-endian",
+    "optouts": "tenant:2 number:8 group:1 -> msgpack {at_ms, evidence}",
+    "optout_history": "tenant:2 number:8 at_ms:8 -> msgpack {group, what, evidence}",
+    "suppressions": "tenant:2 (0 = operator) number:8 -> msgpack {at_ms, reason}",
+    "points_entries": "tenant:2 member_no:4 entry:8 -> msgpack {delta, balance, reason, source, key, at_ms, debit, credit}",
+    "points_keys": "tenant:2 sha256(key):32 -> member_no:4 entry:8",
+    "imports": "tenant:2 import:8 -> msgpack {state, counts, mapping, ...}",
+    "import_rejects": "import:8 line:8 -> msgpack {line, column, value, code, detail}",
+    "segments": "tenant:2 segment:8 -> msgpack {name, expr, version}",
+    "campaigns": "tenant:2 campaign:8 -> msgpack {name, purpose, state, text, audience, history, ...}",
+    "campaign_counts": "campaign:8 -> packed u64 counters (ledger.py)",
+    "bitmaps": "campaign:8 which:1 block:4 -> 255 words (which 0: audience; 1: preview's)",
+    "ledger": "campaign:8 array:1 chunk:4 -> header:48 array by rank (ledger.py)",
+    "outcome_log": "position:8 -> records (records/outcome_log.h)",
+    "inbound": "tenant:2 inbound:8 -> msgpack {from, to, text, data_coding, octets, what, at_ms}",
+    "outbox": "batch:8 position:4 -> msgpack {to, from, text, purpose, kind, due_ms, expiry_ms, member_no}",
+    "audit": "seq:8 -> msgpack {actor, command, reason, tenant, at_ms}",
+}
+
+TENANT = struct.Struct(">H")
+TENANT_U16 = struct.Struct(">HH")
+TENANT_U64 = struct.Struct(">HQ")
+U64 = struct.Struct(">Q")
+U64_U32 = struct.Struct(">QI")
+BLOCK_KEY = struct.Struct(">HHBI")
+DELTA_KEY = struct.Struct(">HIH")
+LEDGER_KEY = struct.Struct(">QBI")
+POINTS_KEY = struct.Struct(">HIQ")
+OPTOUT_KEY = struct.Struct(">HQB")
+MEMBER_NO = struct.Struct("<I")
+
+# fields every tenant has; a tenant's own begin at FIELD_FIRST
+FIELD_FLAGS = 1  # bit planes, below
+FIELD_MSISDN = 2  # u64, 0 = no number
+FIELD_POINTS = 3  # i64 balance
+FIELD_POINTS_OPENING = 4  # i64 balance that came with the import; balance = opening + entries
+FIELD_FIRST = 16
+
+# planes of FIELD_FLAGS, in this order
+PLANE_LIVE = 0  # the slot holds a member; erased and reserved slots are not live
+PLANE_SUPPRESSED = 1
+PLANE_OPTOUT_MARKETING = 2
+PLANE_OPTOUT_CARE = 3
+PLANE_OPTOUT_SERVICE = 4
+
+OPTOUT_GROUPS = {"marketing": PLANE_OPTOUT_MARKETING, "care": PLANE_OPTOUT_CARE, "service": PLANE_OPTOUT_SERVICE}
+
+# ledger arrays, by rank in the audience, BLOCK ranks a chunk
+ARRAYS: dict[str, tuple[int, int]] = {  # name -> (number in the key, octets a rank)
+    "decision": (0, 1),
+    "state": (1, 1),
+    "error": (2, 4),
+    "parts": (3, 1),
+    "tries": (4, 1),
+    "submit_s": (5, 4),
+    "final_s": (6, 4),
+    "text_hash": (7, 4),
+    "log_no": (8, 4),
+    "part_state": (9, 0),  # width in the header: greatest parts of the chunk; absent when all are single
+}

@@ -1,0 +1,272 @@
+"""Ledger blocks and the outcome log, drawn and read: what became of every recipient, by rank in the frozen audience.
+
+Everything that happens to a message is first a record of the append-only outcome log (records/outcome_log.h); fold()
+brings records into arrays of BLOCK ranks a chunk, with the folded-up-to position in the same transaction. Readers see
+the ledger as of the last fold, a second or so old; a start folds the rest first.
+Weak spot: a fold that touches thousands of chunks is cut at its budget and catches up over the next commits.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dispatcher.records.changes import Changes, View
+from dispatcher.records.states import Decision, State
+from dispatcher.store._ledger import Folder, popcount, ranks_in_state, records, slots_of_ranks, todo_bitmap
+from dispatcher.store.layout import ARRAYS, BLOCK, HEADER, LEDGER_KEY, U64
+from dispatcher.store.snapshot import Snapshot
+from dispatcher.store.values import pack, unpack
+
+__all__ = [
+    "Counts",
+    "claim_tail",
+    "fold",
+    "log_values",
+    "next_position",
+    "popcount",
+    "ranks_in_state",
+    "read_array",
+    "read_counts",
+    "records",
+    "slots_of_ranks",
+    "todo_bitmap",
+]
+
+COUNTS_OCTETS = 512
+_COUNTS = struct.Struct("<64Q")
+_CHUNK_HEADER = struct.Struct("<IB3xI")  # slots, array, width of part_state
+_ARRAY_NAMES = {number: name for name, (number, _) in ARRAYS.items()}
+_PART_STATE = ARRAYS["part_state"][0]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A campaign's counters, as of the last fold. Recipients unless it says parts."""
+
+    values: tuple[int, ...]
+
+    @property
+    def sent(self) -> int:
+        return self.values[Decision.SENT]
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        return {d.word: self.values[d] for d in Decision if d > Decision.SENT and self.values[d]}
+
+    def state(self, state: State) -> int:
+        """Recipients sent to whose message is in this state."""
+        return self.values[32 + state]
+
+    @property
+    def accepted(self) -> int:
+        """Recipients all of whose parts were answered ESME_ROK; cumulative."""
+        return self.values[48]
+
+    @property
+    def parts_sent(self) -> int:
+        return self.values[49]
+
+    @property
+    def parts_accepted(self) -> int:
+        return self.values[50]
+
+    @property
+    def retries(self) -> int:
+        return self.values[51]
+
+    @property
+    def by_number(self) -> int:
+        return self.values[52]
+
+    @property
+    def resent(self) -> int:
+        return self.values[53]
+
+    @property
+    def receipts(self) -> int:
+        return self.values[54]
+
+    @property
+    def receipts_repeated(self) -> int:
+        return self.values[55]
+
+    def summary(self, audience: int) -> dict[str, Any]:
+        """For the API: audience = unsent + skipped + sent, at any moment."""
+        skipped = self.skipped
+        return {
+            "audience": audience,
+            "unsent": audience - self.sent - sum(skipped.values()),
+            "skipped": skipped,
+            "sent": self.sent,
+            "states": {s.word: self.state(s) for s in State if s is not State.UNSENT},
+            "accepted": self.accepted,
+            "parts_sent": self.parts_sent,
+            "parts_accepted": self.parts_accepted,
+            "retries": self.retries,
+            "settled_by_number": self.by_number,
+            "resent": self.resent,
+            "receipts": self.receipts,
+            "receipts_repeated": self.receipts_repeated,
+        }
+
+
+def read_counts(view: View, campaign: int) -> Counts:
+    row = view.get("campaign_counts", U64.pack(campaign))
+    return Counts(_COUNTS.unpack(row) if row else (0,) * 64)
+
+
+def read_array(view: View, campaign: int, name: str, chunk: int) -> memoryview | None:
+    """One array of a chunk, after its header, zero-copy; None when nothing was folded there. Octets a rank: layout.ARRAYS;
+    part_state: part_width() octets a rank."""
+    value = view.buffer("ledger", LEDGER_KEY.pack(campaign, ARRAYS[name][0], chunk))
+    return None if value is None else value[HEADER:]
+
+
+def part_width(view: View, campaign: int, chunk: int) -> int:
+    """Greatest number of parts in a chunk; 1 when no message of it has several."""
+    value = view.buffer("ledger", LEDGER_KEY.pack(campaign, _PART_STATE, chunk))
+    return 1 if value is None else int(_CHUNK_HEADER.unpack_from(value)[2])
+
+
+def next_position(view: Snapshot) -> int:
+    """The key of the next log value: one past the last, in units of 8 octets."""
+    for key, value in view.buffers("outcome_log", reverse=True):
+        return int(U64.unpack(key)[0]) + len(value) // 8
+    return 0
+
+
+def log_values(view: Snapshot, *, reverse: bool = False, after: int | None = None) -> Iterator[tuple[int, memoryview]]:
+    """(position, value) in log order or newest first."""
+    at = None if after is None else U64.pack(after)
+    for key, value in view.buffers("outcome_log", after=at, reverse=reverse):
+        yield U64.unpack(key)[0], value
+
+
+def claim_tail(view: Snapshot, marks: dict[int, int]) -> tuple[dict[int, int], dict[tuple[int, int, int], int]]:
+    """What a start needs of the claims, read newest first.
+
+    marks: pool -> first claim number never handed to a socket. Returns (pool -> next free claim number,
+    {(campaign, rank, part): claim number} of everything claimed at or above its pool's mark, latest claim only).
+    """
+    following: dict[int, int] = {}
+    above: dict[tuple[int, int, int], int] = {}
+    seen: set[tuple[int, int]] = set()
+    settled_pools: set[int] = set()
+    for _, value in log_values(view, reverse=True):
+        for record in reversed(records(value)):
+            if record[0] != "claim":
+                continue
+            _, campaign, pool, first, claim_no, parts, _ = record
+            end = claim_no + sum(n for n in parts if n < 128)
+            following.setdefault(pool, end)
+            if end <= marks.get(pool, 0):
+                settled_pools.add(pool)
+                continue
+            number = claim_no
+            for index, n in enumerate(parts):
+                if n >= 128:
+                    continue
+                key = (campaign, first + index)
+                if key not in seen:
+                    seen.add(key)
+                    for part in range(n):
+                        if number + part >= marks.get(pool, 0):
+                            above[campaign, first + index, part] = number + part
+                number += n
+        if settled_pools >= set(marks):
+            break
+    return following, above
+
+
+def fold(view: Snapshot, *, budget: int = 4 << 20) -> tuple[int, bool]:
+    """Bring the next records of the log into the ledger, within this write transaction.
+
+    At most `budget` octets of chunk images are rewritten. Returns (records folded, everything folded).
+    """
+    row = view.get("meta", b"folded")
+    start = unpack(row) if row else {"key": 0, "at": 0}
+    folder = Folder(budget)
+    jobs: list[tuple[int, memoryview, int, int]] = []
+    key, at, count, complete = start["key"], start["at"], 0, True
+    after = U64.pack(key - 1) if key else None
+    for raw, value in view.buffers("outcome_log", after=after):
+        position = U64.unpack(raw)[0]
+        begin = at if position == key else 0
+        end, n, whole = folder.scan(value, begin)
+        if n:
+            jobs.append((position, value, begin, end))
+        count += n
+        if whole:
+            key, at = position + 1, 0
+        else:
+            key, at, complete = position, end, False
+            break
+    if not jobs:
+        if key != start["key"]:
+            view.txn.put(b"folded", pack({"key": key, "at": at}), db=view.tables["meta"])
+        return 0, complete
+    images = _load(view, folder)
+    counts: dict[int, bytearray] = {}
+    for campaign in folder.campaigns():
+        row = view.get("campaign_counts", U64.pack(campaign))
+        counts[campaign] = bytearray(row) if row else bytearray(COUNTS_OCTETS)
+        folder.attach_counts(campaign, counts[campaign], _log_base(view, campaign))
+    for position, value, begin, end in jobs:
+        folder.apply(value, begin, end, position)
+    del jobs
+    for (campaign, array, chunk), octets in images.items():
+        view.txn.put(LEDGER_KEY.pack(campaign, array, chunk), octets, db=view.tables["ledger"])
+    for campaign, octets in counts.items():
+        view.txn.put(U64.pack(campaign), octets, db=view.tables["campaign_counts"])
+    view.txn.put(b"folded", pack({"key": key, "at": at}), db=view.tables["meta"])
+    return count, complete
+
+
+def _log_base(view: View, campaign: int) -> int:
+    row = view.get("meta", b"log_base" + U64.pack(campaign))
+    return int(U64.unpack(row)[0]) if row else 0
+
+
+def set_log_base(changes: Changes, campaign: int, position: int) -> None:
+    """Where a campaign's log begins; written once, when it starts."""
+    changes.put("meta", b"log_base" + U64.pack(campaign), U64.pack(position))
+
+
+def log_base(view: View, campaign: int) -> int:
+    return _log_base(view, campaign)
+
+
+def _load(view: Snapshot, folder: Folder) -> dict[tuple[int, int, int], bytearray]:
+    """Images of every chunk the folder wants, lent to it; returns those that must be written back."""
+    written: dict[tuple[int, int, int], bytearray] = {}
+    for number, campaign, chunk, load, write, top, width in folder.wanted():
+        states = view.buffer("ledger", LEDGER_KEY.pack(campaign, ARRAYS["state"][0], chunk))
+        had = _CHUNK_HEADER.unpack_from(states)[0] if states is not None else 0
+        slots = max(had, min(BLOCK, (top + 1023) // 1024 * 1024))
+        for array in range(len(ARRAYS)):
+            if array != _PART_STATE and not load >> array & 1:
+                continue
+            old = view.buffer("ledger", LEDGER_KEY.pack(campaign, array, chunk))
+            old_width = ARRAYS[_ARRAY_NAMES[array]][1]
+            if array == _PART_STATE:
+                old_width = _CHUNK_HEADER.unpack_from(old)[2] if old is not None else 0
+                width = max(width, old_width)
+                if width < 2:
+                    continue
+            octets = width if array == _PART_STATE else old_width
+            image = bytearray(HEADER + slots * octets)
+            _CHUNK_HEADER.pack_into(image, 0, slots, array, octets)
+            if old is not None:
+                if octets == old_width:
+                    image[HEADER : len(old)] = old[HEADER:]
+                else:  # more parts than the chunk had room for: respread
+                    for rank in range((len(old) - HEADER) // old_width):
+                        at = HEADER + rank * octets
+                        image[at : at + old_width] = old[HEADER + rank * old_width : HEADER + (rank + 1) * old_width]
+            folder.attach(number, array, memoryview(image)[HEADER:], slots, octets)
+            if write >> array & 1 or array == _PART_STATE:
+                written[campaign, array, chunk] = image
+    return written

@@ -1,0 +1,90 @@
+"""One short transaction as a View. A read snapshot ends with its block; buffers die with it.
+
+Touches: one lmdb transaction, on the thread that began it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import lmdb
+
+from dispatcher.records.changes import Changes
+
+
+class Snapshot:
+    """A View over a read or the write transaction; leaving the block commits a write, an exception aborts it."""
+
+    __slots__ = ("tables", "txn")
+
+    def __init__(self, txn: lmdb.Transaction, tables: dict[str, lmdb._Database]) -> None:
+        self.txn = txn
+        self.tables = tables
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        value = self.txn.get(key, db=self.tables[table])
+        return None if value is None else bytes(value)
+
+    def buffer(self, table: str, key: bytes) -> memoryview | None:
+        """Zero-copy; valid until this transaction's next write or its end."""
+        return self.txn.get(key, db=self.tables[table])  # type: ignore[no-any-return]
+
+    def range(
+        self, table: str, prefix: bytes = b"", *, after: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self.buffers(table, prefix, after=after, reverse=reverse):
+            yield key, bytes(value)
+
+    def buffers(
+        self, table: str, prefix: bytes = b"", *, after: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, memoryview]]:
+        """Like range, with values as zero-copy views."""
+        with self.txn.cursor(db=self.tables[table]) as cursor:
+            if reverse:
+                end = after if after is not None else _past(prefix)
+                found = cursor.set_range(end) if end is not None else False
+                found = cursor.prev() if found else cursor.last()
+                step = cursor.prev
+            else:
+                found = cursor.set_range(after if after is not None else prefix)
+                step = cursor.next
+            while found:
+                key = bytes(cursor.key())
+                if not key.startswith(prefix):
+                    if reverse and key > prefix:
+                        found = step()
+                        continue
+                    return
+                if key != after:
+                    yield key, cursor.value()
+                found = step()
+
+    def count(self, table: str) -> int:
+        return int(self.txn.stat(self.tables[table])["entries"])
+
+    def apply(self, changes: Changes) -> None:
+        """Write rows into this write transaction."""
+        tables = self.tables
+        for (table, key), value in changes.rows.items():
+            if value is None:
+                self.txn.delete(key, db=tables[table])
+            else:
+                self.txn.put(key, value, db=tables[table])
+        for table, rows, append in changes.bulk:
+            with self.txn.cursor(db=tables[table]) as cursor:
+                cursor.putmulti(rows, append=append)
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(self, kind: object, value: object, trace: object) -> None:
+        if kind is None:
+            self.txn.commit()
+        else:
+            self.txn.abort()
+
+
+def _past(prefix: bytes) -> bytes | None:
+    """The least key greater than every key that begins with `prefix`; None when there is none."""
+    trimmed = prefix.rstrip(b"\xff")
+    return trimmed[:-1] + bytes([trimmed[-1] + 1]) if trimmed else None
