@@ -1,0 +1,289 @@
+"""One import from its folder to the store: the parser to run, and the slices that its runs become.
+
+Touches: the import's folder; the store through the View it is given. Runs no process and no transaction:
+whoever drives it (the daemon, cli/local_import.py) starts child_argv(), passes each line it says to
+heard(), tells child_ended(), and calls next_slice() in its writer between foreground commits until it
+answers None, each time there was a line.
+
+All state that counts is in the import's row, in the transaction of the slice it speaks of, so an
+ImportJob made anew after a kill goes on where the last commit ended.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dispatcher.members.fields import Field, fields_of, put_field
+from dispatcher.members.import_files import (
+    HEADER,
+    JOB,
+    OUTCOME,
+    REJECTS_KEPT,
+    ROW_OCTETS_MAX,
+    RUN_ROWS,
+    Job,
+    JobField,
+    import_folder,
+    read_job,
+    read_json,
+    read_run,
+    run_folder,
+    run_is_intact,
+    write_job,
+)
+from dispatcher.members.import_run import Run
+from dispatcher.members.import_slice import Slicer
+from dispatcher.members.importer import FINAL, need_import, put_import
+from dispatcher.records.changes import Changes, View
+from dispatcher.store.layout import U64
+from dispatcher.store.values import pack
+from dispatcher.tenants.tenant import need_tenant, put_next_member_no
+
+DEATHS_MAX = 2  # the parser dies this often without an outcome: the import has failed
+
+
+@dataclass(frozen=True, slots=True)
+class ImportStatistics:
+    """What a progress bar needs; parsed_* are ahead of the counts in the import's row."""
+
+    parsed_octets: int
+    parsed_rows: int
+    parsed_rejected: int
+    whole: bool  # the body is parsed to its end
+
+
+class ImportJob:
+    """Drives one import. Not shared between threads; calls never wait."""
+
+    def __init__(
+        self,
+        data: Path,
+        tenant: int,
+        import_id: int,
+        *,
+        row_octets_max: int = ROW_OCTETS_MAX,
+        run_rows: int = RUN_ROWS,
+    ) -> None:
+        self.tenant, self.import_id = tenant, import_id
+        self.folder = import_folder(Path(data), import_id)
+        self.finished = False
+        self._bounds = {"row_octets_max": row_octets_max, "run_rows": run_rows}
+        self._job: Job | None = None
+        self._run: Run | None = None
+        self._slicer: Slicer | None = None
+        self._deaths = 0
+        self._dropped = 0  # runs before this one have no row files any more
+        self._octets = self._rows = self._rejected = 0
+
+    def __repr__(self) -> str:
+        state = "finished" if self.finished else f"run {self._run.number if self._run else '-'}"
+        return f"<ImportJob {self.import_id:016x} {state}, {self._rows} rows parsed>"
+
+    def statistics(self) -> ImportStatistics:
+        return ImportStatistics(self._octets, self._rows, self._rejected, (self.folder / OUTCOME).exists())
+
+    # -- the parser ----------------------------------------------------------------------------------
+
+    def prepare(self, view: View) -> None:
+        """Write down what the parser needs, once; after a restart check what it had made. Before child_argv()."""
+        row = need_import(view, self.tenant, self.import_id)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "body").touch()
+        if not (self.folder / JOB).exists():
+            write_job(self.folder, self._new_job(view, row))
+        self._job = read_job(self.folder)
+        number = row["run"]
+        while (record := read_run(self.folder, number)) is not None:
+            if not run_is_intact(self.folder, number, record):
+                (self.folder / OUTCOME).unlink(missing_ok=True)
+                while run_folder(self.folder, number).exists():
+                    shutil.rmtree(run_folder(self.folder, number))
+                    number += 1
+                break
+            number += 1
+
+    def _new_job(self, view: View, row: dict[str, Any]) -> Job:
+        fields = [
+            JobField(
+                name=f.name,
+                number=f.number,
+                kind=f.kind,
+                column=int(f.column),
+                label=f.label,
+                values=list(f.values),
+                closed=f.closed,
+                max_values=f.max_values,
+                max_length=f.max_length,
+            )
+            for f in fields_of(view, self.tenant).values()
+        ]
+        region = need_tenant(view, self.tenant).region
+        return Job(region=region, fields=fields, delimiter=row["delimiter"], mapping=row["mapping"], **self._bounds)
+
+    @property
+    def wants_child(self) -> bool:
+        """Whether the parser must run (again): it has not told an outcome yet."""
+        return not self.finished and self._deaths < DEATHS_MAX and not (self.folder / OUTCOME).exists()
+
+    def child_argv(self) -> list[str]:
+        return [sys.executable, "-m", "dispatcher.members.parse", str(self.folder)]
+
+    def heard(self, line: bytes) -> None:
+        """A line of the parser's stdout."""
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return  # a traceback's line: child_ended tells the rest
+        if said.get("event") == "progress":
+            self._octets, self._rows, self._rejected = said["octets"], said["rows"], said["rejected"]
+        elif said.get("event") == "done":
+            self._rows, self._rejected = said["rows"], said["rejected"]
+
+    def child_ended(self) -> None:
+        """The parser is gone. See wants_child; a parser that keeps dying ends the import as failed."""
+        if not (self.folder / OUTCOME).exists():
+            self._deaths += 1
+
+    # -- slices --------------------------------------------------------------------------------------
+
+    def next_slice(self, view: View, now_ms: int) -> Changes | None:
+        """What to commit next, in the transaction of `view`; None when there is nothing now (see `finished`)."""
+        row = need_import(view, self.tenant, self.import_id)
+        if row["state"] in FINAL:
+            self.finished = True
+            return None
+        if self._job is None:
+            self.prepare(view)
+        changes = Changes()
+        if row["columns"] is None and not self._read_header(row):
+            return self._end(row, now_ms, changes) if self._over(row) else None
+        self._drop_files(row)
+        run = self._open(row["run"])
+        if run is None:
+            return self._end(row, now_ms, changes) if self._over(row) else None
+        if row["words_of_run"] < run.number:
+            self._take_words(view, row, run, changes)
+        elif row["at"] < run.rows:
+            self._take_rows(view, row, run, changes)
+        else:
+            self._take_rejects(row, run, changes)
+        self._put(changes, row, now_ms)
+        return changes
+
+    def _put(self, changes: Changes, row: dict[str, Any], now_ms: int) -> None:
+        row["rows_read"] = row["members_imported"] + row["rows_updated"] + row["rows_rejected"]
+        row["updated_ms"] = now_ms
+        put_import(changes, self.tenant, self.import_id, row)
+
+    def _read_header(self, row: dict[str, Any]) -> bool:
+        header = read_json(self.folder / HEADER)
+        if header is None or "problem" in header:
+            return False
+        row["columns"] = [{"title": c["title"], "field": c["field"]} for c in header["columns"]]
+        row["ignored"], row["delimiter"] = header["ignored"], header["delimiter"]
+        return True
+
+    def _over(self, row: dict[str, Any]) -> bool:
+        """Whether every run was applied and no more will come."""
+        outcome = read_json(self.folder / OUTCOME)
+        return self._deaths >= DEATHS_MAX if outcome is None else bool(row["run"] >= outcome["runs"])
+
+    def _end(self, row: dict[str, Any], now_ms: int, changes: Changes) -> Changes:
+        outcome = read_json(self.folder / OUTCOME)
+        died = {"code": "parser_died", "detail": f"the parser ended {DEATHS_MAX} times without a result; see the log"}
+        row["problem"] = died if outcome is None else outcome.get("problem")
+        row["state"] = "failed" if row["problem"] else "done"
+        self._put(changes, row, now_ms)
+        return changes
+
+    def _open(self, number: int) -> Run | None:
+        if self._run is None or self._run.number != number:
+            self._run = self._slicer = None
+            if read_run(self.folder, number) is None:
+                return None
+            self._run = Run(self.folder, number)
+        return self._run
+
+    def _take_words(self, view: View, row: dict[str, Any], run: Run, changes: Changes) -> None:
+        """New words of open dictionaries and tags, before the rows that use them."""
+        assert self._job is not None
+        fields = fields_of(view, self.tenant)
+        new = {} if row["dry_run"] else run.new_words(self._job, fields)
+        for name, words in new.items():
+            field: Field = fields[name]
+            room = field.max_values - len(field.values)
+            put_field(changes, self.tenant, replace(field, values=(*field.values, *words[:room])))
+        row["words_of_run"] = run.number
+
+    def _take_rows(self, view: View, row: dict[str, Any], run: Run, changes: Changes) -> None:
+        slicer = self._slicer_of(view, row, run)
+        if row["dry_run"]:
+            done = slicer.count(view, row["at"], tuple(Run(self.folder, k).ordered for k in range(run.number)))
+        else:
+            tenant = need_tenant(view, self.tenant)
+            done = slicer.write(view, row["at"], tenant.next_member_no)
+            changes.merge(done.changes)
+            if done.created:
+                put_next_member_no(changes, view, self.tenant, done.next_no)
+        row["at"] = done.end
+        row["members_imported"] += done.created
+        row["rows_updated"] += done.updated
+        row["points_ignored"] += done.points_ignored
+        row["rows_rejected"] += len(done.refused)
+        self._refuse(row, run, done.refused, changes)
+
+    def _slicer_of(self, view: View, row: dict[str, Any], run: Run) -> Slicer:
+        if self._slicer is None:
+            assert self._job is not None
+            columns = run.columns(self._job, fields_of(view, self.tenant))
+            creates, updates = row["mode"] != "update", row["mode"] != "insert"
+            self._slicer = Slicer(self.tenant, run, columns, creates=creates, updates=updates)
+        return self._slicer
+
+    def _refuse(self, row: dict[str, Any], run: Run, refused: list[int], changes: Changes) -> None:
+        """Rows that the mode does not take."""
+        if not refused:
+            return
+        words = {"insert": ("exists", "a member has this number"), "update": ("not_found", "no member has this number")}
+        code, detail = words[row["mode"]]
+        column = {c["kind"]: c["number"] for c in run.header["columns"]}["phone"]
+        numbers = run.file(f"f{column}").cast("Q")
+        for at in refused:
+            value = f"+{numbers[at]}"
+            reject = {"line": run.lines[at], "column": run.phone_title, "value": value, "code": code, "detail": detail}
+            self._keep(row, reject, changes)
+
+    def _take_rejects(self, row: dict[str, Any], run: Run, changes: Changes) -> None:
+        """Rejected rows of the run; the run is done with the last of them."""
+        rejects, row["rejects_at"] = run.rejects(row["rejects_at"])
+        for reject in rejects:
+            self._keep(row, reject, changes)
+        row["rejects_seen"] += len(rejects)
+        row["rows_rejected"] += len(rejects)
+        if not rejects:  # those past REJECTS_KEPT are only counted
+            row["rows_rejected"] += run.record.rejected - row["rejects_seen"]
+            row |= {"run": run.number + 1, "at": 0, "rejects_at": 0, "rejects_seen": 0}
+
+    def _keep(self, row: dict[str, Any], reject: dict[str, Any], changes: Changes) -> None:
+        if row["rejects_kept"] < REJECTS_KEPT:
+            row["rejects_kept"] += 1
+            changes.put("import_rejects", U64.pack(self.import_id) + U64.pack(reject["line"]), pack(reject))
+
+    def _drop_files(self, row: dict[str, Any]) -> None:
+        """Row files of runs whose last slice is committed; a dry run needs them to the end."""
+        while self._dropped < row["run"] and not row["dry_run"]:
+            for path in run_folder(self.folder, self._dropped).glob("*"):
+                if path.name != "run.json":
+                    path.unlink()
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Forget the files; a finished import's folder goes, with the customer's file in it."""
+        self._run = self._slicer = None
+        if self.finished:
+            shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,110 @@
+"""A tenant: whose members and campaigns these are, its zone, default region and sender.
+
+Touches: rows of `tenants`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import available_timezones
+
+from phonenumbers import SUPPORTED_REGIONS
+
+from dispatcher.control.commands import CreateTenant, Envelope
+from dispatcher.errors import CommandRefused
+from dispatcher.records.changes import Changes, View
+from dispatcher.records.keys import public_id
+from dispatcher.store.layout import TENANT
+from dispatcher.store.values import pack, unpack
+
+TENANTS_MAX = 0xFFFF  # u16 in every key
+TITLE_MAX = 100
+SENDER_OCTETS_MAX = 20  # SMPP v3.4 4.4.1: source_addr is at most 21 octets with its NUL
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    number: int
+    title: str
+    zone: str  # IANA
+    region: str  # ISO 3166, "" = only international numbers are read
+    sender: str
+    brand: str
+    next_member_no: int
+
+
+def create_tenant(view: View, command: CreateTenant, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
+    """A tenant with the next number, from 1. The operator's own command (envelope.tenant 0)."""
+    if envelope.tenant:
+        raise CommandRefused(403, "forbidden", "only the operator makes tenants")
+    if errors := list(_errors(command)):
+        raise CommandRefused(422, "invalid_value", errors[0]["detail"], errors=errors)
+    last = next(iter(view.range("tenants", reverse=True)), None)
+    number = TENANT.unpack(last[0])[0] + 1 if last else 1
+    if number > TENANTS_MAX:
+        raise CommandRefused(409, "state_conflict", f"there are {TENANTS_MAX} tenants, the most one store holds")
+    changes = Changes()
+    row = {
+        "title": command.title.strip(),
+        "zone": command.zone,
+        "region": command.region,
+        "sender": command.sender,
+        "brand": command.brand or command.title.strip(),
+        "next_member_no": 0,
+        "created_ms": envelope.at_ms,
+    }
+    changes.put("tenants", TENANT.pack(number), pack(row))
+    return changes, {"id": public_id("ten", number), "tenant": number, "title": row["title"]}
+
+
+def get_tenant(view: View, tenant: int) -> Tenant | None:
+    row = view.get("tenants", TENANT.pack(tenant)) if 0 < tenant <= TENANTS_MAX else None
+    return _tenant(tenant, row) if row else None
+
+
+def need_tenant(view: View, tenant: int) -> Tenant:
+    """The tenant a command acts for; CommandRefused 404 when it does not exist."""
+    found = get_tenant(view, tenant)
+    if found is None:
+        raise CommandRefused(404, "not_found", f"tenant {tenant} does not exist")
+    return found
+
+
+def list_tenants(view: View) -> list[Tenant]:
+    return [_tenant(TENANT.unpack(key)[0], row) for key, row in view.range("tenants")]
+
+
+def put_next_member_no(changes: Changes, view: View, tenant: int, next_member_no: int) -> None:
+    """Give member numbers below `next_member_no` away. They are never given twice, so it only grows."""
+    key = TENANT.pack(tenant)
+    row = changes.rows.get(("tenants", key)) or view.get("tenants", key)
+    assert row is not None, f"tenant {tenant} does not exist"
+    value = unpack(bytes(row))
+    assert next_member_no >= value["next_member_no"], f"{next_member_no} < {value['next_member_no']}"
+    changes.put("tenants", key, pack({**value, "next_member_no": next_member_no}))
+
+
+def _tenant(number: int, row: bytes) -> Tenant:
+    value = unpack(row)
+    return Tenant(number, **{name: value[name] for name in Tenant.__slots__ if name != "number"})
+
+
+def _errors(command: CreateTenant) -> Any:
+    def wrong(name: str, code: str, detail: str) -> dict[str, str]:
+        return {"pointer": f"/{name}", "code": code, "detail": f"{name} {getattr(command, name)!r}: {detail}"}
+
+    if not 1 <= len(command.title.strip()) <= TITLE_MAX:
+        yield wrong("title", "wrong_length", f"1 to {TITLE_MAX} characters")
+    if command.zone not in available_timezones():
+        yield wrong("zone", "unknown_zone", "an IANA time zone such as Europe/Berlin")
+    if command.region and command.region not in SUPPORTED_REGIONS:
+        yield wrong("region", "unknown_region", "an ISO 3166 region of two capitals such as DE, or empty")
+    if len(command.sender) > SENDER_OCTETS_MAX or not command.sender.isascii() or not _printable(command.sender):
+        yield wrong("sender", "wrong_sender", f"at most {SENDER_OCTETS_MAX} printable ASCII characters")
+    if len(command.brand) > TITLE_MAX:
+        yield wrong("brand", "wrong_length", f"at most {TITLE_MAX} characters")
+
+
+def _printable(text: str) -> bool:
+    return all(" " < character <= "~" for character in text)
