@@ -1,0 +1,22 @@
+from dispatcher.text.octets import Octets
+
+OPS: dict[str, int]
+NO_PIECE: int
+LONGEST_KEPT: int
+
+class Held:
+    def __init__(
+        self,
+        program: tuple[bytes, bytes, bytes, bytes, bool],
+        buffers: list[Octets],
+        widths: bytes,
+        slots: int,
+        max_parts: int,
+        optout_plane: int,
+    ) -> None: ...
+
+def leaps_of(literals: list[bytes]) -> bytes: ...
+def render(
+    held: Held, todo: Octets, audience: Octets, rank_base: int, first_member: int, reference: int, max_rows: int
+) -> tuple[bytearray, bytearray, int, int, int]: ...
+def count(held: Held, todo: Octets) -> tuple[dict[int, int], dict[int, int], int, list[tuple[int, int, int]]]: ...

@@ -1,0 +1,82 @@
+"""How far a campaign is, in counters that add up at any moment.
+
+Touches: the campaign's row and its counters, through one View, so that they are of one instant: the last fold.
+
+    audience = unsent + sum of skipped + sent
+    sent     = pending + delivered + failed + expired + unknown + no_receipt + uncertain
+    pending  = in_flight (claimed) + retry_wait + awaiting_receipt
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any
+
+from dispatcher.campaigns.campaign import CANCELLED, FINISHING, RUNNING, load
+from dispatcher.clock import rfc3339
+from dispatcher.records.changes import View
+from dispatcher.records.keys import public_id
+from dispatcher.records.states import Decision, State
+from dispatcher.store.ledger import Counts, read_counts
+
+
+def progress(
+    view: View, tenant: int, campaign: int, live: Mapping[str, Any] | None = None, now_ms: int | None = None
+) -> dict[str, Any] | None:
+    """Recipients by what became of them; None when the tenant has no such campaign.
+
+    live: what the dispatcher's status says of this campaign ({per_s, ...}), for per_s and eta_s, null without.
+    now_ms: when this is asked, for as_of.
+    """
+    row = load(view, tenant, campaign)
+    if row is None:
+        return None
+    counts = read_counts(view, campaign)
+    per_s = (live or {}).get("per_s")
+    answer = {
+        "id": public_id("cmp", campaign),
+        "state": row["state"],
+        **_recipients(row, counts),
+        "accepted": counts.accepted,
+        "parts_sent": counts.parts_sent,
+        "parts_accepted": counts.parts_accepted,
+        "retries": counts.retries,
+        "settled_by_number": counts.by_number,
+        "resent": counts.resent,
+        "started_at": rfc3339(row["started_ms"]),
+        "finished_at": rfc3339(row["finished_ms"]),
+        "per_s": per_s,
+        "eta_s": None,
+        "as_of": rfc3339(now_ms),
+    }
+    if per_s and row["state"] in (RUNNING, FINISHING):
+        answer["eta_s"] = ceil((answer["unsent"] + answer["in_flight"] + answer["retry_wait"]) / per_s)
+    return answer
+
+
+def _recipients(row: dict[str, Any], counts: Counts) -> dict[str, Any]:
+    skipped = counts.skipped
+    unsent = row["audience"] - counts.sent - sum(skipped.values())
+    if row["state"] == CANCELLED and unsent:
+        skipped[Decision.CANCELLED.word] = skipped.get(Decision.CANCELLED.word, 0) + unsent
+        unsent = 0
+    # where no receipt was asked for, accepted is the end
+    awaiting = counts.state(State.ACCEPTED) if row["receipts"] else 0
+    moving = counts.state(State.CLAIMED), counts.state(State.RETRY_WAIT)
+    return {
+        "audience": row["audience"],
+        "unsent": unsent,
+        "skipped": skipped,
+        "sent": counts.sent,
+        "in_flight": moving[0],
+        "retry_wait": moving[1],
+        "awaiting_receipt": awaiting,
+        "pending": sum(moving) + awaiting,
+        "delivered": counts.state(State.DELIVERED),
+        "failed": counts.state(State.FAILED),
+        "expired": counts.state(State.EXPIRED),
+        "unknown": counts.state(State.UNKNOWN),
+        "no_receipt": counts.state(State.NO_RECEIPT) + counts.state(State.ACCEPTED) - awaiting,
+        "uncertain": counts.state(State.UNCERTAIN),
+    }

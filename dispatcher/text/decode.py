@@ -1,0 +1,102 @@
+"""data_coding and octets to text, and the user data header before it; what cannot be read stays octets.
+
+Touches: nothing.
+Rests on: SMPP 3.4 5.2.19 and TS 23.038 4 (data_coding), TS 23.040 9.2.3.24 (UDH), SMPP_FACTS 5 and 12.
+Weak spots: national shift tables (IE 24, 25) are read as the default alphabet. Octets above 0x7F under
+data_coding 0 mean that the SMSC's default is not GSM; they are taken for Latin-1, the usual other one.
+"""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+
+from dispatcher.text.alphabet import BASIC, ESC, EXTENSION
+
+_PAIRS = {octet: character for character, octet in EXTENSION.items()}
+_GSM7, _UCS2, _BINARY = "gsm7", "ucs2", ""
+# SMPP's own values; the others follow TS 23.038
+_CODINGS = {
+    0: _GSM7, 1: "ascii", 2: _BINARY, 3: "latin-1", 4: _BINARY, 5: "shift_jis", 6: "iso8859_5", 7: "iso8859_8",
+    8: _UCS2, 9: _BINARY, 10: "iso2022_jp", 13: "iso2022_jp_1", 14: "euc_kr",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """One part's place in a long message. `width` is of the reference, 8 or 16 bits: part of the set's key."""
+
+    reference: int
+    width: int
+    total: int
+    part: int  # from 1
+
+
+def decode(data_coding: int, octets: bytes, udhi: bool = False) -> str | None:
+    """The text of a short_message, without its UDH; None when it is no text or cannot be read. Never raises."""
+    body = octets[read_udh(octets)[1] :] if udhi else octets
+    coding = coding_of(data_coding)
+    if coding == _GSM7:
+        return _gsm7(body)
+    if coding == _UCS2:
+        return _decoded(body, "utf-16-be")
+    return _decoded(body, coding) if coding else None
+
+
+def coding_of(data_coding: int) -> str:
+    """ "gsm7", "ucs2", a codec of Python, or "" for octets that are no text."""
+    if data_coding < 0x10:
+        return _CODINGS.get(data_coding, _BINARY)
+    group = data_coding >> 4
+    if group < 0x8:  # general data coding, with class; 0x20 set: compressed, which nobody sends
+        if data_coding & 0x20:
+            return _BINARY
+        return (_GSM7, _BINARY, _UCS2, _BINARY)[data_coding >> 2 & 3]
+    if group in (0xC, 0xD):
+        return _GSM7
+    if group == 0xE:
+        return _UCS2
+    return _GSM7 if group == 0xF and not data_coding & 4 else _BINARY
+
+
+def read_udh(octets: bytes) -> tuple[Concat | None, int]:
+    """(this part's place, octets of the header). A header that runs past the end is text: (None, 0).
+
+    Elements in any order, the last concatenation counts; one with total 0, part 0 or part > total is ignored.
+    """
+    length = octets[0] + 1 if octets else 0
+    if not octets or length > len(octets):
+        return None, 0
+    found: Concat | None = None
+    at = 1
+    while at < length:
+        if at + 2 > length or at + 2 + octets[at + 1] > length:
+            return None, 0
+        element, data = octets[at], octets[at + 2 : at + 2 + octets[at + 1]]
+        at += 2 + len(data)
+        if (element, len(data)) in ((0x00, 3), (0x08, 4)):
+            total, part = data[-2], data[-1]
+            if 0 < part <= total:
+                found = Concat(int.from_bytes(data[:-2]), 8 * (len(data) - 2), total, part)
+    return found, length
+
+
+def _gsm7(octets: bytes) -> str | None:
+    if any(octet > 0x7F for octet in octets):
+        return None if any(0x80 <= octet < 0xA0 for octet in octets) else octets.decode("latin-1")
+    text: list[str] = []
+    following = iter(octets)
+    for octet in following:
+        if octet != ESC:
+            text.append(BASIC[octet])
+            continue
+        pair = next(following, ESC)  # an ESC at the end, or twice, shows as a space (TS 23.038 6.2.1.1)
+        text.append(_PAIRS.get(pair) or (" " if pair == ESC else BASIC[pair]))
+    return "".join(text)
+
+
+def _decoded(octets: bytes, coding: str) -> str | None:
+    try:
+        return codecs.decode(octets, coding)
+    except (UnicodeDecodeError, LookupError):
+        return None
