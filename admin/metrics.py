@@ -1,0 +1,135 @@
+"""Figures for Prometheus, made when asked for: the dispatcher's status, the store, this process's link.
+
+Touches: what it is given. A registry is made anew for each answer, so nothing is counted twice here and
+a figure that is not known now is absent instead of stale.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from admin.link import Statistics
+from dispatcher.records.changes import View
+from dispatcher.records.states import CampaignState, State
+from dispatcher.store.layout import U64
+from dispatcher.store.ledger import read_counts
+from dispatcher.store.values import unpack
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCounts:
+    """Sums over all campaigns of all tenants."""
+
+    campaigns: Counter[str]
+    recipients: Counter[str]  # by State's word
+
+
+def store_counts(view: View) -> StoreCounts:
+    """One look at every campaign: some 20 us each, so for a worker thread."""
+    counts = StoreCounts(Counter(), Counter())
+    for key, value in view.range("campaigns"):
+        row = unpack(value)
+        counts.campaigns[row["state"]] += 1
+        if row["audience"] and row["started_ms"]:
+            summary = read_counts(view, U64.unpack(key[-U64.size :])[0]).summary(row["audience"])
+            counts.recipients.update(summary["states"])
+    return counts
+
+
+def text(status: dict[str, Any] | None, counts: StoreCounts | None, link: Statistics) -> bytes:
+    """Prometheus's text format. `status` None: the dispatcher is down; `counts` None: the store is unreadable."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Once([*_of_link(link, status), *_of_status(status or {}), *_of_store(counts)]))
+    return generate_latest(registry)
+
+
+class _Once:
+    """A collector of families that are made already."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def _of_link(link: Statistics, status: dict[str, Any] | None) -> list[Metric]:
+    return [
+        _gauge("volley_dispatcher_up", "1 when the dispatcher answers", int(status is not None)),
+        _gauge("volley_admin_link_connected", "connections to the dispatcher", link.connected),
+        _gauge("volley_admin_link_waiting", "commands not answered yet", link.waiting),
+        _counter("volley_admin_link_commands", "commands sent", link.asked),
+        _counter("volley_admin_link_lost", "connections to the dispatcher that ended", link.lost),
+    ]
+
+
+def _of_status(status: dict[str, Any]) -> list[Metric]:
+    families: list[Metric] = []
+    binds = status.get("binds", [])
+    if "binds" in status:
+        up = GaugeMetricFamily("volley_binds_up", "binds that may carry messages", labels=["endpoint"])
+        for endpoint in sorted({bind["endpoint"] for bind in binds}):
+            up.add_metric(
+                [endpoint], sum(b["state"].startswith("bound") for b in binds if b["endpoint"] == endpoint)
+            )
+        families.append(up)
+        for name, key, what in _PER_BIND:
+            counter = CounterMetricFamily(name, what, labels=["endpoint", "bind"])
+            for bind in binds:
+                counter.add_metric([str(bind["endpoint"]), str(bind["bind"])], bind.get(key) or 0)
+            families.append(counter)
+    for name, path, what in _GAUGES:
+        value: Any = status
+        for step in path.split("."):
+            value = value.get(step) if isinstance(value, dict) else None
+        if isinstance(value, int | float):
+            families.append(_gauge(name, what, value))
+    return families
+
+
+def _of_store(counts: StoreCounts | None) -> list[Metric]:
+    families: list[Metric] = [_gauge("volley_store_readable", "1 when the store can be read", int(counts is not None))]
+    if counts is None:
+        return families
+    campaigns = GaugeMetricFamily("volley_campaigns", "campaigns by state", labels=["state"])
+    for campaign_state in CampaignState:
+        campaigns.add_metric([campaign_state.value], counts.campaigns[campaign_state.value])
+    recipients = GaugeMetricFamily("volley_recipients", "recipients of all campaigns by state", labels=["state"])
+    for state in State:
+        recipients.add_metric([state.word], counts.recipients[state.word])
+    return [*families, campaigns, recipients]
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, what, value=value)
+
+
+def _counter(name: str, what: str, value: float) -> Metric:
+    return CounterMetricFamily(name, what, value=value)
+
+
+_PER_BIND = (
+    ("volley_submits", "submits", "submit_sm handed to a socket since the dispatcher's start"),
+    ("volley_responses", "responses", "submit_sm_resp received since the dispatcher's start"),
+    ("volley_receipts", "receipts", "receipts received since the dispatcher's start"),
+)
+_GAUGES = (
+    ("volley_in_flight", "in_flight", "parts handed to a socket and unanswered"),
+    ("volley_submits_per_second", "rates.submits_per_s", "parts a second, just now"),
+    ("volley_accepted_per_second", "rates.accepted_per_s", "parts answered ESME_ROK a second, just now"),
+    ("volley_receipts_per_second", "rates.receipts_per_s", "receipts a second, just now"),
+    ("volley_claim_credit", "claim_credit", "parts that may be claimed and unsettled at once"),
+    ("volley_held_receipts", "held_receipts", "receipts whose message is not known yet"),
+    ("volley_commit_ms_p50", "writer.commit_ms_p50", "median of the last commits, ms"),
+    ("volley_commit_ms_p99", "writer.commit_ms_p99", "99th percentile of the last commits, ms"),
+    ("volley_dispatcher_anon_mb", "anon_mb", "the dispatcher's anonymous memory (RssAnon), MB"),
+    ("volley_store_octets", "store_octets", "octets that the store takes of its file"),
+    ("volley_dispatcher_uptime_seconds", "uptime_s", "seconds since the dispatcher's start"),
+)

@@ -1,0 +1,190 @@
+"""Members and suppressions: one by id or number, a page, a change.
+
+Touches: a member's columns and rows of `suppressions`; commands member.* and suppression.*.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from admin.answers import After, Answer, Body, Limit, Page, Reading, Value, page
+from admin.asking import Asking
+from admin.auth import Caller, may
+from admin.reads import Reads, cursor_of, key_of
+from dispatcher.clock import rfc3339
+from dispatcher.control.commands import AddSuppression, EraseMember, RemoveSuppression, UpsertMember
+from dispatcher.errors import CommandRefused
+from dispatcher.members.member import list_members, member_json
+from dispatcher.members.msisdn import normalise
+from dispatcher.records.changes import View
+from dispatcher.records.keys import parse_member_id
+from dispatcher.store.columns import find_number
+from dispatcher.store.layout import TENANT, TENANT_U64
+from dispatcher.store.values import unpack
+from dispatcher.tenants.tenant import get_tenant
+
+router = APIRouter(prefix="/v1", tags=["members"])
+_MEMBER_NO = struct.Struct(">I")
+
+Number = Annotated[str, Field(min_length=1, max_length=40, description="E.164, or national in the tenant's region")]
+Values = Annotated[dict[str, Value], Field(max_length=500)]
+
+
+class MemberBody(Body):
+    msisdn: Number
+    values: Annotated[Values, Field(description="field name to value", default_factory=dict)]
+
+
+class MemberPatch(Body):
+    msisdn: Number | None = None
+    values: Annotated[Values, Field(description="field name to value; null clears", default_factory=dict)]
+
+
+class MemberAnswer(Answer):
+    id: str
+
+
+class SuppressionBody(Body):
+    numbers: Annotated[list[Number], Field(min_length=1, max_length=1_000)]
+    why: Annotated[str, Field(max_length=500)] = ""
+
+
+class SuppressionAnswer(Answer):
+    msisdn: str
+
+
+@router.get("/members", response_model=Page[MemberAnswer])
+async def list_members_page(
+    caller: Annotated[Caller, may("members:read")], reads: Reading, limit: Limit, after: After = None
+) -> dict[str, Any]:
+    """In the order they were made."""
+    key = key_of(after, _MEMBER_NO.size)
+    from_no = -1 if key is None else _MEMBER_NO.unpack(key)[0]
+    rows, last = await reads.scan(list_members, caller.tenant, from_no, limit)
+    cursor = None if last is None else cursor_of(_MEMBER_NO.pack(last))
+    return {"data": rows, "next": cursor}
+
+
+@router.post("/members", status_code=201, response_model=MemberAnswer)
+async def create_member(
+    body: MemberBody, ask: Asking, caller: Annotated[Caller, may("members:write")], reads: Reading
+) -> dict[str, Any]:
+    """A new member; 409 when the number is already one's."""
+    reply = await ask(caller, UpsertMember(msisdn=body.msisdn, values=body.values, must_be_new=True))
+    return await _shown(reads, caller, reply)
+
+
+@router.post("/members:upsert", response_model=MemberAnswer)
+async def upsert_member(
+    body: MemberBody, ask: Asking, caller: Annotated[Caller, may("members:write")], reads: Reading
+) -> dict[str, Any]:
+    """Create (201), or change the member who has the number (200)."""
+    reply = await ask(caller, UpsertMember(msisdn=body.msisdn, values=body.values))
+    ask.response.status_code = 201 if reply["created"] else 200
+    return await _shown(reads, caller, reply)
+
+
+@router.get("/members/by-phone/{msisdn}", response_model=MemberAnswer)
+async def find_member(
+    msisdn: Annotated[str, Field(max_length=40)], caller: Annotated[Caller, may("members:read")], reads: Reading
+) -> dict[str, Any]:
+    def read(view: View) -> dict[str, Any] | None:
+        member_no = find_number(view, caller.tenant, _number(view, caller.tenant, msisdn))
+        return None if member_no is None else member_json(view, caller.tenant, member_no)
+
+    return _found(await reads.scan(read))
+
+
+@router.get("/members/{member}", response_model=MemberAnswer)
+async def get_member(
+    member: str, caller: Annotated[Caller, may("members:read")], reads: Reading
+) -> dict[str, Any]:
+    return _found(await reads.scan(member_json, caller.tenant, member_no_of(member)))
+
+
+@router.patch("/members/{member}", response_model=MemberAnswer)
+async def edit_member(
+    member: str, body: MemberPatch, ask: Asking, caller: Annotated[Caller, may("members:write")], reads: Reading
+) -> dict[str, Any]:
+    command = UpsertMember(member_no=member_no_of(member), msisdn=body.msisdn, values=body.values, create=False)
+    return await _shown(reads, caller, await ask(caller, command))
+
+
+@router.delete("/members/{member}", status_code=204)
+async def erase_member(member: str, ask: Asking, caller: Annotated[Caller, may("members:write")]) -> None:
+    """Erase what is known of the member; the number's opt-outs and suppressions stay."""
+    await ask(caller, EraseMember(member_no=member_no_of(member)))
+
+
+@router.get("/suppressions", response_model=Page[SuppressionAnswer])
+async def list_suppressions(
+    caller: Annotated[Caller, may("members:read", tenant=False)], reads: Reading, limit: Limit, after: After = None
+) -> dict[str, Any]:
+    """Numbers that get nothing from this tenant, in order; an operator without X-Tenant: from any tenant."""
+    key = key_of(after, TENANT_U64.size - TENANT.size)
+    prefix = TENANT.pack(caller.tenant)
+
+    def read(view: View) -> dict[str, Any]:
+        rows = view.range("suppressions", prefix, after=None if key is None else prefix + key)
+        found = list(itertools.islice(rows, limit + 1))
+        cursor = cursor_of(found[min(limit, len(found)) - 1][0][TENANT.size :]) if found else None
+        return page([_suppression_json(key, value) for key, value in found], limit, cursor)
+
+    return await reads.scan(read)
+
+
+@router.post("/suppressions", response_model=Answer)
+async def add_suppressions(
+    body: SuppressionBody, ask: Asking, caller: Annotated[Caller, may("members:write", tenant=False)]
+) -> dict[str, Any]:
+    return await ask(caller, AddSuppression(numbers=body.numbers, why=body.why))
+
+
+@router.delete("/suppressions/{msisdn}", status_code=204)
+async def remove_suppression(
+    msisdn: Annotated[str, Field(max_length=40)],
+    ask: Asking,
+    caller: Annotated[Caller, may("members:write", tenant=False)],
+) -> None:
+    reply = await ask(caller, RemoveSuppression(numbers=[msisdn]))
+    if not reply["removed"]:
+        raise CommandRefused(404, "not_found", "the number is not suppressed here")
+
+
+def member_no_of(member: str) -> int:
+    """The member_no of a public id in a path or body. Raises CommandRefused 404."""
+    member_no = parse_member_id(member)
+    if member_no is None:
+        raise CommandRefused(404, "not_found", "no such member")
+    return member_no
+
+
+async def _shown(reads: Reads, caller: Caller, reply: dict[str, Any]) -> dict[str, Any]:
+    """The member as it is after the command's commit; its id alone if somebody erased it meanwhile."""
+    shown = await reads.scan(member_json, caller.tenant, reply["member_no"])
+    return shown or {"id": reply["id"]}
+
+
+def _found(answer: dict[str, Any] | None) -> dict[str, Any]:
+    if answer is None:
+        raise CommandRefused(404, "not_found", "no such member")
+    return answer
+
+
+def _number(view: View, tenant: int, text: str) -> int:
+    owner = get_tenant(view, tenant)
+    number = normalise(text, owner.region if owner else "")
+    if not isinstance(number, int):
+        raise CommandRefused(422, "number_invalid", f"not a telephone number: {number.reason}")
+    return number
+
+
+def _suppression_json(key: bytes, value: bytes) -> dict[str, Any]:
+    row = unpack(value)
+    number = TENANT_U64.unpack(key)[1]
+    return {"msisdn": f"+{number}", "at": rfc3339(row["at_ms"]), "why": row.get("reason", "")}

@@ -1,0 +1,133 @@
+"""Tenants (the operator's) and keys.
+
+Touches: rows of `tenants` and `keys`, commands tenant.create, key.create, key.revoke. A key's secret is
+made here and shown once in the answer; only its sha256 travels.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from admin.answers import Answer, Body, Page, Reading
+from admin.asking import Asking
+from admin.auth import Caller, may, parsed
+from dispatcher.clock import rfc3339
+from dispatcher.control.commands import CreateKey, CreateTenant, RevokeKey
+from dispatcher.errors import CommandRefused
+from dispatcher.records.changes import View
+from dispatcher.records.keys import public_id
+from dispatcher.tenants.keys import Key, hash_secret, list_keys, new_secret
+from dispatcher.tenants.tenant import Tenant, get_tenant, list_tenants
+
+router = APIRouter(prefix="/v1", tags=["tenants and keys"])
+
+
+class TenantBody(Body):
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    zone: Annotated[str, Field(max_length=64, description="IANA time zone")] = "UTC"
+    region: Annotated[str, Field(max_length=2, description="ISO 3166 region of national numbers; empty: none")] = ""
+    sender: Annotated[str, Field(max_length=20, description="default sender address")] = ""
+    brand: Annotated[str, Field(max_length=100, description="named in the STOP confirmation; empty: the title")] = ""
+
+
+class TenantAnswer(Answer):
+    id: str
+    title: str
+
+
+class KeyBody(Body):
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    scopes: Annotated[list[Annotated[str, Field(max_length=40)]], Field(min_length=1, max_length=32)]
+
+
+class KeyAnswer(Answer):
+    id: str
+    title: str
+    scopes: list[str]
+
+
+class NewKeyAnswer(KeyAnswer):
+    secret: str | None = Field(description="Shown this once; null when the answer is a replay")
+
+
+@router.get("/tenants", response_model=Page[TenantAnswer])
+async def list_all_tenants(caller: Annotated[Caller, may(tenant=False)], reads: Reading) -> dict[str, Any]:
+    """Every tenant for an operator's key; the key's own otherwise."""
+
+    def read(view: View) -> list[dict[str, Any]]:
+        tenants = list_tenants(view) if caller.operator else [get_tenant(view, caller.tenant)]
+        return [_tenant_json(tenant) for tenant in tenants if tenant is not None]
+
+    return {"data": await reads.scan(read), "next": None}
+
+
+@router.post("/tenants", status_code=201, response_model=TenantAnswer)
+async def create_tenant(
+    body: TenantBody, ask: Asking, caller: Annotated[Caller, may("tenants:write", tenant=False, operator=True)]
+) -> dict[str, Any]:
+    return await ask(caller, CreateTenant(**body.model_dump()))
+
+
+@router.get("/keys", response_model=Page[KeyAnswer])
+async def list_tenant_keys(
+    caller: Annotated[Caller, may("tenants:write", tenant=False)], reads: Reading
+) -> dict[str, Any]:
+    """Keys of the tenant acted for; an operator without X-Tenant sees the operator's."""
+    keys = await reads.scan(list_keys, caller.tenant)
+    return {"data": [_key_json(key) for key in keys], "next": None}
+
+
+@router.post("/keys", status_code=201, response_model=NewKeyAnswer)
+async def create_key(
+    body: KeyBody, ask: Asking, caller: Annotated[Caller, may("tenants:write", tenant=False)]
+) -> dict[str, Any]:
+    """A key for the tenant acted for. A tenant's key gives no right that it lacks itself."""
+    beyond = [] if caller.operator else [scope for scope in body.scopes if not caller.key.may(scope)]
+    if beyond:
+        detail = f"this key cannot give {', '.join(beyond)}"
+        raise CommandRefused(403, "scope_missing", detail, extra={"scopes": beyond})
+    secret = new_secret()
+    command = CreateKey(
+        for_tenant=caller.tenant,
+        title=body.title,
+        scopes=body.scopes,
+        secret_sha256=hash_secret(secret),
+    )
+    made = await ask(caller, command)
+    replayed = "Idempotent-Replayed" in ask.response.headers
+    shown = {"id": made["id"], "tenant": _tenant_id(caller.tenant), "title": body.title, "scopes": made["scopes"]}
+    return {**shown, "secret": None if replayed else secret}
+
+
+@router.delete("/keys/{key}", status_code=204)
+async def revoke_key(key: str, ask: Asking, caller: Annotated[Caller, may("tenants:write", tenant=False)]) -> None:
+    await ask(caller, RevokeKey(key_id=parsed("key", key)))
+
+
+def _tenant_json(tenant: Tenant) -> dict[str, Any]:
+    return {
+        "id": public_id("ten", tenant.number),
+        "title": tenant.title,
+        "zone": tenant.zone,
+        "region": tenant.region,
+        "sender": tenant.sender,
+        "brand": tenant.brand,
+        "members_ever": tenant.next_member_no,
+    }
+
+
+def _key_json(key: Key) -> dict[str, Any]:
+    return {
+        "id": public_id("key", key.id),
+        "tenant": _tenant_id(key.tenant),
+        "title": key.title,
+        "scopes": sorted(key.scopes),
+        "created_at": rfc3339(key.created_ms),
+    }
+
+
+def _tenant_id(tenant: int) -> str | None:
+    return public_id("ten", tenant) if tenant else None
