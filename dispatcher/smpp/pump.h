@@ -1,0 +1,90 @@
+/* The pump's small plain-C helpers: octets, hashes of message_ids, clocks. No state. */
+#ifndef VOLLEY_PUMP_H
+#define VOLLEY_PUMP_H
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+static inline void put_u32(uint8_t *p, uint32_t v) {
+    p[0] = (uint8_t)(v >> 24); p[1] = (uint8_t)(v >> 16); p[2] = (uint8_t)(v >> 8); p[3] = (uint8_t)v;
+}
+static inline uint32_t get_u32(const uint8_t *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+static inline uint64_t clock_ns(clockid_t id) {
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+static inline uint64_t monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+static inline uint64_t epoch_ms(void) { return clock_ns(CLOCK_REALTIME) / 1000000u; }
+
+/* decimal digits of v; returns how many */
+static inline int put_decimal(uint8_t *out, uint64_t v) {
+    uint8_t t[20];
+    int k = 20;
+    do { t[--k] = (uint8_t)('0' + v % 10); v /= 10; } while (v);
+    memcpy(out, t + k, (size_t)(20 - k));
+    return 20 - k;
+}
+
+/* 64 bits of an octet string; never 0 */
+static inline uint64_t hash_octets(const uint8_t *p, size_t n, uint64_t seed) {
+    uint64_t h = (seed + 1) * 0x9FB21C651E98DF25u ^ n, w;
+    while (n) {
+        size_t k = n < 8 ? n : 8;
+        w = 0;
+        memcpy(&w, p, k);
+        h = (h ^ w) * 0xD6E8FEB86659FD93u;
+        h ^= h >> 32;
+        p += k;
+        n -= k;
+    }
+    h *= 0xD6E8FEB86659FD93u;
+    h ^= h >> 29;
+    return h ? h : 1;
+}
+
+/* A message_id in the one form both sides are compared in: lower case, no leading zeros; with `from_hex`, a string of
+ * at most 32 hex digits as its decimal value (SMPP_FACTS 10). Anything else stays text. Returns the hash. */
+static inline uint64_t hash_id(const uint8_t *id, size_t n, int from_hex, uint64_t seed) {
+    uint8_t t[72];
+    if (n > 64) n = 64;
+    while (n > 1 && id[0] == '0') { id++; n--; }
+    int hex = from_hex && n <= 32;
+    unsigned __int128 value = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t c = id[i];
+        if (c >= 'A' && c <= 'Z') c = (uint8_t)(c + 32);
+        t[i] = c;
+        if (hex) {
+            if (c >= '0' && c <= '9') value = value << 4 | (unsigned)(c - '0');
+            else if (c >= 'a' && c <= 'f') value = value << 4 | (unsigned)(c - 'a' + 10);
+            else hex = 0;
+        }
+    }
+    if (!hex) return hash_octets(t, n, seed);
+    uint8_t d[40];
+    int k = 40;
+    do { d[--k] = (uint8_t)('0' + (int)(value % 10)); value /= 10; } while (value);
+    return hash_octets(d + k, (size_t)(40 - k), seed);
+}
+
+/* our State of a receipt's seven letters: DELIVRD 4, EXPIRED 5, failed 6, UNKNOWN 7, 0 = not final, -1 = not in the table */
+static inline int receipt_state(const uint8_t *p, size_t n) {
+    static const struct { char word[8]; int state; } table[] = {
+        {"DELIVRD", 4}, {"EXPIRED", 5}, {"UNDELIV", 6}, {"REJECTD", 6}, {"DELETED", 6}, {"FAILED", 6}, {"UNKNOWN", 7},
+        {"ACCEPTD", 0}, {"ENROUTE", 0}, {"ACKED", 0}, {"BUFFERD", 0}, {"BUFFRED", 0}, {"SCHEDLD", 0},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (strlen(table[i].word) == n && !memcmp(p, table[i].word, n)) return table[i].state;
+    return -1;
+}
+/* our State of the message_state TLV; -1 = not in the table */
+static inline int tlv_state(int v) {
+    static const int8_t table[10] = {0, 0, 4, 5, 6, 6, 0, 7, 6, 6};
+    return v >= 0 && v < 10 ? table[v] : -1;
+}
+#endif
