@@ -1,0 +1,118 @@
+"""What arrives off the pump's fast path: odd receipts, messages from phones. Durable first, then answered.
+
+Touches: the Book (receipts), the committer (messages). A flood is bounded: past WAITING_MAX only opt-outs are taken,
+the rest is answered ESME_RX_T_APPN and comes again. Rests on: SMPP_FACTS 8 and 12, PITFALLS D5 and F14.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from dispatcher.apps.keywords import react
+from dispatcher.daemon.committer import Committer
+from dispatcher.daemon.writer import Work
+from dispatcher.outbox.entry import Entry
+from dispatcher.outcomes.inbound import Heard, hear, is_stop, plain
+from dispatcher.outcomes.receipt_text import read_receipt
+from dispatcher.records.changes import Changes, View
+from dispatcher.records.events import Delivered
+from dispatcher.smpp.bind import Bind
+from dispatcher.smpp.consts import ESME_RX_T_APPN, CommandId
+from dispatcher.smpp.pdu import Message, Unparsed
+from dispatcher.smpp.pump import Book
+from dispatcher.text.decode import decode
+
+WAITING_MAX = 10_000
+
+log = structlog.get_logger("deliveries")
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since this start."""
+
+    inbound: dict[str, int] = field(default_factory=dict)
+    unparsed: int = 0
+    receipts_odd: int = 0
+    receipts_unread: int = 0
+    refused: int = 0
+    store_full: int = 0
+
+
+class Deliveries:
+    """smpp.bind.Deliveries; `heard` is told of each message from a phone once it is on disk."""
+
+    def __init__(self, book: Book, heard: Callable[[Heard, Entry | None], None]) -> None:
+        self.book = book
+        self.counters = Counters()
+        self.committer: Committer | None = None  # set by run.py: the two need each other
+        self._heard = heard
+
+    def kick(self) -> None:
+        if self.committer is not None:
+            self.committer.kick()
+
+    def deliver(self, bind: Bind, sequence_number: int, message: Message | Unparsed) -> None:
+        """Take one deliver_sm or data_sm. What cannot be read is counted, logged and answered, the session lives on."""
+        assert self.committer is not None
+        if isinstance(message, Unparsed):
+            self.counters.unparsed += 1
+            log.warning("unparsed", reason=message.reason, octets=message.octets[:64].hex())
+            self.committer.answer_after_commit(bind, sequence_number, 0, CommandId.DELIVER_SM)
+            return
+        delivered = Delivered(
+            source_addr=message.source_addr,
+            destination_addr=message.destination_addr,
+            esm_class=message.esm_class,
+            data_coding=message.data_coding,
+            octets=message.short_message,
+            tlvs=message.tlvs,
+        )
+        if delivered.is_receipt:
+            self._receipt(delivered)
+            self.committer.answer_after_commit(bind, sequence_number, 0, CommandId.DELIVER_SM)
+        else:
+            self._message(bind, sequence_number, delivered)
+
+    def _receipt(self, delivered: Delivered) -> None:
+        receipt = read_receipt(delivered)
+        if receipt is None:
+            self.counters.receipts_unread += 1
+            log.warning("receipt_unread", source=re.sub(r"\d(?=\d{3})", "*", delivered.source_addr), octets=delivered.octets[:160].hex())
+            return
+        self.counters.receipts_odd += 1
+        state = 0 if receipt.state is None else int(receipt.state)
+        self.book.receipt(receipt.message_id, state, receipt.err, receipt.subscriber)
+
+    def _message(self, bind: Bind, sequence_number: int, delivered: Delivered) -> None:
+        assert self.committer is not None
+        if self.committer.waiting >= WAITING_MAX:
+            text = decode(delivered.data_coding, delivered.octets, delivered.udhi)
+            if not is_stop(plain(text or "")):
+                self.counters.refused += 1
+                bind.answer(sequence_number, ESME_RX_T_APPN)
+                return
+
+        def step(view: View) -> tuple[Changes, tuple[Heard, Entry | None]]:
+            now_ms = time.time_ns() // 1_000_000
+            changes, heard = hear(view, delivered, now_ms)
+            more, entry = react(view, heard, now_ms)
+            changes.merge(more)
+            return changes, (heard, entry)
+
+        def then(work: Work) -> None:
+            if work.error is not None:
+                self.counters.store_full += 1
+                bind.answer(sequence_number, ESME_RX_T_APPN)  # not kept: it must come again
+                return
+            heard, entry = work.result
+            self.counters.inbound[heard.what] = self.counters.inbound.get(heard.what, 0) + 1
+            self._heard(heard, entry)
+            bind.answer(sequence_number, 0)
+
+        self.committer.post(step, then)

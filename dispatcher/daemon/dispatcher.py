@@ -1,0 +1,242 @@
+"""[trio] One running dispatcher: its parts, put together, and what a command does beside its rows.
+
+Touches: everything; decides nothing: what a command means stands in its room, here is only who must be told.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import structlog
+import trio
+
+from config import Endpoint, Settings
+from dispatcher.campaigns import campaign as campaigns
+from dispatcher.campaigns.preview import preview_campaign
+from dispatcher.clock import SystemClock
+from dispatcher.control.commands import Envelope
+from dispatcher.daemon import handlers, health, recovery
+from dispatcher.daemon.committer import Committer
+from dispatcher.daemon.deliveries import Deliveries
+from dispatcher.daemon.feeder import Feeder
+from dispatcher.daemon.imports import Imports
+from dispatcher.daemon.settler import Settler
+from dispatcher.daemon.writer import Work, Writer
+from dispatcher.errors import CommandRefused, StoreFull, WrongState
+from dispatcher.outbox.entry import Entry
+from dispatcher.outcomes.inbound import Heard
+from dispatcher.records.changes import Changes, View
+from dispatcher.smpp.pool import Pool
+from dispatcher.smpp.pump import ACTION_OTHER, ACTIONS, BULK, REPLIES, Book
+from dispatcher.store import Store, ledger
+
+NO_ENDPOINT = Endpoint(name="none", host="127.0.0.1", system_id="none", binds=1)
+RING, REPLY_RING = 1 << 16, 1 << 12
+
+log = structlog.get_logger("dispatcher")
+
+
+@dataclass(slots=True)
+class Rates:
+    """Per second, over the last second."""
+
+    accepted_per_s: float = 0.0
+    receipts_per_s: float = 0.0
+    accepted: int = 0
+    receipts: int = 0
+
+
+class Dispatcher:
+    """Everything between the store and the sockets. Made by run.py after the recovery, inside trio."""
+
+    def __init__(self, settings: Settings, store: Store, marks: recovery.Marks, report: recovery.Recovery) -> None:
+        self.settings, self.store, self.marks = settings, store, marks
+        self.clock = SystemClock()
+        self.started_ns = self.clock.monotonic_ns()
+        self.has_endpoint = bool(settings.endpoints)
+        endpoint = settings.endpoints[0] if settings.endpoints else NO_ENDPOINT
+        tuning = settings.dispatcher
+        self.book = Book(
+            endpoint.binds * endpoint.window + 2_048, marks.words, ACTIONS, ACTION_OTHER,
+            ring=RING, reply_ring=REPLY_RING, ids=endpoint.receipt_ids, tries_max=tuning.tries_max,
+        )  # fmt: skip
+        self.book.retry_ns = int(tuning.retry_s * 1e9)
+        self.book.set_rate(endpoint.rate, self.clock.monotonic_ns())
+        self.feeder = Feeder(self.book, endpoint, tuning.retry_s)
+        self.settler = Settler(store, self.book, self.feeder, settings.holding_s)
+        self.deliveries = Deliveries(self.book, self._heard)
+        self.pool = Pool(endpoint, self.book, self.deliveries, self._binds_changed)
+        self.writer = Writer(store, sync_delay_s=settings.store.sync_delay_ms / 1e3)
+        self.committer = Committer(
+            self.writer, self.book, self.pool, self.feeder,
+            gap_s=settings.store.commit_gap_ms / 1e3, ahead_max=tuning.claim_ahead_max,
+            fold_every_s=tuning.fold_every_s, settled=self._settled,
+        )  # fmt: skip
+        self.deliveries.committer = self.committer
+        self.imports: Imports | None = None
+        self.rates = Rates()
+        self.recovery = report
+        with store.snapshot() as view:
+            self.recoveries = recovery.recoveries(view)
+        self._confirmations: list[Entry] = []
+        self._revoked_until: tuple[int, int] | None = None
+        self._marking: set[int] = set()
+        recovery.resume(store, self.book, self.feeder, self.settler.note, settings.holding_s, self.clock.epoch_ms())
+
+    # ---- commands
+
+    async def execute(self, command: Any, envelope: Envelope) -> tuple[dict[str, Any], bool]:
+        """One command: (reply, whether it was a repeat), after its commit. Raises CommandRefused or StoreFull."""
+        if command.name == "status":
+            return health.statistics(self), False
+        if command.name not in handlers.ON_FULL_DISK:
+            full = health.has_room(self.store, self.settings.store.full_percent, self.settings.store.store_max_octets)
+            if full is not None or self.committer.full:
+                raise StoreFull(full or "the store has no room for new work")
+        if command.name == "campaign.preview":
+            return await self._preview(command, envelope)
+
+        def step(view: View) -> tuple[Changes, tuple[dict[str, Any], bool]]:
+            changes, reply, replayed = handlers.execute(view, command, envelope, self.clock.epoch_ms())
+            if command.name == "campaign.start" and not replayed:
+                ledger.set_log_base(changes, command.campaign, self.writer.position)
+            return changes, (reply, replayed)
+
+        reply, replayed = await self.committer.do(step)
+        if not replayed:
+            self._tell(command, envelope)
+        return reply, replayed
+
+    async def _preview(self, command: Any, envelope: Envelope) -> tuple[dict[str, Any], bool]:
+        """Computed on a snapshot in a thread, committed if the campaign is still what it was."""
+
+        def compute() -> tuple[int, Changes, dict[str, Any]]:
+            with self.store.snapshot() as view:
+                row = campaigns.load(view, envelope.tenant, command.campaign)
+                changes, reply = preview_campaign(view, command, envelope)
+                return (row["version"] if row else 0), changes, reply
+
+        version, changes, reply = await trio.to_thread.run_sync(compute)
+
+        def step(view: View) -> tuple[Changes, None]:
+            row = campaigns.load(view, envelope.tenant, command.campaign)
+            if row is None or row["version"] != version:
+                raise CommandRefused(409, "state_conflict", "the campaign was changed while it was previewed")
+            handlers.finish(view, changes, command.name, envelope, reply, self.clock.epoch_ms())
+            return changes, None
+
+        await self.committer.do(step)
+        return reply, False
+
+    def _tell(self, command: Any, envelope: Envelope) -> None:
+        """Who must know of a command that is on disk now."""
+        name = command.name
+        if name in ("campaign.start", "campaign.resume"):
+            with self.store.snapshot() as view:
+                row = campaigns.load(view, envelope.tenant, command.campaign)
+                if row is not None and row["state"] == "running":
+                    self.feeder.start(view, envelope.tenant, command.campaign, row)
+        elif name == "campaign.pause":
+            self.feeder.pause(command.campaign)
+        elif name == "campaign.cancel":
+            self.feeder.stop(command.campaign)
+        elif name in ("field.define", "member.upsert"):
+            self.fields_changed(envelope.tenant)
+        elif name == "import.open" and self.imports is not None:
+            self.imports.open(envelope.tenant, command.import_id)
+        elif name == "suppression.add":
+            for text in command.numbers:
+                digits = "".join(c for c in text if c.isdigit())
+                if digits and len(digits) <= 15:
+                    self._revoke(envelope.tenant, int(digits))
+        self.pool.push()
+        self.committer.wake()
+
+    def fields_changed(self, tenant: int) -> None:
+        running = [c for c in self.feeder.campaigns.values() if c.tenant == tenant and c.expansion is not None]
+        if running:
+            with self.store.snapshot() as view:
+                rows = {c.id: row for c in running if (row := campaigns.load(view, tenant, c.id)) is not None}
+                self.feeder.refresh(view, tenant, rows)
+
+    # ---- what happens by itself
+
+    def _binds_changed(self) -> None:
+        self.committer.wake()
+
+    def _heard(self, heard: Heard, entry: Entry | None) -> None:
+        """A message from a phone is on disk: nothing more to who said STOP; the answer goes out."""
+        if heard.what == "stop":
+            self._revoke(heard.tenant, heard.number)
+        if entry is None:
+            return
+        if entry.confirmation:
+            self._confirmations.append(entry)
+        else:
+            self.feeder.add_reply(entry)
+        self.committer.wake()
+
+    def _revoke(self, tenant: int, number: int) -> None:
+        """What was claimed before this moment and has not left must not; see _settled for when that is over."""
+        self.book.revoke(tenant, number)
+        self._revoked_until = (self.book.position(BULK)[0], self.book.position(REPLIES)[0])
+
+    def _settled(self) -> None:
+        """After each commit, in the trio thread."""
+        now_ms, now_ns = self.clock.epoch_ms(), self.clock.monotonic_ns()
+        items = self.book.take_returned()
+        if items:
+            uncertain = self.feeder.returned(items, now_ns)
+            if uncertain:
+                self.settler.returned(uncertain, now_ms, now_ns)
+        if self._confirmations:
+            ready = [e for e in self._confirmations if not self.pool.flying_to(e.to)]
+            for entry in ready:
+                self._confirmations.remove(entry)
+                self.feeder.add_reply(entry)
+        if self._revoked_until is not None:
+            bulk, replies = self._revoked_until
+            if self.book.position(BULK)[1] >= bulk and self.book.position(REPLIES)[1] >= replies:
+                self.book.forget_revoked()
+                self._revoked_until = None
+        self.marks.words[recovery.CREDIT_SLOT] = self.committer.credit_max
+        for campaign in self.feeder.finished():
+            self._finish(campaign.tenant, campaign.id)
+
+    def _finish(self, tenant: int, campaign: int) -> None:
+        """Nothing unsent, nothing in flight: done."""
+        if campaign in self._marking:
+            return
+        self._marking.add(campaign)
+
+        def then(work: Work) -> None:
+            self._marking.discard(campaign)
+            if work.error is None:
+                self.feeder.stop(campaign)
+                log.info("campaign_done", campaign=f"{campaign:x}")
+            elif not isinstance(work.error, StoreFull | WrongState):
+                log.error("mark_done_failed", reason=str(work.error))
+
+        self.committer.post(lambda view: (campaigns.mark_done(view, tenant, campaign, self.clock.epoch_ms()), None), then)
+        self.committer.force_fold()
+
+    def second(self) -> None:
+        """Once a second: rates, held receipts, resends that are due."""
+        book = self.book
+        self.rates.accepted_per_s = book.accepted - self.rates.accepted
+        self.rates.receipts_per_s = book.receipts - self.rates.receipts
+        self.rates.accepted, self.rates.receipts = book.accepted, book.receipts
+        self.settler.tick(self.clock.epoch_ms(), time.monotonic_ns())
+        self.committer.kick()
+
+    def note_recovery(self) -> None:
+        """The report of this start with what has been settled by number since."""
+        if self.recoveries and self.settler.counters.by_number:
+            self.recoveries[-1]["settled_by_number"] = self.settler.counters.by_number
+
+    def describe(self) -> dict[str, Any]:
+        return asdict(self.recovery)
+
+

@@ -1,0 +1,111 @@
+"""Which room answers which command, and what is common to all: repeats by request_key and the audit row.
+
+Touches: a View, or a Store whose writer's lock the caller holds. Decides nothing itself.
+Rests on: PRODUCT D (Idempotency-Key kept 72 h with a fingerprint of the body).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from dispatcher.control.commands import Envelope
+from dispatcher.errors import CommandRefused
+from dispatcher.records.changes import Changes, View
+from dispatcher.store import Store
+from dispatcher.store.layout import TENANT, U64
+from dispatcher.store.values import pack, unpack
+
+Handler = Callable[[View, Any, Envelope], tuple[Changes, dict[str, Any]]]
+
+KEPT_MS = 72 * 3600 * 1000
+
+HANDLERS: dict[str, str] = {  # command -> module:function
+    "tenant.create": "dispatcher.tenants.tenant:create_tenant",
+    "key.create": "dispatcher.tenants.keys:create_key",
+    "key.revoke": "dispatcher.tenants.keys:revoke_key",
+    "field.define": "dispatcher.members.fields:define_field",
+    "member.upsert": "dispatcher.members.member:upsert_member",
+    "member.erase": "dispatcher.members.member:erase_member",
+    "suppression.add": "dispatcher.members.suppression:add_suppression",
+    "suppression.remove": "dispatcher.members.suppression:remove_suppression",
+    "import.open": "dispatcher.members.importer:open_import",
+    "import.body_done": "dispatcher.members.importer:end_body",
+    "import.cancel": "dispatcher.members.importer:cancel_import",
+    "segment.save": "dispatcher.segments.segment:save_segment",
+    "campaign.create": "dispatcher.campaigns.campaign:create_campaign",
+    "campaign.edit": "dispatcher.campaigns.campaign:edit_campaign",
+    "campaign.delete": "dispatcher.campaigns.campaign:delete_campaign",
+    "campaign.preview": "dispatcher.campaigns.preview:preview_campaign",
+    "campaign.start": "dispatcher.campaigns.campaign:start_campaign",
+    "campaign.pause": "dispatcher.campaigns.campaign:pause_campaign",
+    "campaign.resume": "dispatcher.campaigns.campaign:resume_campaign",
+    "campaign.cancel": "dispatcher.campaigns.campaign:cancel_campaign",
+    "points.add": "dispatcher.apps.points.account:add_points",
+}
+
+# allowed while the disk is nearly full: they free room, or only stop things
+ON_FULL_DISK = frozenset({"member.erase", "suppression.add", "import.cancel", "campaign.pause", "campaign.cancel", "campaign.delete", "key.revoke"})
+
+
+@lru_cache(maxsize=None)
+def handler_of(name: str) -> Handler:
+    """The room's function. Raises CommandRefused 501 for a command that no room answers."""
+    place = HANDLERS.get(name)
+    if place is None:
+        raise CommandRefused(501, "not_a_command", f"{name!r} is not answered by a room")
+    module, _, function = place.partition(":")
+    return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+
+
+def execute(view: View, command: Any, envelope: Envelope, now_ms: int) -> tuple[Changes, dict[str, Any], bool]:
+    """One command over a View: its rows with the audit's and the repeat's, its reply, whether it was a repeat.
+
+    Raises CommandRefused; nothing of it is written then.
+    """
+    earlier = replay(view, envelope, now_ms)
+    if earlier is not None:
+        return Changes(), earlier, True
+    changes, reply = handler_of(command.name)(view, command, envelope)
+    finish(view, changes, command.name, envelope, reply, now_ms)
+    return changes, reply, False
+
+
+def replay(view: View, envelope: Envelope, now_ms: int) -> dict[str, Any] | None:
+    """The first answer of a repeated request_key, or None. Raises CommandRefused 422 when the body differs."""
+    if not envelope.request_key:
+        return None
+    row = view.get("requests", _request_key(envelope))
+    if row is None:
+        return None
+    kept = unpack(row)
+    if now_ms - kept["at_ms"] > KEPT_MS:
+        return None
+    if kept["fingerprint"] != envelope.fingerprint:
+        raise CommandRefused(422, "idempotency_conflict", "this Idempotency-Key was used with another body")
+    return kept["reply"]  # type: ignore[no-any-return]
+
+
+def finish(view: View, changes: Changes, name: str, envelope: Envelope, reply: dict[str, Any], now_ms: int) -> None:
+    """Add what every command leaves: its answer under the request_key, its line in the audit."""
+    if envelope.request_key:
+        kept = {"fingerprint": envelope.fingerprint, "reply": reply, "at_ms": now_ms}
+        changes.put("requests", _request_key(envelope), pack(kept))
+    number = next((U64.unpack(key)[0] for key, _ in view.range("audit", reverse=True)), 0) + 1
+    line = {"actor": envelope.actor, "command": name, "reason": envelope.reason, "tenant": envelope.tenant, "at_ms": now_ms}
+    changes.put("audit", U64.pack(number), pack(line))
+
+
+def run_locally(store: Store, command: Any, envelope: Envelope, now_ms: int) -> dict[str, Any]:
+    """One command by whoever holds the writer's lock while no daemon runs."""
+    with store.begin_write() as view:
+        changes, reply, _ = execute(view, command, envelope, now_ms)
+        view.apply(changes)
+    return reply
+
+
+def _request_key(envelope: Envelope) -> bytes:
+    return TENANT.pack(envelope.tenant) + hashlib.sha256(envelope.request_key.encode()).digest()

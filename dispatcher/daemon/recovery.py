@@ -1,0 +1,304 @@
+"""What a start finds: claims of the process before, released or uncertain; ids that still await their receipt.
+
+Touches: the store (through steps of the writer's kind, before any task runs), the mark's mapping, the Book.
+Rests on: DESIGN 6 (the mark) and 8. After kill -9 (same boot_id) what was claimed at or above its pool's mark never
+left and is released; what is below and unsettled is uncertain. After a power cut the mark may be older than the
+claims: all claimed and unsettled is uncertain.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from dispatcher.campaigns.campaign import ACTIVE
+from dispatcher.campaigns.expand import Repeat, members_of_ranks
+from dispatcher.daemon.feeder import Feeder
+from dispatcher.outbox.entry import batches, entries, is_batch
+from dispatcher.outcomes.uncertain import Uncertain
+from dispatcher.records.changes import Changes, View
+from dispatcher.records.states import State
+from dispatcher.smpp.pump import BULK, REPLIES, Book, Kind, Settled
+from dispatcher.store import Snapshot, Store, ledger
+from dispatcher.store.columns import read_slot
+from dispatcher.store.blocks import ColumnKind
+from dispatcher.store.layout import BLOCK, FIELD_MSISDN, LEDGER_KEY, TENANT_U64, U64
+from dispatcher.store.values import pack, unpack
+
+MARKS_OCTETS = 4096
+CREDIT_SLOT = 2  # of the marks: the greatest claim_credit of the process that owned them
+_BOOT_AT, _BOOT_OCTETS = 64, 36
+REASON_KILL, REASON_POWER = 3, 4
+RECOVERIES_KEPT = 100
+JOURNAL_RECORDS_AT_ONCE = 50_000
+
+log = structlog.get_logger("recovery")
+
+
+@dataclass(slots=True)
+class Marks:
+    """The mapped file: u64 a pool, the credit, the boot it was written in."""
+
+    octets: mmap.mmap
+    same_boot: bool
+    clean: bool  # there was no such file
+
+    @property
+    def words(self) -> memoryview:
+        return memoryview(self.octets)[:64].cast("Q")
+
+
+@dataclass(slots=True)
+class Recovery:
+    """What was found, for the report kept in meta `recoveries`."""
+
+    at_ms: int
+    same_boot: bool
+    claim_credit: int
+    released: int = 0  # members
+    uncertain: int = 0  # members
+    at_or_above_mark: int = 0  # members made uncertain though nothing of them had left: must be 0
+    parts_uncertain: int = 0
+    settled_by_number: int = 0
+    took_s: float = 0.0
+    of_campaign: dict[str, int] = field(default_factory=dict)
+
+
+def open_marks(folder: Path) -> Marks:
+    """Map `marks` of the data folder. It outlives kill -9, not a power cut: compare the boot_id."""
+    path = folder / "marks"
+    clean = not path.exists()
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    try:
+        os.ftruncate(fd, MARKS_OCTETS)
+        octets = mmap.mmap(fd, MARKS_OCTETS)
+    finally:
+        os.close(fd)
+    boot = _boot_id()
+    same = octets[_BOOT_AT : _BOOT_AT + _BOOT_OCTETS] == boot
+    octets[_BOOT_AT : _BOOT_AT + _BOOT_OCTETS] = boot
+    return Marks(octets, same, clean)
+
+
+def fold_all(store: Store) -> None:
+    """Bring the whole tail into the ledger, a commit a slice."""
+    done = False
+    while not done:
+        with store.begin_write() as view:
+            _, done = ledger.fold(view)
+
+
+def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
+    """Release or make uncertain every claim of the process before; returns what it did. The ledger is folded before and after.
+
+    Writes one log value a 50,000 records through a Book of its own, which knows nothing but the journal.
+    """
+    began = time.perf_counter()
+    fold_all(store)
+    words = marks.words
+    with store.snapshot() as view:
+        trusted = {BULK: words[BULK], REPLIES: words[REPLIES]} if marks.same_boot else {BULK: 1 << 63, REPLIES: 1 << 63}
+        following, above = ledger.claim_tail(view, trusted if marks.same_boot else {BULK: 0, REPLIES: 0})
+        if not marks.same_boot:
+            above = {}
+        claimed = _claimed(view)
+    recovery = Recovery(now_ms, marks.same_boot, int(words[CREDIT_SLOT]))
+    reason = REASON_KILL if marks.same_boot else REASON_POWER
+    for pool in (BULK, REPLIES):
+        words[pool] = max(words[pool] if marks.same_boot else 0, following.get(pool, 0))
+    records: list[tuple[int, int, int, int, int]] = []
+    for campaign, rank, parts in claimed:
+        lost = [part for part in parts if (campaign, rank, part) not in above]
+        for part in parts:
+            kind = Kind.UNCERTAIN if part in lost else Kind.RELEASED
+            records.append((campaign, kind, part, reason if part in lost else 0, rank))
+        recovery.released += not lost
+        recovery.uncertain += bool(lost)
+        recovery.parts_uncertain += len(lost)
+        recovery.at_or_above_mark += bool(lost) and all((campaign, rank, part) in above for part in parts)
+        if lost:
+            name = f"{campaign:x}"
+            recovery.of_campaign[name] = recovery.of_campaign.get(name, 0) + 1
+    _log_all(store, records)
+    fold_all(store)
+    recovery.took_s = round(time.perf_counter() - began, 3)
+    if recovery.released or recovery.uncertain:
+        log.warning("claims_of_the_process_before", released=recovery.released, uncertain=recovery.uncertain, same_boot=marks.same_boot)
+    return recovery
+
+
+def keep(store: Store, recovery: Recovery) -> None:
+    """Into meta `recoveries`, newest last: what every start did to what was in flight."""
+    with store.begin_write() as view:
+        row = view.get("meta", b"recoveries")
+        all_ = (unpack(row)["all"] if row else [])[-RECOVERIES_KEPT + 1 :]
+        changes = Changes()
+        changes.put("meta", b"recoveries", pack({"all": [*all_, asdict(recovery)]}))
+        view.apply(changes)
+
+
+def recoveries(view: View) -> list[dict[str, Any]]:
+    row = view.get("meta", b"recoveries")
+    return unpack(row)["all"] if row else []  # type: ignore[no-any-return]
+
+
+def resume(
+    store: Store, book: Book, feeder: Feeder, note: Callable[[Uncertain], None], holding_s: float, now_ms: int
+) -> None:
+    """Open what is running, known or awaited: expansions, repeats, uncertain messages, replies, the index of ids."""
+    with store.snapshot() as view:
+        for key, octets in view.range("campaigns"):
+            tenant, campaign = TENANT_U64.unpack(key)
+            row = unpack(octets)
+            counts = ledger.read_counts(view, campaign)
+            active = row["state"] in ACTIVE
+            if not active and not counts.state(State.ACCEPTED) and not counts.state(State.UNCERTAIN):
+                continue
+            known = feeder.open_campaign(tenant, campaign, row)
+            if active:
+                feeder.start(view, tenant, campaign, row)
+                if row["state"] == "paused":
+                    feeder.pause(campaign)
+                _repeats(view, feeder, campaign)
+            if counts.state(State.UNCERTAIN):
+                _uncertain(view, feeder, campaign, note, now_ms)
+            assert known.id == campaign
+        _replies(view, feeder, now_ms)
+        _index(view, book, feeder, now_ms - int(2 * holding_s * 1000) - 60_000)
+
+
+def _claimed(view: Snapshot) -> list[tuple[int, int, list[int]]]:
+    """(campaign, rank, parts) of everything in state CLAIMED."""
+    found = []
+    for campaign in [U64.unpack(key)[0] for key, _ in view.range("campaign_counts")]:
+        if not ledger.read_counts(view, campaign).state(State.CLAIMED):
+            continue
+        for chunk in _chunks(view, campaign):
+            states = ledger.read_array(view, campaign, "state", chunk)
+            assert states is not None
+            ranks = ledger.ranks_in_state(states, State.CLAIMED, chunk * BLOCK)
+            if not ranks:
+                continue
+            width = ledger.part_width(view, campaign, chunk)
+            counts = ledger.read_array(view, campaign, "parts", chunk)
+            spread = ledger.read_array(view, campaign, "part_state", chunk) if width > 1 else None
+            for rank in ranks:
+                r = rank - chunk * BLOCK
+                n = counts[r] if counts is not None else 1
+                if n > 1 and spread is not None:
+                    found.append((campaign, rank, [p for p in range(n) if spread[r * width + p] & 0x7F == State.CLAIMED]))
+                else:
+                    found.append((campaign, rank, [0]))
+    return found
+
+
+def _chunks(view: Snapshot, campaign: int) -> list[int]:
+    prefix = LEDGER_KEY.pack(campaign, 1, 0)[:9]
+    return [LEDGER_KEY.unpack(key)[2] for key, _ in view.buffers("ledger", prefix)]
+
+
+def _log_all(store: Store, records: list[tuple[int, int, int, int, int]]) -> None:
+    for first in range(0, len(records), JOURNAL_RECORDS_AT_ONCE):
+        book = Book(1, memoryview(bytearray(64)).cast("Q"), bytes(256), 0, ring=2, reply_ring=2)  # for its journal alone
+        runs: dict[int, int] = {}
+        for campaign, kind, part, state, rank in records[first : first + JOURNAL_RECORDS_AT_ONCE]:
+            run = runs.get(campaign)
+            if run is None:
+                run = runs[campaign] = book.open_run(campaign, 0, 0, b"", b"", receipts=False, honours_stop=False)
+            book.log(kind, part, state, rank, run, 0)
+        value, _ = book.cut()
+        with store.begin_write() as view:
+            view.txn.put(U64.pack(ledger.next_position(view)), value, db=view.tables["outcome_log"], append=True)
+
+
+def _repeats(view: Snapshot, feeder: Feeder, campaign: int) -> None:
+    """Ranks that were refused for now: their parts that are not out yet go again at once."""
+    expansion = feeder.campaigns[campaign].expansion
+    assert expansion is not None
+    for chunk in _chunks(view, campaign):
+        states = ledger.read_array(view, campaign, "state", chunk)
+        assert states is not None
+        ranks = ledger.ranks_in_state(states, State.RETRY_WAIT, chunk * BLOCK)
+        for rank, mask, tries in _masks(view, campaign, chunk, ranks, (State.UNSENT, State.RETRY_WAIT)):
+            member_no = members_of_ranks(view, campaign, [rank])[rank]
+            expansion.repeat(Repeat(0, rank, member_no, mask, tries))
+
+
+def _masks(
+    view: Snapshot, campaign: int, chunk: int, ranks: list[int], wanted: tuple[State, ...]
+) -> list[tuple[int, int, int]]:
+    """(rank, bits of the parts in a wanted state, tries)"""
+    width = ledger.part_width(view, campaign, chunk)
+    counts = ledger.read_array(view, campaign, "parts", chunk)
+    tries = ledger.read_array(view, campaign, "tries", chunk)
+    spread = ledger.read_array(view, campaign, "part_state", chunk) if width > 1 else None
+    out = []
+    for rank in ranks:
+        r = rank - chunk * BLOCK
+        n = counts[r] if counts is not None else 1
+        mask = 1
+        if n > 1 and spread is not None:
+            mask = sum(1 << p for p in range(n) if spread[r * width + p] & 0x7F in wanted)
+        out.append((rank, mask, tries[r] if tries is not None else 0))
+    return out
+
+
+def _uncertain(
+    view: Snapshot, feeder: Feeder, campaign: int, note: Callable[[Uncertain], None], now_ms: int
+) -> None:
+    """Every part that may have been accepted, for whoever settles those."""
+    known = feeder.campaigns[campaign]
+    for chunk in _chunks(view, campaign):
+        states = ledger.read_array(view, campaign, "state", chunk)
+        assert states is not None
+        ranks = ledger.ranks_in_state(states, State.UNCERTAIN, chunk * BLOCK)
+        members = members_of_ranks(view, campaign, ranks)
+        for rank, mask, _ in _masks(view, campaign, chunk, ranks, (State.UNCERTAIN,)):
+            number = number_of(view, known.tenant, members[rank])
+            for part in range(mask.bit_length()):
+                if mask >> part & 1:
+                    note(Uncertain(campaign, known.run, rank, part, members[rank], number, now_ms))
+
+
+def number_of(view: View, tenant: int, member_no: int) -> int:
+    column = (FIELD_MSISDN, 0, ColumnKind.U64)
+    return int(read_slot(view, tenant, member_no, [column])[column] or 0)
+
+
+def _replies(view: Snapshot, feeder: Feeder, now_ms: int) -> None:
+    """Single messages that are on disk and not out: to be claimed again."""
+    for batch in batches(view):
+        assert is_batch(batch)
+        for entry in entries(view, batch):
+            chunk, r = divmod(entry.position, BLOCK)
+            states = ledger.read_array(view, batch, "state", chunk)
+            state = State(states[r]) if states is not None and r < len(states) else State.UNSENT
+            feeder.open_batch(batch, entry.sender)
+            if state in (State.UNSENT, State.RETRY_WAIT) and entry.expiry_ms > now_ms:
+                feeder.add_reply(entry)
+
+
+def _index(view: Snapshot, book: Book, feeder: Feeder, held_since_ms: int) -> None:
+    """Ids accepted and without their final receipt, newest value first; then receipts still held."""
+    run_of = {c.id: c.run for c in feeder.campaigns.values()}
+    settled = Settled()
+    held: list[tuple[int, int, int, int, int]] = []
+    inserted = 0
+    for _, value in ledger.log_values(view, reverse=True):
+        inserted += book.rebuild(value, run_of, settled)
+        held += book.held_in(value, held_since_ms)
+    for key, number, at_ms, status, state in held:
+        book.hold(key, number, at_ms, status, state)
+    if inserted:
+        log.info("index_rebuilt", ids=inserted, held=len(held))
+
+
+def _boot_id() -> bytes:
+    return Path("/proc/sys/kernel/random/boot_id").read_bytes()[:_BOOT_OCTETS]

@@ -1,0 +1,134 @@
+"""[trio] One nursery: the order of starting and of stopping.
+
+Start: lock, recovery (claims of the process before), index, control socket, binds. Stop on SIGTERM or SIGINT: no new
+claims, windows answered or accounted, the rest of the journal on disk, all in 15 s (PITFALLS F18).
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+import time
+
+import structlog
+import trio
+
+from config import Settings
+from dispatcher.daemon import recovery
+from dispatcher.daemon.control_server import serve_control
+from dispatcher.daemon.dispatcher import Dispatcher
+from dispatcher.daemon.imports import Imports
+from dispatcher.members.importer import unfinished_imports
+from dispatcher.records.changes import Changes, View
+from dispatcher.store import open_store
+from dispatcher.store.columns import fold_some
+from dispatcher.tenants.tenant import list_tenants
+
+READERS_EVERY_S = 60.0
+DELTA_EVERY_S = 2.0
+DELTA_ROWS = 2_000  # fewer wait: a scan patches them in for half a millisecond
+DELTA_AT_LEAST_EVERY_S = 60.0
+PACE_STEP_S = 0.001
+
+log = structlog.get_logger("dispatcher")
+
+
+def main(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; the exit status. Raises StoreError when the store cannot be had."""
+    with open_store(settings.data, write=True, sync=settings.store.sync) as store:
+        marks = recovery.open_marks(settings.data)
+        report = recovery.settle_claims(store, marks, time.time_ns() // 1_000_000)
+        if not marks.clean:
+            recovery.keep(store, report)
+        gc.freeze()
+        trio.run(_run, settings, store, marks, report)
+    return 0
+
+
+async def _run(settings: Settings, store: object, marks: recovery.Marks, report: recovery.Recovery) -> None:
+    d = Dispatcher(settings, store, marks, report)  # type: ignore[arg-type]
+    if len(settings.endpoints) > 1:
+        log.warning("endpoints_unused", names=[e.name for e in settings.endpoints[1:]], reason="one endpoint for now")
+    async with trio.open_nursery() as outer:
+        d.imports = Imports(d.store, d.committer, outer, d.fields_changed)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(d.committer.run)
+            await nursery.start(serve_control, settings.control_socket, d.execute)
+            binds = trio.CancelScope()
+            if d.has_endpoint:
+                nursery.start_soon(_within, binds, d.pool.run)
+                nursery.start_soon(_pace, d)
+            nursery.start_soon(_seconds, d)
+            nursery.start_soon(_housekeeping, d)
+            with d.store.snapshot() as view:
+                for tenant, import_id in unfinished_imports(view):
+                    d.imports.open(tenant, import_id)
+            log.info("started", store=str(d.store.folder), endpoint=d.pool.endpoint.name if d.has_endpoint else None)
+            await _signal()
+            log.info("stopping")
+            d.committer.feeding = False
+            if d.has_endpoint:
+                answered = await d.pool.drain(settings.dispatcher.drain_s)
+                log.info("drained", answered=answered)
+                binds.cancel()
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+        outer.cancel_scope.cancel()
+    await d.committer.flush()
+    d.writer.stop()
+    log.info("stopped")
+
+
+async def _within(scope: trio.CancelScope, function: object) -> None:
+    with scope:
+        await function()  # type: ignore[operator]
+
+
+async def _signal() -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            return
+
+
+async def _pace(d: Dispatcher) -> None:
+    """Where a rate or a hold keeps parts back, push them when their time comes; a window wakes binds by itself."""
+    while True:
+        wait_s = (d.book.next_send_ns - time.monotonic_ns()) / 1e9
+        queued = d.book.queued(0) or d.book.queued(1)
+        if queued and wait_s <= 0 and (d.book.rate or d.book.hold_until_ns):
+            d.pool.push()
+            d.committer.kick()
+            wait_s = (d.book.next_send_ns - time.monotonic_ns()) / 1e9
+        await trio.sleep(max(PACE_STEP_S, min(wait_s, 0.05)) if queued else 0.01)
+
+
+async def _seconds(d: Dispatcher) -> None:
+    while True:
+        await trio.sleep(1.0)
+        d.second()
+        d.note_recovery()
+
+
+async def _housekeeping(d: Dispatcher) -> None:
+    """Stale readers; point updates of members folded into their blocks, a slice a commit."""
+    readers_at = delta_at = time.monotonic()
+    while True:
+        await trio.sleep(DELTA_EVERY_S)
+        now = time.monotonic()
+        if now - readers_at >= READERS_EVERY_S:
+            readers_at = now
+            d.store.env.reader_check()
+        with d.store.snapshot() as view:
+            rows = view.count("delta")
+            tenants = [tenant.number for tenant in list_tenants(view)]
+        if not rows or (rows < DELTA_ROWS and now - delta_at < DELTA_AT_LEAST_EVERY_S) or d.committer.full:
+            continue
+        delta_at = now
+        for tenant in tenants:
+            while await d.committer.do(lambda view, tenant=tenant: _fold_delta(view, tenant)):  # type: ignore[misc]
+                pass
+
+
+def _fold_delta(view: View, tenant: int) -> tuple[Changes, bool]:
+    changes = fold_some(view, tenant)
+    return changes, bool(changes)

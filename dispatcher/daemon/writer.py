@@ -1,0 +1,113 @@
+"""The one thread that writes the store: a job is one transaction, begun and ended in commit().
+
+Touches: the store. Rests on: DESIGN 2 (group commit, at most 4 MiB a commit), PITFALLS B2 (a full disk fails the
+commit, the last one is whole). A job that fails has written nothing; the journal's value is tried again by whoever waits.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import lmdb
+import structlog
+import trio
+
+from dispatcher.errors import CommandRefused
+from dispatcher.records.changes import Changes
+from dispatcher.store import Snapshot, Store, ledger
+from dispatcher.store.layout import U64
+
+FOLD_RECORDS = 65_536
+
+log = structlog.get_logger("writer")
+
+Step = Callable[[Snapshot], tuple[Changes, Any]]
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One room's step: its Changes are written with others', its result is told after the commit."""
+
+    step: Step
+    then: Callable[[Work], None]
+    result: Any = None
+    error: BaseException | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One transaction: the journal's value, some steps, perhaps a fold."""
+
+    value: memoryview
+    records: int
+    works: list[Work]
+    fold: bool
+    done: trio.Event = field(default_factory=trio.Event)
+    error: BaseException | None = None
+    folded_all: bool = True
+    took_s: float = 0.0
+    position: int = 0
+
+
+class Writer:
+    """Owns the thread. put() from the trio thread; `job.done` is set there after the commit."""
+
+    def __init__(self, store: Store, *, sync_delay_s: float = 0.0) -> None:
+        self.store = store
+        self._sync_delay_s = sync_delay_s  # a slower disk, for benchmarks
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._token = trio.lowlevel.current_trio_token()
+        with store.snapshot() as view:
+            self.position = ledger.next_position(view)
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        self._queue.put(job)
+
+    def stop(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            began = time.perf_counter()
+            try:
+                self._commit(job)
+                if self._sync_delay_s:
+                    time.sleep(self._sync_delay_s)
+            except BaseException as exc:
+                job.error = exc
+            job.took_s = time.perf_counter() - began
+            self._token.run_sync_soon(job.done.set)
+
+    def _commit(self, job: Job) -> None:
+        position = self.position
+        with self.store.begin_write() as view:
+            if job.records:
+                view.txn.put(U64.pack(position), job.value, db=view.tables["outcome_log"], append=True)
+                position += len(job.value) // 8
+            for work in job.works:
+                self._step(view, work)
+            if job.fold:
+                _, job.folded_all = ledger.fold(view)
+        job.position, self.position = self.position, position
+
+    def _step(self, view: Snapshot, work: Work) -> None:
+        try:
+            changes, work.result = work.step(view)
+        except CommandRefused as exc:
+            work.error = exc
+            return
+        except lmdb.Error:
+            raise
+        except Exception as exc:
+            log.exception("step_failed")
+            work.error = exc
+            return
+        view.apply(changes)

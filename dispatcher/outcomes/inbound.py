@@ -1,0 +1,111 @@
+"""Messages from phones: opt-out words first, then keywords, else the inbox. Each kept before it is answered.
+
+Touches: tables inbound and optouts (through members/consent), by View and Changes. What is answered is apps/'s.
+Rests on: PRODUCT F (the fixed order), SMPP_FACTS 12. A repeat of the same octets between the same numbers within
+REPEAT_MS is the SMSC's own (an answer that died with its connection): nothing twice.
+Weak spot: long messages are kept part by part, not put together yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from dispatcher.members.consent import lift_optout, opted_out, record_optout
+from dispatcher.records.changes import Changes, View
+from dispatcher.records.events import Delivered
+from dispatcher.store.ids import next_id
+from dispatcher.store.layout import OPTOUT_GROUPS, TENANT, TENANT_U64
+from dispatcher.store.values import pack, unpack
+from dispatcher.tenants import market
+from dispatcher.tenants.tenant import Tenant, list_tenants
+from dispatcher.text.decode import decode
+
+REPEAT_MS = 30_000
+REPEAT_LOOK = 1_000  # rows looked at for a repeat: a flood hides it, then the person is answered twice
+OPERATOR = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a message was. `answer_from` is the number that was written to."""
+
+    what: str  # stop, start, points, inbox, repeat
+    tenant: int
+    number: int  # 0: not a phone number
+    answer_from: str
+    first: bool = False  # of a stop: the number was not opted out before
+
+
+def hear(view: View, message: Delivered, now_ms: int) -> tuple[Changes, Heard]:
+    """One message from a phone: its rows and what it was. Octets that no alphabet reads are kept as octets."""
+    digits = re.sub(r"\D", "", message.source_addr)
+    number = int(digits) if 0 < len(digits) <= 15 else 0
+    text = decode(message.data_coding, message.octets, message.udhi)
+    word = plain(text or "")
+    tenant = _tenant_of(view, message.destination_addr)
+    seal = hashlib.sha256(repr((message.source_addr, message.destination_addr, message.octets)).encode()).digest()[:16]
+    changes = Changes()
+    if tenant is not None and _repeated(view, tenant.number, seal, now_ms):
+        return changes, Heard(what="repeat", tenant=tenant.number, number=number, answer_from="")
+    what, first = "inbox", False
+    if tenant is not None and number:
+        if is_stop(word):
+            what = "stop"
+            first = not all(opted_out(view, tenant.number, number, group) for group in OPTOUT_GROUPS)
+            changes.merge(record_optout(view, tenant.number, number, tuple(OPTOUT_GROUPS), now_ms, f"SMS: {text}"))
+        elif word in market.START_ALONE:
+            what = "start"
+            changes.merge(lift_optout(view, tenant.number, number, tuple(OPTOUT_GROUPS), now_ms, f"SMS: {text}"))
+        elif word in market.POINTS_WORDS:
+            what = "points"
+    owner = tenant.number if tenant is not None else OPERATOR
+    row = {
+        "from": message.source_addr,
+        "to": message.destination_addr,
+        "text": text,
+        "octets": bytes(message.octets),
+        "data_coding": message.data_coding,
+        "esm_class": message.esm_class,
+        "what": what,
+        "at_ms": now_ms,
+        "seal": seal,
+        "probable_opt_out": what == "inbox" and word.split(" ")[0] in market.STOP_FIRST | market.STOP_ALONE,
+    }
+    changes.put("inbound", TENANT_U64.pack(owner, next_id(changes, view, now_ms)), pack(row))
+    return changes, Heard(what=what, tenant=owner, number=number, answer_from=message.destination_addr, first=first)
+
+
+def plain(text: str) -> str:
+    """NFKC, lower case, one blank between words, no punctuation at the ends."""
+    words = unicodedata.normalize("NFKC", text).casefold().split()
+    return " ".join(words).strip(" .,!?;:'\"()[]。，！？；：")
+
+
+def is_stop(word: str) -> bool:
+    """Whether a plain text opts out: a stop word alone, or first in a sentence without digits ("stop, thanks")."""
+    if word in market.STOP_FIRST or word in market.STOP_ALONE:
+        return True
+    first = re.split(r"[\s,.;:!]+", word, maxsplit=1)[0] if word else ""
+    return first in market.STOP_FIRST and not any(c.isdigit() for c in word)
+
+
+def _repeated(view: View, tenant: int, seal: bytes, now_ms: int) -> bool:
+    for looked, (_, octets) in enumerate(view.range("inbound", TENANT.pack(tenant), reverse=True)):
+        row = unpack(octets)
+        if row["at_ms"] < now_ms - REPEAT_MS or looked >= REPEAT_LOOK:
+            return False
+        if row["seal"] == seal:
+            return True
+    return False
+
+
+def _tenant_of(view: View, destination: str) -> Tenant | None:
+    """Whose number was written to: the tenant with that sender, or the only tenant there is."""
+    tenants = list_tenants(view)
+    for tenant in tenants:
+        if tenant.sender and tenant.sender == destination:
+            return tenant
+    return tenants[0] if len(tenants) == 1 else None

@@ -1,0 +1,53 @@
+"""Messages whose answer died with their connection, and the receipts that may still tell (DESIGN 8).
+
+Touches: nothing; a table in memory by subscriber, rebuilt at start from the ledger's uncertain ranks. Bounded by what
+may be uncertain: claim_credit a kill, a window a broken bind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """One part that may have been accepted."""
+
+    campaign: int
+    run: int
+    rank: int
+    part: int
+    member_no: int
+    number: int
+    since_ms: int  # when it became uncertain; it was claimed before
+
+
+class UncertainSet:
+    """By number: a receipt settles the one candidate; several stay as they are."""
+
+    def __init__(self) -> None:
+        self._by_number: dict[int, list[Uncertain]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __repr__(self) -> str:
+        return f"<UncertainSet {self._count} parts, {len(self._by_number)} numbers>"
+
+    def add(self, item: Uncertain) -> None:
+        mine = self._by_number.setdefault(item.number, [])
+        if all((other.campaign, other.rank, other.part) != (item.campaign, item.rank, item.part) for other in mine):
+            mine.append(item)
+            self._count += 1
+
+    def of(self, number: int) -> list[Uncertain]:
+        return list(self._by_number.get(number, ()))
+
+    def remove(self, item: Uncertain) -> None:
+        mine = self._by_number.get(item.number)
+        if mine and item in mine:
+            mine.remove(item)
+            self._count -= 1
+            if not mine:
+                del self._by_number[item.number]
