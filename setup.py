@@ -1,4 +1,4 @@
-"""The kernels to compile, and nothing else: every `dispatcher/**/_*.pyx`. VOLLEY_ONLY=text/_octets builds just those."""
+"""The kernels to compile, and nothing else: each `dispatcher/**/_*.pyx`; VOLLEY_ONLY=text/_octets builds just that."""
 
 import os
 from pathlib import Path

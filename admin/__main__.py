@@ -7,6 +7,7 @@ Exit status: 0 stopped as asked, 1 failed (its port is taken), 2 a setting is wr
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 import uvicorn
@@ -39,7 +40,12 @@ def main(settings: Settings) -> int:
             timeout_graceful_shutdown=DRAIN_S,
         )
     )
-    server.run()
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises again what stopped it: then a stop is no death
+        signal.signal(number, server.handle_exit)
+    try:
+        server.run()
+    except SystemExit:  # uvicorn's 3 for a taken port means something else to whoever watches us
+        return 1
     return 0 if server.started else 1
 
 

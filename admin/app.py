@@ -28,9 +28,7 @@ from dispatcher.store import Store
 REPLACEMENT_LOOK_S = 2.0
 
 
-def create_app(
-    settings: Settings, *, opener: Callable[[], Store] | None = None, clock: Clock | None = None
-) -> FastAPI:
+def create_app(settings: Settings, *, opener: Callable[[], Store] | None = None, clock: Clock | None = None) -> FastAPI:
     """The application over `settings.data`.
 
     opener: another way to the store, for a process that has it open already (LMDB files are opened once a process).

@@ -71,26 +71,33 @@ def _of_link(link: Statistics, status: dict[str, Any] | None) -> list[Metric]:
 
 
 def _of_status(status: dict[str, Any]) -> list[Metric]:
-    families: list[Metric] = []
-    binds = status.get("binds", [])
-    if "binds" in status:
-        up = GaugeMetricFamily("volley_binds_up", "binds that may carry messages", labels=["endpoint"])
-        for endpoint in sorted({bind["endpoint"] for bind in binds}):
-            up.add_metric(
-                [endpoint], sum(b["state"].startswith("bound") for b in binds if b["endpoint"] == endpoint)
-            )
-        families.append(up)
-        for name, key, what in _PER_BIND:
-            counter = CounterMetricFamily(name, what, labels=["endpoint", "bind"])
-            for bind in binds:
-                counter.add_metric([str(bind["endpoint"]), str(bind["bind"])], bind.get(key) or 0)
-            families.append(counter)
+    families = _of_binds(status["binds"]) if "binds" in status else []
+    totals = status.get("totals", {})
+    families += [_counter(name, what, totals[key]) for name, key, what in _TOTALS if key in totals]
+    if "faults" in status:
+        faults = CounterMetricFamily("volley_faults", "what peers did that is counted and survived", labels=["what"])
+        for what, number in status["faults"].items():
+            faults.add_metric([what], number)
+        families.append(faults)
     for name, path, what in _GAUGES:
         value: Any = status
         for step in path.split("."):
             value = value.get(step) if isinstance(value, dict) else None
         if isinstance(value, int | float):
             families.append(_gauge(name, what, value))
+    return families
+
+
+def _of_binds(binds: list[dict[str, Any]]) -> list[Metric]:
+    up = GaugeMetricFamily("volley_binds_up", "binds that may carry messages", labels=["endpoint"])
+    for endpoint in sorted({bind["endpoint"] for bind in binds}):
+        up.add_metric([endpoint], sum(bind["state"] == "bound" for bind in binds if bind["endpoint"] == endpoint))
+    families: list[Metric] = [up]
+    for name, key, what in _PER_BIND:
+        counter = CounterMetricFamily(name, what, labels=["endpoint", "bind"])
+        for bind in binds:
+            counter.add_metric([bind["endpoint"], str(bind["bind"])], bind[key])
+        families.append(counter)
     return families
 
 
@@ -116,9 +123,20 @@ def _counter(name: str, what: str, value: float) -> Metric:
 
 
 _PER_BIND = (
-    ("volley_submits", "submits", "submit_sm handed to a socket since the dispatcher's start"),
-    ("volley_responses", "responses", "submit_sm_resp received since the dispatcher's start"),
-    ("volley_receipts", "receipts", "receipts received since the dispatcher's start"),
+    ("volley_bind_submits", "submits", "submit_sm handed to this bind's present connection"),
+    ("volley_bind_responses", "responses", "submit_sm_resp received on this bind's present connection"),
+    ("volley_bind_receipts", "receipts", "deliver_sm received on this bind's present connection"),
+)
+_TOTALS = (
+    ("volley_submits", "submits", "parts handed to a socket"),
+    ("volley_accepted", "accepted", "parts answered ESME_ROK"),
+    ("volley_refused", "refused", "parts refused for good"),
+    ("volley_throttled", "throttled", "parts answered ESME_RTHROTTLED or ESME_RMSGQFUL"),
+    ("volley_retried", "retried", "parts sent again"),
+    ("volley_released", "released", "claims given back that no socket had taken"),
+    ("volley_uncertain", "uncertain", "parts whose answer was lost"),
+    ("volley_receipts", "receipts", "receipts that met their message"),
+    ("volley_receipts_repeated", "receipts_repeated", "receipts that said nothing new"),
 )
 _GAUGES = (
     ("volley_in_flight", "in_flight", "parts handed to a socket and unanswered"),
@@ -126,6 +144,8 @@ _GAUGES = (
     ("volley_accepted_per_second", "rates.accepted_per_s", "parts answered ESME_ROK a second, just now"),
     ("volley_receipts_per_second", "rates.receipts_per_s", "receipts a second, just now"),
     ("volley_claim_credit", "claim_credit", "parts that may be claimed and unsettled at once"),
+    ("volley_claimed_open", "claimed_open", "parts claimed and unsettled"),
+    ("volley_uncertain_parts", "uncertain_parts", "parts held as uncertain now"),
     ("volley_held_receipts", "held_receipts", "receipts whose message is not known yet"),
     ("volley_commit_ms_p50", "writer.commit_ms_p50", "median of the last commits, ms"),
     ("volley_commit_ms_p99", "writer.commit_ms_p99", "99th percentile of the last commits, ms"),

@@ -137,7 +137,7 @@ async def _down(request: Request, exc: Exception) -> Response:
 async def _no_store(request: Request, exc: Exception) -> Response:
     headers = {"Retry-After": RETRY_AFTER_S}
     if isinstance(exc, StoreFull):
-        return problem(507, "store_full", str(exc), instance=request.url.path, headers=headers)
+        return problem(507, "insufficient_storage", str(exc), instance=request.url.path, headers=headers)
     _log.warning("store unreadable: %s", exc)
     detail = "the store cannot be read now"
     return problem(503, "store_unreadable", detail, instance=request.url.path, headers=headers)

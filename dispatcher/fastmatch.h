@@ -222,20 +222,22 @@ static int fm_one(const uint8_t *program, const fm_step *s, const uint8_t *a, si
     default: x = fm_u64(a + 8 * slot);
     }
     if (s->op == FM_TABLE) return constants[x < s->count ? x : s->count] & 1;
+    int hit = 0;
     for (uint32_t r = 0; r < s->count; r++) {
         const uint64_t low = fm_u64(constants + 16 * r), high = fm_u64(constants + 16 * r + 8);
-        if (x - low <= high - low) return 1;
+        hit |= x - low <= high - low;
     }
-    return 0;
+    return hit;
 }
 
+/* first where, then what: the loads of the second loop wait for no branch, so that cold lines come in side by side */
 static void fm_sparse(const uint8_t *program, const fm_step *s, const uint8_t *a, int words, const uint64_t *within, uint64_t *out) {
-    for (int w = 0; w < words; w++) {
-        uint64_t left = within[w], word = 0;
-        for (; left; left &= left - 1)
-            if (fm_one(program, s, a, 64 * (size_t)w + (size_t)__builtin_ctzll(left))) word |= left & -left;
-        out[w] = word;
-    }
+    uint16_t at[FM_SLOTS_MAX / FM_SPARSE + 1];
+    int n = 0;
+    for (int w = 0; w < words; w++)
+        for (uint64_t left = within[w]; left; left &= left - 1) at[n++] = (uint16_t)(64 * w + __builtin_ctzll(left));
+    memset(out, 0, (size_t)words * 8);
+    for (int i = 0; i < n; i++) out[at[i] / 64] |= (uint64_t)fm_one(program, s, a, at[i]) << (at[i] % 64);
 }
 
 static void fm_dense(const uint8_t *program, const fm_step *s, const uint8_t *a, int slots, uint8_t *mask) {

@@ -208,7 +208,7 @@ class Assembler:
             self._columns = max(self._columns, column + (3 if kind == Kind.TEXT else 1))
 
 
-def positions_of(bitmap: Sequence[int] | bytes | memoryview) -> list[int]:
+def slots_of(bitmap: Sequence[int] | bytes | memoryview) -> list[int]:
     """Positions of the set bits, lowest first. For a few, not for hot paths."""
     word = int.from_bytes(bytes(bitmap), "little")
     found = []

@@ -21,7 +21,7 @@ from dispatcher.fastmatch import (
     count_bits,
     match_block,
     merge_ranges,
-    positions_of,
+    slots_of,
 )
 from tests.reference import fastmatch as reference
 
@@ -110,7 +110,7 @@ def test_compiled_and_reference_match_the_same_slots(case: tuple[Program, list[m
     count = match_block(program, arrays, slots, out, tallies)
     plain = reference.match_block(program.octets, arrays, slots, plain_tallies)
     assert out == reference.bitmap_of(plain, BITMAP_OCTETS)
-    assert count == sum(plain) == count_bits(out) == len(positions_of(out))
+    assert count == sum(plain) == count_bits(out) == len(slots_of(out))
     assert list(tallies) == plain_tallies
 
 
@@ -128,7 +128,7 @@ def test_a_text_that_begins_in_one_slot_and_ends_in_the_next_is_in_neither() -> 
     to.text(Op.TEXT_CONTAINS, 0, b"ab")
     arrays = text_arrays([b"xa", b"bx", b"ab"] + [b""] * 61, list(range(64)), 0)
     out = bytearray(BITMAP_OCTETS)
-    assert match_block(to.program(), arrays, 64, out) == 1 and positions_of(out) == [2]
+    assert match_block(to.program(), arrays, 64, out) == 1 and slots_of(out) == [2]
 
 
 def test_a_whole_block_and_an_empty_one_are_matched() -> None:

@@ -148,9 +148,7 @@ async def edit_campaign(
 
 
 @router.delete("/campaigns/{campaign}", status_code=204)
-async def delete_campaign(
-    campaign: str, ask: Asking, caller: Annotated[Caller, may("campaigns:write")]
-) -> None:
+async def delete_campaign(campaign: str, ask: Asking, caller: Annotated[Caller, may("campaigns:write")]) -> None:
     """Drafts only."""
     await ask(caller, DeleteCampaign(campaign=parsed("cmp", campaign)))
 

@@ -47,9 +47,7 @@ async def list_fields(caller: Annotated[Caller, may("members:read")], reads: Rea
 
 
 @router.post("/fields", status_code=201, response_model=FieldAnswer)
-async def define_field(
-    body: FieldBody, ask: Asking, caller: Annotated[Caller, may("members:write")]
-) -> dict[str, Any]:
+async def define_field(body: FieldBody, ask: Asking, caller: Annotated[Caller, may("members:write")]) -> dict[str, Any]:
     wanted = body.model_dump()
     try:
         return await ask(caller, DefineField(title=wanted.pop("name"), **wanted))

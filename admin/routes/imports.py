@@ -133,7 +133,7 @@ class _Upload:
         except OSError as exc:
             await self._give_up()
             if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise CommandRefused(507, "store_full", "no room in the data folder for the body") from exc
+                raise CommandRefused(507, "insufficient_storage", "no room in the data folder for the body") from exc
             raise CommandRefused(500, "spool_failed", f"the body could not be kept: {exc.strerror}") from exc
         except BaseException:
             await self._give_up()
@@ -233,9 +233,7 @@ async def get_import(
 
 
 @router.post("/imports/{import_id}:cancel", response_model=Answer)
-async def cancel_import(
-    import_id: str, ask: Asking, caller: Annotated[Caller, may("imports:write")]
-) -> dict[str, Any]:
+async def cancel_import(import_id: str, ask: Asking, caller: Annotated[Caller, may("imports:write")]) -> dict[str, Any]:
     """Stop; what was applied stays."""
     return await ask(caller, CancelImport(import_id=parsed("imp", import_id)))
 

@@ -46,9 +46,7 @@ async def list_inbound(
     prefix = TENANT.pack(caller.tenant)
 
     def read(view: View) -> dict[str, Any]:
-        rows = view.range(
-            "inbound", prefix, after=None if key is None else prefix + key, reverse=order == "newest"
-        )
+        rows = view.range("inbound", prefix, after=None if key is None else prefix + key, reverse=order == "newest")
         found = [_inbound_json(key, value) for key, value in itertools.islice(rows, limit + 1)]
         return page(found, limit, found[min(limit, len(found)) - 1]["cursor"] if found else None)
 

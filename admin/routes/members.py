@@ -101,9 +101,7 @@ async def find_member(
 
 
 @router.get("/members/{member}", response_model=MemberAnswer)
-async def get_member(
-    member: str, caller: Annotated[Caller, may("members:read")], reads: Reading
-) -> dict[str, Any]:
+async def get_member(member: str, caller: Annotated[Caller, may("members:read")], reads: Reading) -> dict[str, Any]:
     return _found(await reads.scan(member_json, caller.tenant, member_no_of(member)))
 
 

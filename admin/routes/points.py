@@ -50,9 +50,7 @@ class BalanceAnswer(Answer):
 
 
 @router.post("/points/entries", status_code=201, response_model=EntryAnswer)
-async def add_entry(
-    body: EntryBody, ask: AskingOnce, caller: Annotated[Caller, may("points:write")]
-) -> dict[str, Any]:
+async def add_entry(body: EntryBody, ask: AskingOnce, caller: Annotated[Caller, may("points:write")]) -> dict[str, Any]:
     """Move points. 409 insufficient_points when the balance would go below 0; 200 when `key` did this before."""
     command = AddPoints(
         member_no=member_no_of(body.member),
@@ -68,9 +66,7 @@ async def add_entry(
 
 
 @router.get("/points/balances/{member}")
-async def get_balance(
-    member: str, caller: Annotated[Caller, may("points:read")], reads: Reading
-) -> BalanceAnswer:
+async def get_balance(member: str, caller: Annotated[Caller, may("points:read")], reads: Reading) -> BalanceAnswer:
     points = await reads.scan(balance, caller.tenant, member_no_of(member))
     if points is None:
         raise CommandRefused(404, "not_found", "no such member")

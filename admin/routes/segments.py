@@ -64,9 +64,7 @@ async def count_segment(
 
 
 @router.get("/segments", response_model=Page[SegmentAnswer])
-async def list_saved_segments(
-    caller: Annotated[Caller, may("segments:read")], reads: Reading
-) -> dict[str, Any]:
+async def list_saved_segments(caller: Annotated[Caller, may("segments:read")], reads: Reading) -> dict[str, Any]:
     rows = await reads.scan(list_segments, caller.tenant)
     return {"data": [_segment_json(row) for row in rows], "next": None}
 

@@ -1,6 +1,7 @@
 """What a message from a phone is answered: the one confirmation of a STOP, the balance to POINTS, else nothing.
 
-Touches: table outbox through outbox/entry, by View and Changes. Later the engine's documents stand here in keyword order.
+Touches: table outbox through outbox/entry, by View and Changes. Later the engine's documents stand here,
+in keyword order.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ class Expansion:
         self.refresh(view, row)
 
     def __repr__(self) -> str:
-        return f"<Expansion {self.campaign:x} block {self._at + 1}/{len(self._bases)} left={self._left} repeats={len(self._repeats)}>"
+        at = f"block {self._at + 1}/{len(self._bases)}"
+        return f"<Expansion {self.campaign:x} {at} left={self._left} repeats={len(self._repeats)}>"
 
     def refresh(self, view: View, row: dict[str, Any]) -> None:
         """Compile the text against the tenant's fields as they are now (a dictionary may have grown)."""

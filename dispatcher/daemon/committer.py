@@ -1,4 +1,4 @@
-"""[trio] Group commit: what was claimed, answered and asked since the last commit becomes one transaction; then it counts.
+"""[trio] Group commit: what was claimed, answered and asked since the last one is one transaction; then it counts.
 
 Touches: the Book, the binds and the writer. Nothing leaves before its claim is on disk, no deliver_sm is answered and
 no command replied to before what it says is. Rests on: DESIGN 6; spike/durable for the gap and the credit.
@@ -25,7 +25,7 @@ from dispatcher.smpp.pump import Book
 
 WORKS_AT_ONCE = 256
 CREDIT_EVERY_S = 0.1
-AHEAD_LEAST = 8_192  # parts, without a rate: what a start sends with before anything is measured
+AHEAD_LEAST = 8_192  # parts, without a rate: before anything is measured
 AHEAD_LEAST_PACED = 32  # with a rate below 100,000 parts/s
 AHEAD_GROWTH = 1.5  # above 3 periods, so that a credit that is the limit grows
 FULL_RETRY_S = 0.5
@@ -107,7 +107,7 @@ class Committer:
         self._wake.set()
 
     def _least(self) -> int:
-        return max(1, min(2_048, self.book.credit // 8))
+        return max(1, min(2_048, int(self.book.credit) // 8))
 
     def _pending(self) -> bool:
         return bool(
@@ -178,7 +178,7 @@ class Committer:
         self._credit()
 
     async def _failed(self, job: Job) -> None:
-        """No room (or an I/O error): its steps are refused, its journal is tried until it is on disk. Nothing leaves meanwhile."""
+        """No room, or an I/O error: its steps are refused, its journal tried until it is on disk. Nothing leaves."""
         reason = f"{type(job.error).__name__}: {job.error}"
         if not isinstance(job.error, lmdb.Error | OSError):
             log.error("commit_failed", reason=reason)

@@ -26,7 +26,9 @@ Execute = Callable[[Any, Envelope], Awaitable[tuple[dict[str, Any], bool]]]
 log = structlog.get_logger("control")
 
 
-async def serve_control(path: Path, execute: Execute, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+async def serve_control(
+    path: Path, execute: Execute, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
     """Listen until cancelled. An older socket file is ours to remove: whoever calls holds the writer's lock."""
     path.unlink(missing_ok=True)
     listener = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -65,8 +67,12 @@ async def _connection(connection: trio.socket.SocketType, execute: Execute) -> N
 
 
 async def _answer(
-    connection: trio.socket.SocketType, lock: trio.Lock, limit: trio.CapacityLimiter, message: dict[str, Any], execute: Execute
-) -> None:  # fmt: skip
+    connection: trio.socket.SocketType,
+    lock: trio.Lock,
+    limit: trio.CapacityLimiter,
+    message: dict[str, Any],
+    execute: Execute,
+) -> None:
     answer: dict[str, Any] = {"id": message.get("id")}
     async with limit:
         try:

@@ -83,7 +83,11 @@ class Deliveries:
         receipt = read_receipt(delivered)
         if receipt is None:
             self.counters.receipts_unread += 1
-            log.warning("receipt_unread", source=re.sub(r"\d(?=\d{3})", "*", delivered.source_addr), octets=delivered.octets[:160].hex())
+            log.warning(
+                "receipt_unread",
+                source=re.sub(r"\d(?=\d{3})", "*", delivered.source_addr),
+                octets=delivered.octets[:160].hex(),
+            )
             return
         self.counters.receipts_odd += 1
         state = 0 if receipt.state is None else int(receipt.state)

@@ -219,7 +219,9 @@ class Dispatcher:
             elif not isinstance(work.error, StoreFull | WrongState):
                 log.error("mark_done_failed", reason=str(work.error))
 
-        self.committer.post(lambda view: (campaigns.mark_done(view, tenant, campaign, self.clock.epoch_ms()), None), then)
+        self.committer.post(
+            lambda view: (campaigns.mark_done(view, tenant, campaign, self.clock.epoch_ms()), None), then
+        )
         self.committer.force_fold()
 
     def second(self) -> None:
@@ -238,5 +240,3 @@ class Dispatcher:
 
     def describe(self) -> dict[str, Any]:
         return asdict(self.recovery)
-
-

@@ -75,7 +75,12 @@ class Feeder:
         purpose = Purpose(row["purpose"])
         sender = row["sender"] or self.endpoint.source_addr
         run = self._open_run(
-            campaign, tenant, sender, receipts=bool(row["receipts"]), stop=purpose.honours_stop, validity=int(row["validity_s"])
+            campaign,
+            tenant,
+            sender,
+            receipts=bool(row["receipts"]),
+            stop=purpose.honours_stop,
+            validity=int(row["validity_s"]),
         )
         made = Campaign(tenant, campaign, run, purpose, sender)
         self.campaigns[campaign] = made
@@ -156,7 +161,11 @@ class Feeder:
 
     def next_due_ns(self) -> int | None:
         """The earliest instant at which a repeat falls due."""
-        due = [c.expansion._repeats[0].due_ns for c in self.campaigns.values() if c.expansion is not None and c.expansion.repeats and not c.paused]
+        due = [
+            c.expansion._repeats[0].due_ns
+            for c in self.campaigns.values()
+            if c.expansion is not None and c.expansion.repeats and not c.paused
+        ]
         return min(due, default=None)
 
     def fill(self, view: View, least: int, now_ms: int) -> int:
@@ -217,7 +226,7 @@ class Feeder:
         """Decide on what the pump gave back; returns the uncertain ones, for whoever settles those."""
         uncertain = []
         for item in items:
-            kind, run, rank, part, parts, slot, _, status, tries = item
+            kind, run, rank, part, _, slot, _, status, tries = item
             campaign = self._by_run.get(run)
             if kind == Kind.UNCERTAIN:
                 uncertain.append(item)
@@ -249,4 +258,3 @@ class Feeder:
             and not c.waiting
             and self.book.run_open(c.run) == 0
         ]
-

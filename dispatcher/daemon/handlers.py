@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from dispatcher.control.commands import Envelope
@@ -48,10 +48,20 @@ HANDLERS: dict[str, str] = {  # command -> module:function
 }
 
 # allowed while the disk is nearly full: they free room, or only stop things
-ON_FULL_DISK = frozenset({"member.erase", "suppression.add", "import.cancel", "campaign.pause", "campaign.cancel", "campaign.delete", "key.revoke"})
+ON_FULL_DISK = frozenset(
+    {
+        "member.erase",
+        "suppression.add",
+        "import.cancel",
+        "campaign.pause",
+        "campaign.cancel",
+        "campaign.delete",
+        "key.revoke",
+    }
+)
 
 
-@lru_cache(maxsize=None)
+@cache
 def handler_of(name: str) -> Handler:
     """The room's function. Raises CommandRefused 501 for a command that no room answers."""
     place = HANDLERS.get(name)
@@ -95,7 +105,13 @@ def finish(view: View, changes: Changes, name: str, envelope: Envelope, reply: d
         kept = {"fingerprint": envelope.fingerprint, "reply": reply, "at_ms": now_ms}
         changes.put("requests", _request_key(envelope), pack(kept))
     number = next((U64.unpack(key)[0] for key, _ in view.range("audit", reverse=True)), 0) + 1
-    line = {"actor": envelope.actor, "command": name, "reason": envelope.reason, "tenant": envelope.tenant, "at_ms": now_ms}
+    line = {
+        "actor": envelope.actor,
+        "command": name,
+        "reason": envelope.reason,
+        "tenant": envelope.tenant,
+        "at_ms": now_ms,
+    }
     changes.put("audit", U64.pack(number), pack(line))
 
 

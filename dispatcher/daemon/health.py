@@ -51,9 +51,17 @@ def statistics(d: Dispatcher) -> dict[str, Any]:
             "receipts_per_s": round(d.rates.receipts_per_s),
         },
         "totals": {
-            "submits": book.submits, "accepted": book.accepted, "refused": book.refused, "throttled": book.throttled,
-            "retried": book.retried, "released": book.released, "uncertain": book.uncertain, "late": book.late,
-            "receipts": book.receipts, "receipts_repeated": book.receipts_repeated, "stopped": book.stopped,
+            "submits": book.submits,
+            "accepted": book.accepted,
+            "refused": book.refused,
+            "throttled": book.throttled,
+            "retried": book.retried,
+            "released": book.released,
+            "uncertain": book.uncertain,
+            "late": book.late,
+            "receipts": book.receipts,
+            "receipts_repeated": book.receipts_repeated,
+            "stopped": book.stopped,
         },
         "lanes": {"bulk": book.queued(0), "replies": book.queued(1) + d.feeder.replies_waiting},
         "claim_credit": book.credit,
@@ -74,7 +82,11 @@ def statistics(d: Dispatcher) -> dict[str, Any]:
         "anon_mb": anon_mb(),
         "store_octets": d.store.size_octets(),
         "campaigns": {
-            public_id("cmp", c.id): {"in_flight": book.run_open(c.run), "per_s": round(committer.submits_per_s), "limit": _limit(d)}
+            public_id("cmp", c.id): {
+                "in_flight": book.run_open(c.run),
+                "per_s": round(committer.submits_per_s),
+                "limit": _limit(d),
+            }
             for c in d.feeder.campaigns.values()
             if c.expansion is not None
         },

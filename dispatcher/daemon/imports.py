@@ -30,7 +30,9 @@ log = structlog.get_logger("imports")
 class Imports:
     """Runs what is opened; `changed(tenant)` is called when one ends, for dictionaries may have grown."""
 
-    def __init__(self, store: Store, committer: Committer, nursery: trio.Nursery, changed: Callable[[int], None]) -> None:
+    def __init__(
+        self, store: Store, committer: Committer, nursery: trio.Nursery, changed: Callable[[int], None]
+    ) -> None:
         self._store, self._committer, self._nursery, self._changed = store, committer, nursery, changed
         self._limit = trio.CapacityLimiter(AT_ONCE)
         self._running: dict[int, ImportJob] = {}

@@ -27,8 +27,8 @@ from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import State
 from dispatcher.smpp.pump import BULK, REPLIES, Book, Kind, Settled
 from dispatcher.store import Snapshot, Store, ledger
-from dispatcher.store.columns import read_slot
 from dispatcher.store.blocks import ColumnKind
+from dispatcher.store.columns import read_slot
 from dispatcher.store.layout import BLOCK, FIELD_MSISDN, LEDGER_KEY, TENANT_U64, U64
 from dispatcher.store.values import pack, unpack
 
@@ -96,7 +96,7 @@ def fold_all(store: Store) -> None:
 
 
 def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
-    """Release or make uncertain every claim of the process before; returns what it did. The ledger is folded before and after.
+    """Release or make uncertain every claim of the process before; returns what it did. Folds before and after.
 
     Writes one log value a 50,000 records through a Book of its own, which knows nothing but the journal.
     """
@@ -130,7 +130,12 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
     fold_all(store)
     recovery.took_s = round(time.perf_counter() - began, 3)
     if recovery.released or recovery.uncertain:
-        log.warning("claims_of_the_process_before", released=recovery.released, uncertain=recovery.uncertain, same_boot=marks.same_boot)
+        log.warning(
+            "claims_of_the_process_before",
+            released=recovery.released,
+            uncertain=recovery.uncertain,
+            same_boot=marks.same_boot,
+        )
     return recovery
 
 
@@ -146,7 +151,7 @@ def keep(store: Store, recovery: Recovery) -> None:
 
 def recoveries(view: View) -> list[dict[str, Any]]:
     row = view.get("meta", b"recoveries")
-    return unpack(row)["all"] if row else []  # type: ignore[no-any-return]
+    return unpack(row)["all"] if row else []
 
 
 def resume(
@@ -193,7 +198,9 @@ def _claimed(view: Snapshot) -> list[tuple[int, int, list[int]]]:
                 r = rank - chunk * BLOCK
                 n = counts[r] if counts is not None else 1
                 if n > 1 and spread is not None:
-                    found.append((campaign, rank, [p for p in range(n) if spread[r * width + p] & 0x7F == State.CLAIMED]))
+                    found.append(
+                        (campaign, rank, [p for p in range(n) if spread[r * width + p] & 0x7F == State.CLAIMED])
+                    )
                 else:
                     found.append((campaign, rank, [0]))
     return found
@@ -206,7 +213,9 @@ def _chunks(view: Snapshot, campaign: int) -> list[int]:
 
 def _log_all(store: Store, records: list[tuple[int, int, int, int, int]]) -> None:
     for first in range(0, len(records), JOURNAL_RECORDS_AT_ONCE):
-        book = Book(1, memoryview(bytearray(64)).cast("Q"), bytes(256), 0, ring=2, reply_ring=2)  # for its journal alone
+        book = Book(
+            1, memoryview(bytearray(64)).cast("Q"), bytes(256), 0, ring=2, reply_ring=2
+        )  # for its journal alone
         runs: dict[int, int] = {}
         for campaign, kind, part, state, rank in records[first : first + JOURNAL_RECORDS_AT_ONCE]:
             run = runs.get(campaign)
@@ -250,9 +259,7 @@ def _masks(
     return out
 
 
-def _uncertain(
-    view: Snapshot, feeder: Feeder, campaign: int, note: Callable[[Uncertain], None], now_ms: int
-) -> None:
+def _uncertain(view: Snapshot, feeder: Feeder, campaign: int, note: Callable[[Uncertain], None], now_ms: int) -> None:
     """Every part that may have been accepted, for whoever settles those."""
     known = feeder.campaigns[campaign]
     for chunk in _chunks(view, campaign):

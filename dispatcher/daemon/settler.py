@@ -1,4 +1,4 @@
-"""What is uncertain, and what settles it: a late answer, a receipt by id found in the log, a receipt by number, a resend.
+"""What is uncertain, and what settles it: a late answer, a receipt by id in the log or by number, a resend.
 
 Touches: the Book's journal, the ledger through snapshots. tick() is called once a second by a task of run.py.
 Rests on: DESIGN 4 (what an uncertain message of each purpose is) and 8 (held receipts after the holding time).
@@ -89,7 +89,8 @@ class Settler:
             fits = [
                 item
                 for item in self.uncertain.of(number)
-                if self.state_of(view, item) == State.UNCERTAIN and item.since_ms - int(self.holding_s * 1000) - 600_000 <= at_ms
+                if self.state_of(view, item) == State.UNCERTAIN
+                and item.since_ms - int(self.holding_s * 1000) - 600_000 <= at_ms
             ]
             if len(fits) == 1:
                 item = fits[0]

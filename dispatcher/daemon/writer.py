@@ -1,7 +1,7 @@
 """The one thread that writes the store: a job is one transaction, begun and ended in commit().
 
 Touches: the store. Rests on: DESIGN 2 (group commit, at most 4 MiB a commit), PITFALLS B2 (a full disk fails the
-commit, the last one is whole). A job that fails has written nothing; the journal's value is tried again by whoever waits.
+commit, the last one is whole). A job that fails has written nothing; whoever waits tries its journal again.
 """
 
 from __future__ import annotations

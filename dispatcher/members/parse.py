@@ -46,14 +46,13 @@ Say = Callable[[dict[str, Any]], None]
 
 
 class Body:
-    """The body from `octet` on, as far as it has arrived. `data[at:end]` is what was read and not yet taken."""
+    """The body as far as it has arrived. `data[at:end]` is what was read and not yet taken."""
 
-    def __init__(self, folder: Path, octet: int, job: Job) -> None:
+    def __init__(self, folder: Path, job: Job) -> None:
         self._folder = folder
         self._file = open(folder / BODY, "rb", buffering=0)  # noqa: SIM115
-        self._file.seek(octet)
         self._stall_s = job.stall_s
-        self._read = octet
+        self._read = 0
         self._parent = os.getppid()
         self.data = bytearray(2 * READ_OCTETS + job.row_octets_max)
         self.at = self.end = 0
@@ -63,6 +62,11 @@ class Body:
     def octet(self) -> int:
         """Where in the body data[at] lies."""
         return self._read - (self.end - self.at)
+
+    def go_to(self, octet: int) -> None:
+        """Go on from there, forgetting what was read."""
+        self._file.seek(octet)
+        self._read, self.at, self.end, self.final = octet, 0, 0, False
 
     def fill(self) -> None:
         """More octets, waiting for them while the body grows; `final` when there are no more."""
@@ -118,20 +122,28 @@ def _print(message: dict[str, Any]) -> None:
 def parse(folder: Path, job: Job, say: Say = lambda message: None) -> dict[str, Any]:
     """Parse the body, from the first run that is not whole; returns what outcome.json holds."""
     done = list(_whole_runs(folder))
+    body = Body(folder, job)
     try:
-        body = Body(folder, 0, job)
-        header, line = _header(folder, body, job)
+        header, line = _header(body, job)
         write_json(folder / HEADER, header.as_json() if isinstance(header, Header) else {"problem": asdict(header)})
         if isinstance(header, FileRefused):
             outcome: dict[str, Any] = {"problem": asdict(header), "runs": 0, "rows": 0, "rejected": 0}
         else:
             say({"event": "header", **header.as_json()})
-            outcome = _Parser(folder, job, header, body, line, done, say).run_all()
-        body.close()
+            if done:
+                body.go_to(done[-1].octet)
+                line = done[-1].line
+            parser = _Parser(folder, job, header, body, line, done, say)
+            try:
+                outcome = parser.run_all()
+            finally:
+                parser.run.discard()
     except BodyBroken as exc:
         done = list(_whole_runs(folder))
         totals = {"runs": len(done), "rows": sum(r.rows for r in done), "rejected": sum(r.rejected for r in done)}
         outcome = {"problem": {"code": "body_broken", "detail": str(exc)}, **totals}
+    finally:
+        body.close()
     write_json(folder / OUTCOME, outcome)
     say({"event": "done", **outcome})
     return outcome
@@ -144,7 +156,7 @@ def _whole_runs(folder: Path) -> Iterator[RunRecord]:
         run += 1
 
 
-def _header(folder: Path, body: Body, job: Job) -> tuple[Header | FileRefused, int]:
+def _header(body: Body, job: Job) -> tuple[Header | FileRefused, int]:
     """The header, and the number of the line after it. Leaves the body just past it."""
     line = 1
     body.fill()
@@ -179,9 +191,6 @@ class _Parser:
         self.totals = {"runs": len(done), "rows": sum(r.rows for r in done), "rejected": sum(r.rejected for r in done)}
         self.rejects_kept = done[-1].rejects_kept if done else 0
         self.new_values = {name: list(words) for name, words in done[-1].new_values.items()} if done else {}
-        if done:
-            self.body.close()
-            self.body, self.line = Body(folder, done[-1].octet, job), done[-1].line
         self.columns = columns_of(header, job.region, self.new_values)
         self.phone = next(c for c in self.columns if isinstance(c, NumberColumn) and c.field.kind == "phone")
         self.texts = [column.name for column in self.columns if column.field.kind in ("text", "tags")]

@@ -44,6 +44,16 @@ class RunWriter:
             self.append(name + ".ends", bytes(4))
             self.append(name + ".heap", b"")
 
+    def discard(self) -> None:
+        """Leave nothing of a run that is not whole."""
+        self._close()
+        if not (self.folder / "run.json").exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
     def append(self, name: str, octets: Octets) -> None:
         view = memoryview(octets).cast("B")
         if name not in self._files:
@@ -67,8 +77,7 @@ class RunWriter:
         kernel.sort_rows(numbers, ordered, order)
         self.append("sorted", ordered)
         self.append("order", order)
-        for file in self._files.values():
-            file.close()
+        self._close()
         record = RunRecord(
             rows=self.rows,
             rejected=self.rejected,

@@ -58,9 +58,17 @@ def add_entry(
     batch = batch_of(tenant, confirmations=confirmation)
     position = next((U64_U32.unpack(key)[1] + 1 for key, _ in view.range("outbox", U64.pack(batch), reverse=True)), 0)
     entry = Entry(
-        batch=batch, position=position, to=to, sender=sender, text=text, purpose=purpose, expiry_ms=expiry_ms, created_ms=now_ms
+        batch=batch, position=position, to=to, sender=sender, text=text, purpose=purpose,
+        expiry_ms=expiry_ms, created_ms=now_ms,
     )  # fmt: skip
-    row = {"to": to, "from": sender, "text": text, "purpose": purpose.value, "expiry_ms": expiry_ms, "created_ms": now_ms}
+    row = {
+        "to": to,
+        "from": sender,
+        "text": text,
+        "purpose": purpose.value,
+        "expiry_ms": expiry_ms,
+        "created_ms": now_ms,
+    }
     changes.put("outbox", U64_U32.pack(batch, position), pack(row))
     return entry
 
@@ -91,6 +99,6 @@ def batches(view: View) -> list[int]:
 def _entry(batch: int, position: int, octets: bytes) -> Entry:
     row = unpack(octets)
     return Entry(
-        batch=batch, position=position, to=row["to"], sender=row["from"], text=row["text"], purpose=Purpose(row["purpose"]),
-        expiry_ms=row["expiry_ms"], created_ms=row["created_ms"],
+        batch=batch, position=position, to=row["to"], sender=row["from"], text=row["text"],
+        purpose=Purpose(row["purpose"]), expiry_ms=row["expiry_ms"], created_ms=row["created_ms"],
     )  # fmt: skip

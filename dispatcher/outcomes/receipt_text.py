@@ -21,7 +21,8 @@ STATES: dict[str, State | None] = {  # None: not final
     "DELIVRD": State.DELIVERED, "DELIVERED": State.DELIVERED, "EXPIRED": State.EXPIRED, "DELETED": State.FAILED,
     "UNDELIV": State.FAILED, "UNDELIVERABLE": State.FAILED, "REJECTD": State.FAILED, "REJECTED": State.FAILED,
     "FAILED": State.FAILED, "DND_REJECTED": State.FAILED, "SKIPPED": State.FAILED, "UNKNOWN": State.UNKNOWN,
-    "ACCEPTD": None, "ACCEPTED": None, "ENROUTE": None, "ACKED": None, "BUFFERD": None, "BUFFRED": None, "SCHEDLD": None,
+    "ACCEPTD": None, "ACCEPTED": None, "ENROUTE": None, "ACKED": None, "BUFFERD": None, "BUFFRED": None,
+    "SCHEDLD": None,
 }  # fmt: skip
 BY_TLV: dict[int, State | None] = {
     0: None, 1: None, 2: State.DELIVERED, 3: State.EXPIRED, 4: State.FAILED, 5: State.FAILED, 6: None,
@@ -70,4 +71,6 @@ def read_receipt(message: Delivered) -> Receipt | None:
         state = None  # an intermediate notification is never final
     err = found.get("err", b"")
     subscriber = re.sub(r"\D", "", message.source_addr)
-    return Receipt(message_id[:64], state, int(err) if err.isdigit() and len(err) < 7 else 0, int(subscriber or 0) & (1 << 64) - 1)
+    return Receipt(
+        message_id[:64], state, int(err) if err.isdigit() and len(err) < 7 else 0, int(subscriber or 0) & (1 << 64) - 1
+    )

@@ -19,7 +19,7 @@ class Delivered:
 
     @property
     def is_receipt(self) -> bool:
-        """Only esm_class says so; text that looks like one in a plain deliver_sm was typed by a phone (SMPP_FACTS 5)."""
+        """Only esm_class says so; text like one in a plain deliver_sm was typed by a phone (SMPP_FACTS 5)."""
         return self.esm_class & 0x3C in (0x04, 0x20)
 
     @property

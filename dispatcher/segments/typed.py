@@ -155,7 +155,7 @@ class Typing:
             self.warnings.append(
                 f"{of.name} between {low} and {high}: the first is above the second, so nobody matches"
             )
-        return _ranges(of, [(least, most - 1)])
+        return _ranges(of, [(least, most)])
 
     def _equal(self, of: Field, values: Iterable[Value], same: bool, at: int) -> Test:
         if of.kind in ("bool", "tags"):

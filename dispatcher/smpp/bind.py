@@ -177,9 +177,7 @@ async def _exactly(sock: trio.socket.SocketType, octets: int) -> bytes:
     return got
 
 
-async def _read(
-    bind: Bind, sock: trio.socket.SocketType, deliveries: Deliveries, whole: trio.CancelScope
-) -> None:
+async def _read(bind: Bind, sock: trio.socket.SocketType, deliveries: Deliveries, whole: trio.CancelScope) -> None:
     """The only one that reads; most of what is sent leaves from here too, in the same call."""
     pump = bind.pump
     assert pump is not None
@@ -218,7 +216,10 @@ def _take(bind: Bind, pdu: bytes, deliveries: Deliveries) -> bool:
         bind.pump.queue(codec.encode(RESPONSE | CommandId.UNBIND, 0, header.sequence_number))
         bind.push()
         return True
-    elif not header.command_id & RESPONSE and header.command_id not in (CommandId.ALERT_NOTIFICATION, CommandId.OUTBIND):
+    elif not header.command_id & RESPONSE and header.command_id not in (
+        CommandId.ALERT_NOTIFICATION,
+        CommandId.OUTBIND,
+    ):
         bind.pump.queue(codec.generic_nack(header.sequence_number, ESME_RINVCMDID))
         bind.push()
     return False
@@ -247,7 +248,9 @@ async def _watch_clock(bind: Bind) -> None:
         await trio.sleep(step)
         now = time.monotonic_ns()
         if pump.tick(now, int(endpoint.response_timeout_s * 1e9)) and pump.timeouts_in_row >= mute_after:
-            raise BindLost(f"{pump.timeouts_in_row} submit_sm in a row unanswered for {endpoint.response_timeout_s:g} s")
+            raise BindLost(
+                f"{pump.timeouts_in_row} submit_sm in a row unanswered for {endpoint.response_timeout_s:g} s"
+            )
         idle_s = (now - pump.last_received_ns) / 1e9
         if asked_ns > pump.last_received_ns:
             if (now - asked_ns) / 1e9 > ENQUIRE_ANSWER_S:

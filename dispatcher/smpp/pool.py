@@ -1,7 +1,7 @@
 """[trio] The binds of one endpoint: start, rebind with back-off and jitter, push, drain.
 
 Touches: its Binds and their Book. Rests on: SMPP_FACTS 3 (answers to a bind) and 7 (back-off 1 s to 60 s, full
-jitter, never the whole pool in one instant); a wrong password waits five minutes between tries, for retries lock accounts.
+jitter, never the whole pool in one instant); a wrong password waits five minutes, for retries lock accounts.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class Pool:
                 bind.last_error = str(exc)
                 if exc.command_status in BIND_STOPS:
                     wait_s = LOCKOUT_S
-                log.warning("bind_refused", endpoint=self.endpoint.name, bind=bind.number, status=f"0x{exc.command_status:08X}")
+                log.warning(
+                    "bind_refused", endpoint=self.endpoint.name, bind=bind.number, status=f"0x{exc.command_status:08X}"
+                )
             except (BindLost, PeerBrokeProtocol) as exc:
                 bind.last_error = str(exc)
                 log.warning("bind_lost", endpoint=self.endpoint.name, bind=bind.number, reason=str(exc))

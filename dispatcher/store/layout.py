@@ -25,7 +25,7 @@ TABLES: dict[str, str] = {
     "optouts": "tenant:2 number:8 group:1 -> msgpack {at_ms, evidence}",
     "optout_history": "tenant:2 number:8 at_ms:8 -> msgpack {group, what, evidence}",
     "suppressions": "tenant:2 (0 = operator) number:8 -> msgpack {at_ms, reason}",
-    "points_entries": "tenant:2 member_no:4 entry:8 -> msgpack {delta, balance, reason, source, key, at_ms, debit, credit}",
+    "points_entries": "tenant:2 member_no:4 entry:8 -> msgpack {delta, balance, debit, credit, key, at_ms, ...}",
     "points_keys": "tenant:2 sha256(key):32 -> member_no:4 entry:8",
     "imports": "tenant:2 import:8 -> msgpack {state, counts, mapping, ...}",
     "import_rejects": "import:8 line:8 -> msgpack {line, column, value, code, detail}",

@@ -119,8 +119,8 @@ def read_counts(view: View, campaign: int) -> Counts:
 
 
 def read_array(view: View, campaign: int, name: str, chunk: int) -> memoryview | None:
-    """One array of a chunk, after its header, zero-copy; None when nothing was folded there. Octets a rank: layout.ARRAYS;
-    part_state: part_width() octets a rank."""
+    """One array of a chunk, after its header, zero-copy; None when nothing was folded there.
+    Octets a rank: layout.ARRAYS; of part_state: part_width()."""
     value = view.buffer("ledger", LEDGER_KEY.pack(campaign, ARRAYS[name][0], chunk))
     return None if value is None else value[HEADER:]
 

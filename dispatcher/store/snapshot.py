@@ -27,7 +27,8 @@ class Snapshot:
 
     def buffer(self, table: str, key: bytes) -> memoryview | None:
         """Zero-copy; valid until this transaction's next write or its end."""
-        return self.txn.get(key, db=self.tables[table])  # type: ignore[no-any-return]
+        value = self.txn.get(key, db=self.tables[table])
+        return None if value is None else memoryview(value)
 
     def range(
         self, table: str, prefix: bytes = b"", *, after: bytes | None = None, reverse: bool = False
@@ -56,7 +57,7 @@ class Snapshot:
                         continue
                     return
                 if key != after:
-                    yield key, cursor.value()
+                    yield key, memoryview(cursor.value())
                 found = step()
 
     def count(self, table: str) -> int:

@@ -37,6 +37,8 @@ STATUS = {
         {"endpoint": "main", "bind": 1, "state": "waiting", "submits": 0, "responses": 0, "receipts": 0},
     ],
     "rates": {"submits_per_s": 7.0, "accepted_per_s": 6.0, "receipts_per_s": 5.0},
+    "totals": {"submits": 90, "accepted": 80, "uncertain": 1},
+    "faults": {"unparsed": 3},
     "in_flight": 1,
     "claim_credit": 700,
     "held_receipts": 2,
@@ -211,16 +213,19 @@ class Site:
         await self.dispatcher.stop()
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
+def running(data: Path) -> Iterator[Site]:
+    site = Site(data)
     yield site
     site.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One for a file of tests, which keep apart by tenant; a file that stops things makes one for each."""
+    yield from running(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture
 def shop(site: Site) -> httpx.Client:
     """A tenant's own key with every right."""
     return site.key(site.tenant(), "*")
-
-

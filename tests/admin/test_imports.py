@@ -6,15 +6,21 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from dispatcher.control.commands import CancelImport, EndImportBody, OpenImport
-from tests.admin.conftest import Site
+from tests.admin.conftest import Site, running
 
 CSV = {"Content-Type": "text/csv"}
 GOOD = b"phone,name\r\n+4915112345601,Ann\r\n+4915112345602,Bob\r\n12,Cyd\r\n+4915112345601,Anna\r\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    yield from running(tmp_path)
 
 
 @pytest.fixture

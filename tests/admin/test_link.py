@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
+import pytest
 
 from admin import link
-from tests.admin.conftest import Site
+from tests.admin.conftest import Site, running
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    yield from running(tmp_path)
 
 
 def test_with_the_dispatcher_down_reads_go_on_and_changes_are_503(site: Site, shop: httpx.Client):
@@ -34,8 +43,6 @@ def test_a_dispatcher_that_dies_before_its_answer_leaves_it_open_whether_it_was_
         while not site.app.state.link.statistics().waiting:
             time.sleep(0.005)
         site.call(site.dispatcher.stop)
-
-    import threading
 
     ending = threading.Thread(target=end_it)
     ending.start()

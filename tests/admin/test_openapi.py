@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,13 @@ OPERATIONS = [found.ok() for found in schemathesis.openapi.from_dict(DOCUMENT).g
 
 
 @pytest.fixture(scope="module")
-def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site with one of each, so that some of the generated ids and names hit something."""
-    site = Site(tmp_path_factory.mktemp("openapi"))
+def crowded(site: Site) -> Site:
+    """With one of each, so that some of the generated ids and names hit something."""
     shop = site.key(site.tenant(), "*")
     shop.post("/v1/fields", json={"name": "age", "kind": "int"})
     shop.post("/v1/members", json={"msisdn": "+4915112345678", "values": {"age": 30}})
     shop.post("/v1/campaigns", json={"title": "Spring", "text": "Hello"})
-    yield site
-    site.close()
+    return site
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])

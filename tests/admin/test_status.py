@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dispatcher.records.changes import Changes
 from dispatcher.store.layout import TENANT_U64
 from dispatcher.store.values import pack
-from tests.admin.conftest import Site
+from tests.admin.conftest import Site, running
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    yield from running(tmp_path)
 
 
 def samples(site: Site) -> dict[str, float]:
@@ -26,7 +35,8 @@ def test_metrics_tell_binds_commits_and_campaigns(site: Site, shop: httpx.Client
     seen = samples(site)
     assert seen["volley_dispatcher_up"] == 1
     assert seen["volley_binds_up[main]"] == 1
-    assert seen["volley_submits_total[main][0]"] == 70
+    assert (seen["volley_submits_total"], seen["volley_bind_submits_total[main][0]"]) == (90, 70)
+    assert seen["volley_faults_total[unparsed]"] == 3
     assert seen["volley_commit_ms_p99"] == 3
     assert seen["volley_campaigns[draft]"] == 1
     assert seen["volley_recipients[uncertain]"] == 0

@@ -64,15 +64,16 @@ def _row(body: bytes, at: int, delimiter: bytes) -> tuple[int, int, int, list[by
 
 def _quoted(body: bytes, at: int) -> tuple[int, bytes]:
     """Where the quote that opens at `at` is closed, and the octets between; -1 when it never is."""
-    p = at + 1
+    p, lines = at + 1, 0
     while p < min(len(body), at + OCTETS_IN_QUOTES):
         if body.startswith(b'""', p):
             p += 2
         elif body.startswith(b'"', p):
             return p, body[at + 1 : p]
         else:
+            lines += body[p] == 0x0A
             p += 1
-            if body.count(b"\n", at, p) > LINES_IN_QUOTES:
+            if lines > LINES_IN_QUOTES:
                 break
     return -1, b""
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dispatcher.fastmatch import positions_of
+from dispatcher.fastmatch import slots_of
 from dispatcher.records.states import Purpose
 from dispatcher.segments import compile_text, rule, select
 from dispatcher.segments.count import count_compiled
@@ -139,7 +139,7 @@ def test_kernel_reference_and_plain_python_choose_the_same_members(
             assert compiled.rule == wanted and compiled.text == str(wanted)
             found = list(select(view, tenant, compiled))
             expected = chosen(wanted, now)
-            assert [block * BLOCK + slot for block, bitmap, _ in found for slot in positions_of(bitmap)] == expected
+            assert [block * BLOCK + slot for block, bitmap, _ in found for slot in slots_of(bitmap)] == expected
             assert sum(count for _, _, count in found) == len(expected)
 
             block = open_block(view, tenant, 1, compiled.columns)
@@ -171,9 +171,9 @@ def test_kernel_reference_and_plain_python_choose_the_same_members(
 @given(st.binary(max_size=64), st.integers(0, 600))
 def test_keep_first_keeps_the_lowest_bits(octets: bytes, count: int) -> None:
     bitmap = bytearray(octets.ljust(BLOCK // 8, b"\0"))
-    before = positions_of(bitmap)
+    before = slots_of(bitmap)
     keep_first(bitmap, count)
-    assert positions_of(bitmap) == before[:count]
+    assert slots_of(bitmap) == before[:count]
 
 
 def test_a_tenant_without_members_has_nobody(crowd: tuple[Store, int]) -> None:

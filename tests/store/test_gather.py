@@ -1,0 +1,155 @@
+"""The kernels of bulk loading against their plain Python meaning."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.store import _gather
+from dispatcher.store.columns import ColumnKind, unpack_delta
+from dispatcher.store.layout import MEMBER_NO, TENANT_U64
+from tests.reference import gather as reference
+
+NUMBERS = st.lists(st.integers(1, 12) | st.integers(0, 2**64 - 1) | st.integers(8_613_000_000_000, 8_613_000_000_040))
+
+
+def sorted_arrays(numbers: list[int]) -> tuple[array[int], array[int]]:
+    ordered, order = array("Q", bytes(8 * len(numbers))), array("I", bytes(4 * len(numbers)))
+    _gather.sort_rows(array("Q", numbers), ordered, order)
+    return ordered, order
+
+
+@given(numbers=NUMBERS)
+def test_numbers_are_sorted_and_equal_ones_keep_their_order(numbers: list[int]):
+    ordered, order = sorted_arrays(numbers)
+    assert (list(ordered), list(order)) == reference.sort_rows(numbers)
+
+
+@given(
+    numbers=st.lists(st.integers(1, 9), max_size=30),
+    known=st.sets(st.integers(1, 9)),
+    limits=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    start=st.integers(0, 5),
+    creates=st.booleans(),
+    updates=st.booleans(),
+)
+def test_rows_are_assigned_as_the_reference_assigns_them(
+    numbers: list[int], known: set[int], limits: tuple[int, int], start: int, creates: bool, updates: bool
+):
+    ordered, order = sorted_arrays(numbers)
+    start, end = min(start, len(numbers)), len(numbers)
+    found = {number: 100 + number for number in known}
+    distinct = list(dict.fromkeys(ordered[start:end]))
+    window = array("q", [found.get(number, -1) for number in distinct])
+    new_rows, new_numbers, refused = array("I", bytes(4 * 40)), array("Q", bytes(8 * 40)), array("I", bytes(4 * 40))
+    rows, nos = array("I", bytes(4 * 40)), array("I", bytes(4 * 40))
+    stop, new, changed, no = _gather.assign(
+        ordered, order, start, end, window, 500, *limits, creates, updates, new_rows, new_numbers, rows, nos, refused
+    )
+    said = (
+        stop,
+        list(zip(new_rows[:new], new_numbers[:new], strict=True)),
+        list(zip(rows[:changed], nos[:changed], strict=True)),
+        list(refused[:no]),
+    )
+    assert said == reference.assign(list(ordered), list(order), start, end, found, 500, *limits, creates, updates)
+
+
+@given(numbers=NUMBERS, first_no=st.integers(0, 2**31))
+def test_phone_keys_and_rows_are_those_of_the_layout(numbers: list[int], first_no: int):
+    ordered = array("Q", sorted(numbers))
+    distinct = sorted(set(numbers))
+    assert _gather.phone_keys(7, ordered, 0, len(ordered)) == [TENANT_U64.pack(7, n) for n in distinct]
+    items = _gather.phone_items(7, array("Q", distinct), len(distinct), first_no)
+    assert items == [(TENANT_U64.pack(7, n), MEMBER_NO.pack(first_no + i)) for i, n in enumerate(distinct)]
+
+
+@pytest.mark.parametrize(("code", "width"), [("B", 1), ("H", 2), ("I", 4), ("Q", 8)])
+@given(data=st.data())
+def test_numbers_land_in_their_slots(code: str, width: int, data: st.DataObject):
+    column = data.draw(st.lists(st.integers(0, 255), min_size=1, max_size=20))
+    rows = data.draw(st.lists(st.integers(0, len(column) - 1), max_size=20))
+    slot = data.draw(st.integers(0, 10))
+    block = array(code, [7] * 64)
+    octets = bytearray(block.tobytes())
+    _gather.fixed(array(code, column).tobytes(), width, array("I", rows), 0, len(rows), octets, slot)
+    assert list(array(code, bytes(octets))) == reference.fixed(column, rows, list(block), slot)
+
+
+@given(data=st.data())
+def test_texts_follow_those_that_the_block_had(data: st.DataObject):
+    texts = data.draw(st.lists(st.binary(max_size=5), min_size=1, max_size=8))
+    rows = data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=8))
+    old = data.draw(st.lists(st.binary(max_size=5), max_size=8))
+    slot = data.draw(st.integers(0, 10))
+    old_block = reference.text([], [], old, len(old), len(old)) if old else b""
+    ends = array("I", [0])
+    for text in texts:
+        ends.append(ends[-1] + len(text))
+    made = _gather.text(ends, b"".join(texts), array("I", rows), 0, len(rows), old_block, len(old), slot, 64)
+    assert made == reference.text(texts, rows, old[:slot], slot, 64)
+
+
+@given(data=st.data())
+def test_tags_become_planes_and_deltas(data: st.DataObject):
+    tags = data.draw(st.lists(st.lists(st.integers(0, 20), max_size=4), min_size=1, max_size=8))
+    rows = data.draw(st.lists(st.integers(0, len(tags) - 1), max_size=8))
+    slot, part = data.draw(st.integers(0, 50)), data.draw(st.integers(0, 2))
+    ends, codes = array("I", [0]), array("H")
+    for row in tags:
+        codes.extend(row)
+        ends.append(len(codes))
+    planes = bytearray(64)
+    _gather.planes(ends, codes, array("I", rows), 0, len(rows), part, planes, slot, array("H"))
+    assert bytes(planes) == reference.planes(tags, rows, part, slot, 64)
+    swap = array("H", [20 - i for i in range(21)])
+    mapped = bytearray(64)
+    _gather.planes(ends, codes, array("I", rows), 0, len(rows), part, mapped, slot, swap)
+    assert bytes(mapped) == reference.planes([[20 - t for t in row] for row in tags], rows, part, slot, 64)
+    column = (0, 30, int(ColumnKind.PLANES), 1, 3, ends, codes, array("H"))
+    for row, delta in zip(
+        rows, _gather.deltas(array("I", rows), len(rows), array("Q", [1] * len(tags)), [column]), strict=True
+    ):
+        bits = [sum({1 << tag % 8 for tag in tags[row] if tag // 8 == p}) for p in range(3)]
+        assert unpack_delta(delta) == {(30, p, ColumnKind.PLANES): bytes((0xFF, bits[p])) for p in range(3)}
+
+
+@given(given_bits=st.lists(st.integers(0, 7), min_size=1, max_size=10), data=st.data())
+def test_a_delta_row_holds_the_given_cells_and_no_other(given_bits: list[int], data: st.DataObject):
+    count = len(given_bits)
+    words = data.draw(st.lists(st.binary(max_size=4), min_size=count, max_size=count))
+    codes = data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
+    days = data.draw(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=count, max_size=count))
+    ends = array("I", [0])
+    for word in words:
+        ends.append(ends[-1] + len(word))
+    mapping = array("H", [0, 9, 8])  # code 3 found no place any more
+    columns = [
+        (0, 16, int(ColumnKind.U8), 1, 0, bytes(codes), b"", mapping),
+        (1, 17, int(ColumnKind.I32), 4, 0, array("i", days), b"", b""),
+        (2, 18, int(ColumnKind.TEXT), 1, 0, ends, b"".join(words), b""),
+    ]
+    rows = data.draw(st.lists(st.integers(0, count - 1), max_size=10))
+    for row, delta in zip(
+        rows, _gather.deltas(array("I", rows), len(rows), array("Q", given_bits), columns), strict=True
+    ):
+        wanted = {
+            (16, 0, ColumnKind.U8): bytes([[0, 9, 8, 0][codes[row]]]),
+            (17, 0, ColumnKind.I32): struct.pack("<i", days[row]),
+            (18, 0, ColumnKind.TEXT): words[row],
+        }
+        assert unpack_delta(delta) == {c: v for bit, (c, v) in enumerate(wanted.items()) if given_bits[row] >> bit & 1}
+
+
+def test_a_row_outside_its_column_is_refused():
+    rows = array("I", [5])
+    with pytest.raises(ValueError, match="row 5 of a column of 5"):
+        _gather.fixed(bytes(5), 1, rows, 0, 1, bytearray(8), 0)
+    with pytest.raises(ValueError, match="outside its heap"):
+        _gather.text(array("I", [0, 9]), b"abc", array("I", [0]), 0, 1, b"", 0, 0, 64)
+    with pytest.raises(ValueError, match="outside the block"):
+        _gather.fixed(bytes(8), 1, rows, 0, 1, bytearray(8), 8)
