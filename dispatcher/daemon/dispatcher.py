@@ -201,7 +201,12 @@ class Dispatcher:
             if self.book.position(BULK)[1] >= bulk and self.book.position(REPLIES)[1] >= replies:
                 self.book.forget_revoked()
                 self._revoked_until = None
-        self.marks.words[recovery.CREDIT_SLOT] = self.committer.credit_max
+        words = self.marks.words
+        words[recovery.CREDIT_SLOT] = self.committer.credit_max
+        for pool in (BULK, REPLIES):
+            made, taken = self.book.position(pool)
+            if made == taken:
+                words[recovery.EMPTY_SLOT + pool] = self.writer.position
         for campaign in self.feeder.finished():
             self._finish(campaign.tenant, campaign.id)
 

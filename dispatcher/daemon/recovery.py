@@ -33,7 +33,10 @@ from dispatcher.store.layout import BLOCK, FIELD_MSISDN, LEDGER_KEY, TENANT_U64,
 from dispatcher.store.values import pack, unpack
 
 MARKS_OCTETS = 4096
-CREDIT_SLOT = 2  # of the marks: the greatest claim_credit of the process that owned them
+# u64 words of the marks' file after the pools' own
+CREDIT_SLOT = 2  # the greatest claim_credit of the process that owned them
+EMPTY_SLOT = 4  # + pool: log position when the pool was last seen empty
+POWER_CUT_JUMP = 1 << 32  # claims made since the mapping last reached the disk are fewer
 _BOOT_AT, _BOOT_OCTETS = 64, 36
 REASON_KILL, REASON_POWER = 3, 4
 RECOVERIES_KEPT = 100
@@ -104,15 +107,18 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
     fold_all(store)
     words = marks.words
     with store.snapshot() as view:
-        trusted = {BULK: words[BULK], REPLIES: words[REPLIES]} if marks.same_boot else {BULK: 1 << 63, REPLIES: 1 << 63}
-        following, above = ledger.claim_tail(view, trusted if marks.same_boot else {BULK: 0, REPLIES: 0})
-        if not marks.same_boot:
-            above = {}
+        above: dict[tuple[int, int, int], int] = {}
+        if marks.same_boot:
+            known = {pool: words[pool] for pool in (BULK, REPLIES)}
+            since = {pool: words[EMPTY_SLOT + pool] for pool in (BULK, REPLIES)}
+            following, above = ledger.claim_tail(view, known, since)
+        else:
+            following = {pool: words[pool] + POWER_CUT_JUMP for pool in (BULK, REPLIES)}
         claimed = _claimed(view)
     recovery = Recovery(now_ms, marks.same_boot, int(words[CREDIT_SLOT]))
     reason = REASON_KILL if marks.same_boot else REASON_POWER
     for pool in (BULK, REPLIES):
-        words[pool] = max(words[pool] if marks.same_boot else 0, following.get(pool, 0))
+        words[pool] = max(words[pool], following.get(pool, 0))
     records: list[tuple[int, int, int, int, int]] = []
     for campaign, rank, parts in claimed:
         lost = [part for part in parts if (campaign, rank, part) not in above]
@@ -128,6 +134,10 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
             recovery.of_campaign[name] = recovery.of_campaign.get(name, 0) + 1
     _log_all(store, records)
     fold_all(store)
+    with store.snapshot() as view:
+        for pool in (BULK, REPLIES):
+            words[EMPTY_SLOT + pool] = ledger.next_position(view)
+    marks.octets.flush()
     recovery.took_s = round(time.perf_counter() - began, 3)
     if recovery.released or recovery.uncertain:
         log.warning(

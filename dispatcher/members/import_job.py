@@ -154,8 +154,8 @@ class ImportJob:
     def next_slice(self, view: View, now_ms: int) -> Changes | None:
         """What to commit next, in the transaction of `view`; None when there is nothing now (see `finished`)."""
         row = need_import(view, self.tenant, self.import_id)
-        if row["state"] in FINAL:
-            self.finished = True
+        self.finished = row["state"] in FINAL
+        if self.finished:
             return None
         if self._job is None:
             self.prepare(view)

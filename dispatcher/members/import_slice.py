@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from dispatcher.members.consent import OPERATOR
 from dispatcher.members.import_run import Run, RunColumn
 from dispatcher.records.changes import Changes, View
+from dispatcher.store import gather
 from dispatcher.store.blocks import (
     FLAGS,
     WIDTH,
@@ -47,11 +48,6 @@ from dispatcher.store.layout import (
     TENANT_U64,
 )
 from dispatcher.store.snapshot import Snapshot
-
-try:
-    from dispatcher.store import _gather as kernel
-except ImportError as exc:  # pragma: no cover
-    raise ImportError("the kernel store/_gather is not built: run `make build`") from exc
 
 WINDOW = 3 * BLOCK  # numbers looked up for one slice
 SLICE_OCTETS = 3 << 20  # of values; with B-tree pages a commit stays under 4 MiB (DESIGN 2)
@@ -112,7 +108,7 @@ class Slicer:
         found = self._look_up(view, at, until)
         if earlier and self.creates:  # a dry run: what an earlier slice would have created
             _mark_known(found, run.ordered, at, until, earlier)
-        end, new, changed, refused = kernel.assign(
+        end, new, changed, refused = gather.assign(
             run.ordered, run.order, at, until, found, next_no, most_new, most_updates, self.creates, self.updates,
             self._new_rows, self._new_numbers, self._changed_rows, self._changed_nos, self._refused,
         )  # fmt: skip
@@ -127,7 +123,7 @@ class Slicer:
 
     def _look_up(self, view: View, at: int, until: int) -> array[int]:
         """member_no of each distinct number of the window, -1 for a number nobody has."""
-        keys = kernel.phone_keys(self.tenant, self.run.ordered, at, until)
+        keys = gather.phone_keys(self.tenant, self.run.ordered, at, until)
         last = next(view.range("phones", TENANT.pack(self.tenant), reverse=True), None)
         if last is None or last[0] < keys[0]:
             return array("q", b"\xff" * (8 * len(keys)))
@@ -142,7 +138,7 @@ class Slicer:
     # -- new members ---------------------------------------------------------------------------------
 
     def _write_phones(self, view: View, changes: Changes, next_no: int, new: int) -> bool:
-        items = kernel.phone_items(self.tenant, self._new_numbers, new, next_no)
+        items = gather.phone_items(self.tenant, self._new_numbers, new, next_no)
         last = next(view.range("phones", reverse=True), None)
         append = last is None or last[0] < items[0][0]
         changes.put_many("phones", items, append=append)
@@ -157,13 +153,13 @@ class Slicer:
             block, slot = divmod(next_no + at, BLOCK)
             count, slots = min(BLOCK - slot, new - at), slots_of(next_no + new, block)
             msisdns = self._fitted(view, block, (FIELD_MSISDN, 0, ColumnKind.U64), slots)
-            kernel.fixed(numbers.cast("B"), 8, positions, at, count, msisdns, slot)
+            gather.fixed(numbers.cast("B"), 8, positions, at, count, msisdns, slot)
             write_block(changes, self.tenant, FIELD_MSISDN, 0, block, ColumnKind.U64, slots, msisdns)
             flags = self._fitted(view, block, FLAGS, slots)
-            kernel.set_bits(flags, PLANE_LIVE, slot, count)
+            gather.set_bits(flags, PLANE_LIVE, slot, count)
             for index, plane in planes:
                 if at <= index < at + count:
-                    kernel.set_bits(flags, plane, slot + index - at, 1)
+                    gather.set_bits(flags, plane, slot + index - at, 1)
             write_block(changes, self.tenant, FIELD_FLAGS, 0, block, ColumnKind.PLANES, slots, flags)
             for column in self.columns:
                 self._write_column(view, changes, column, block, slot, slots, at, count)
@@ -181,13 +177,13 @@ class Slicer:
             stored = stored_array(view, self.tenant, block, (number, 0, kind))
             have, old = stored or (0, memoryview(b""))
             ends = column.data.cast("I")
-            texts = kernel.text(ends, column.heap, rows, at, count, old, have, slot, slots)
+            texts = gather.text(ends, column.heap, rows, at, count, old, have, slot, slots)
             write_block(changes, self.tenant, number, 0, block, kind, slots, texts)
         elif kind == ColumnKind.PLANES:
             for _, part, _ in column.field.columns:
                 tags = self._fitted(view, block, (number, part, kind), slots)
                 codes = column.heap.cast("H")
-                kernel.planes(column.data.cast("I"), codes, rows, at, count, part, tags, slot, column.codes)
+                gather.planes(column.data.cast("I"), codes, rows, at, count, part, tags, slot, column.codes)
                 if tags != bytes(slots):
                     write_block(changes, self.tenant, number, part, block, kind, slots, tags)
         else:
@@ -195,9 +191,9 @@ class Slicer:
             targets = (FIELD_POINTS, FIELD_POINTS_OPENING) if number == FIELD_POINTS else (number,)
             for target in targets:
                 values = self._fitted(view, block, (target, 0, kind), slots)
-                kernel.fixed(column.data, width, rows, at, count, values, slot)
+                gather.fixed(column.data, width, rows, at, count, values, slot)
                 if column.codes:
-                    kernel.recode(values, width, slot, count, column.codes)
+                    gather.recode(values, width, slot, count, column.codes)
                 write_block(changes, self.tenant, target, 0, block, kind, slots, values)
 
     def _fitted(self, view: View, block: int, column: Column, slots: int) -> bytearray:
@@ -231,7 +227,7 @@ class Slicer:
     # -- members that are there ----------------------------------------------------------------------
 
     def _write_updates(self, view: View, changes: Changes, next_no: int, new: int, changed: int) -> None:
-        rows = kernel.deltas(self._changed_rows, changed, self.run.given, self._delta_columns)
+        rows = gather.deltas(self._changed_rows, changed, self.run.given, self._delta_columns)
         blocks: dict[int, list[tuple[int, bytes]]] = {}
         for member_no, row in zip(self._changed_nos, rows, strict=False):
             if row:

@@ -16,11 +16,7 @@ from typing import Any, BinaryIO
 import msgpack
 
 from dispatcher.members.import_files import RunRecord, run_folder, write_json
-
-try:
-    from dispatcher.store import _gather as kernel
-except ImportError as exc:  # pragma: no cover
-    raise ImportError("the kernel store/_gather is not built: run `make build`") from exc
+from dispatcher.store import gather
 
 _BUFFER = 1 << 20
 Octets = bytes | bytearray | memoryview | array  # type: ignore[type-arg]
@@ -74,7 +70,7 @@ class RunWriter:
     def seal(self, octet: int, line: int, rejects_kept: int, new_values: dict[str, list[str]]) -> RunRecord:
         """Sort the numbers, close the files, and say that the run is whole."""
         numbers, ordered, order = self.numbers, array("Q", bytes(8 * self.rows)), array("I", bytes(4 * self.rows))
-        kernel.sort_rows(numbers, ordered, order)
+        gather.sort_rows(numbers, ordered, order)
         self.append("sorted", ordered)
         self.append("order", order)
         self._close()

@@ -145,17 +145,23 @@ def log_values(view: Snapshot, *, reverse: bool = False, after: int | None = Non
         yield U64.unpack(key)[0], value
 
 
-def claim_tail(view: Snapshot, marks: dict[int, int]) -> tuple[dict[int, int], dict[tuple[int, int, int], int]]:
+def claim_tail(
+    view: Snapshot, marks: dict[int, int], since: dict[int, int]
+) -> tuple[dict[int, int], dict[tuple[int, int, int], int]]:
     """What a start needs of the claims, read newest first.
 
-    marks: pool -> first claim number never handed to a socket. Returns (pool -> next free claim number,
-    {(campaign, rank, part): claim number} of everything claimed at or above its pool's mark, latest claim only).
+    marks: pool -> first claim number never handed to a socket; since: pool -> log position before which nothing of it
+    is at or above its mark. Returns (pool -> next free claim number, {(campaign, rank, part): claim number} of
+    everything claimed at or above its pool's mark, latest claim only).
     """
     following: dict[int, int] = {}
     above: dict[tuple[int, int, int], int] = {}
     seen: set[tuple[int, int]] = set()
     settled_pools: set[int] = set()
-    for _, value in log_values(view, reverse=True):
+    for position, value in log_values(view, reverse=True):
+        settled_pools |= {pool for pool in marks if position < since.get(pool, 0)}
+        if settled_pools >= set(marks):
+            break
         for record in reversed(records(value)):
             if record[0] != "claim":
                 continue
@@ -176,8 +182,6 @@ def claim_tail(view: Snapshot, marks: dict[int, int]) -> tuple[dict[int, int], d
                         if number + part >= marks.get(pool, 0):
                             above[campaign, first + index, part] = number + part
                 number += n
-        if settled_pools >= set(marks):
-            break
     return following, above
 
 

@@ -1,0 +1,35 @@
+"""Bulk loading's loops under the names that others import: rows of column files into blocks, phone and delta rows.
+
+Touches: the buffers it is given. The kernel's docstrings say what each does; tests/reference/gather.py what it means.
+"""
+
+from __future__ import annotations
+
+try:
+    from dispatcher.store._gather import (
+        assign,
+        deltas,
+        fixed,
+        phone_items,
+        phone_keys,
+        planes,
+        recode,
+        set_bits,
+        sort_rows,
+        text,
+    )
+except ImportError as exc:  # pragma: no cover
+    raise ImportError("the kernel store/_gather is not built: run `make build`") from exc
+
+__all__ = [
+    "assign",
+    "deltas",
+    "fixed",
+    "phone_items",
+    "phone_keys",
+    "planes",
+    "recode",
+    "set_bits",
+    "sort_rows",
+    "text",
+]
