@@ -85,12 +85,14 @@ class Store:
     store_max_octets: int = 0
     alarm_percent: int = 70
     full_percent: int = 90
+    log_kept_days: float = 30.0
 
     def __post_init__(self) -> None:
         _between("sync_delay_ms", self.sync_delay_ms, 0, 1_000, "ms")
         _between("commit_gap_ms", self.commit_gap_ms, 0, 1_000, "ms")
         _between("store_max_octets", self.store_max_octets, 0, 1 << 40, "octets, the size of the map")
         _between("full_percent", self.full_percent, 10, 99, "%")
+        _between("log_kept_days", self.log_kept_days, 0.01, 3_650, "days")
         _between("alarm_percent", self.alarm_percent, 1, self.full_percent, "%, at most full_percent")
 
 

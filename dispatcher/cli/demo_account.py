@@ -1,4 +1,4 @@
-"""A campaign as the store has it at the end of the demo: the ledger by rank, and each part's story from the outcome log.
+"""A campaign as the store has it at the end of the demo: the ledger by rank, each part's story from the outcome log.
 
 Touches: one Snapshot, read only. Reads the whole outcome log, some 2 s for a million records.
 Rests on: records/outcome_log.h; a claim after UNCERTAIN is the resend, RELEASED says that a claim never left.
@@ -33,6 +33,14 @@ class Books:
     account: Account
     ledger_octets: int  # values of `ledger` and `bitmaps`; the outcome log apart
 
+    def differences(self) -> list[str]:
+        """Counters that are not what the ledger has recipient by recipient."""
+        account, counts = self.account, self.counts
+        sent = bytes(s for d, s in zip(account.decisions, account.states, strict=True) if d == Decision.SENT)
+        pairs = [(d.word, account.decisions.count(d), counts.values[d]) for d in Decision if d]
+        pairs += [(s.word, sent.count(s), counts.state(s)) for s in State]
+        return [f"{word}: {n} in the ledger, {said} by the counter" for word, n, said in pairs if n != said]
+
 
 def read_books(view: Snapshot, tenant: int, campaign: int) -> Books:
     row = load(view, tenant, campaign)
@@ -50,21 +58,19 @@ def read_books(view: Snapshot, tenant: int, campaign: int) -> Books:
         width=width,
     )
     _trace(view, campaign, account)
-    octets = sum(
-        len(value) for table in ("ledger", "bitmaps") for _, value in view.buffers(table, U64.pack(campaign))
-    )
+    octets = sum(len(value) for table in ("ledger", "bitmaps") for _, value in view.buffers(table, U64.pack(campaign)))
     return Books(row, ledger.read_counts(view, campaign), account, octets)
 
 
 def _numbers(view: Snapshot, tenant: int, campaign: int) -> array[int]:
     """The number of each rank, as it is now."""
-    numbers = array("Q")
+    numbers, phone = array("Q"), [(FIELD_MSISDN, 0, ColumnKind.U64)]
     table = view.get("bitmaps", bitmap_key(campaign, WHICH_RANKS, 0)) or b""
     for block, first in struct.iter_unpack("<II", table):
         assert first == len(numbers)
         bitmap = view.get("bitmaps", bitmap_key(campaign, WHICH_AUDIENCE, block)) or b""
         slots = ledger.slots_of_ranks(bitmap, list(range(ledger.popcount(bitmap))))
-        column = array("Q", bytes(open_block(view, tenant, block, [(FIELD_MSISDN, 0, ColumnKind.U64)]).array(FIELD_MSISDN)))
+        column = array("Q", bytes(open_block(view, tenant, block, phone).array(FIELD_MSISDN)))
         numbers.extend([column[slot] for slot in slots])
     return numbers
 
@@ -130,8 +136,5 @@ def _claimed(account: Account, first_rank: int, parts: bytes) -> bool:
 def unlisted(account: Account) -> int:
     """Recipients of a finished campaign of whom nothing is known: without a decision, or sent and without a state."""
     undecided = account.decisions.count(Decision.UNDECIDED)
-    sent = bytes([Decision.SENT])
-    if State.UNSENT not in account.states:
-        return undecided
     pairs = zip(account.decisions, account.states, strict=True)
-    return undecided + sum(decision == sent[0] and state == State.UNSENT for decision, state in pairs)
+    return undecided + sum(decision == Decision.SENT and state == State.UNSENT for decision, state in pairs)

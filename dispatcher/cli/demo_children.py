@@ -17,9 +17,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dispatcher.errors import DispatcherError
 
@@ -98,6 +99,15 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, (ours, kept.get("PYTHONPATH"))))}
 
 
+def run_volley(argv: list[str]) -> dict[str, Any]:
+    """A verb that answers with one JSON object. Raises DemoFailed with its error."""
+    done = subprocess.run(volley(argv), env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise DemoFailed(f"volley {argv[0]}: {done.stderr.strip() or done.returncode}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
 def start_smsc(children: Children, folder: Path, log: Path, mo: Path) -> tuple[Child, int]:
     """The simulator on a port of its own choice, every receipt DELIVRD."""
     argv = ["smsc", "--port", "0", "--receipts", "100", "--deliver-window", "10000", "--log", str(log), "--mo", str(mo)]
@@ -111,7 +121,7 @@ def start_smsc(children: Children, folder: Path, log: Path, mo: Path) -> tuple[C
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now; another may take it before we do, then the start fails and says so."""
+    """A loopback port that nobody listens on now. Should another take it meanwhile, the start fails and says so."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -180,7 +190,7 @@ def fdatasync_ms_p50(folder: Path) -> float:
     return statistics.median(took)
 
 
-def _die_with(parent: int) -> object:
+def _die_with(parent: int) -> Callable[[], None]:
     def set_up() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:  # it died before prctl

@@ -78,8 +78,8 @@ class Customer:
 
     def settle_in(self) -> str:
         """A tenant, a key of its own, the fields of the file; returns the key."""
-        made = self.ask("POST", "/v1/tenants", {"title": BRAND, "zone": "Asia/Shanghai", "region": "CN", "sender": SENDER})
-        self.tenant = str(made["id"])
+        tenant = {"title": BRAND, "zone": "Asia/Shanghai", "region": "CN", "sender": SENDER}
+        self.tenant = str(self.ask("POST", "/v1/tenants", tenant)["id"])
         self._client.headers["X-Tenant"] = self.tenant
         key = str(self.ask("POST", "/v1/keys", {"title": "demo", "scopes": ["*"]})["secret"])
         del self._client.headers["X-Tenant"]

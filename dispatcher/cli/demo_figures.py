@@ -14,6 +14,8 @@ from dispatcher.cli.demo_judge import Verdict
 from dispatcher.records.states import State
 from dispatcher.store.ledger import Counts
 
+ROWS = ("rows_read", "members_imported", "rows_updated", "rows_rejected")
+
 
 @dataclass(slots=True)
 class Kill:
@@ -55,7 +57,7 @@ class Figures:
         sending_s = self.sending_s or self.seconds.get("send", 0.0)
         return {
             "ok": not reasons,
-            **{name: self.imported.get(name, 0) for name in ("rows_read", "members_imported", "rows_updated", "rows_rejected")},
+            **{name: self.imported.get(name, 0) for name in ROWS},
             "audience": self.audience,
             "skipped": counts.skipped,
             "sent": counts.sent,
@@ -82,7 +84,7 @@ class Figures:
 
 
 def states(counts: Counts) -> dict[str, int]:
-    """Each sent recipient in exactly one. UNKNOWN is what an SMSC or time left uncertain; NO_RECEIPT awaits none any more."""
+    """Each sent recipient in exactly one. UNKNOWN is uncertain by an SMSC's word or by time, NO_RECEIPT pending."""
     return {
         "delivered": counts.state(State.DELIVERED),
         "failed": counts.state(State.FAILED),
@@ -117,12 +119,11 @@ def wrong(figures: Figures) -> Iterator[str]:
 
 
 def _import(imported: dict[str, Any], expected: Expected) -> Iterator[str]:
-    names = ("rows_read", "members_imported", "rows_updated", "rows_rejected")
-    got = [imported.get(name, 0) for name in names]
+    got = [imported.get(name, 0) for name in ROWS]
     if got[0] != sum(got[1:]):
-        yield f"the import's counts do not add up: {dict(zip(names, got, strict=True))}"
+        yield f"the import's counts do not add up: {dict(zip(ROWS, got, strict=True))}"
     wanted = [expected.rows, expected.members, expected.updated, expected.rejected]
-    for name, is_, should in zip(names, got, wanted, strict=True):
+    for name, is_, should in zip(ROWS, got, wanted, strict=True):
         if is_ != should:
             yield f"import: {name} is {is_}, the file has {should}"
 

@@ -42,15 +42,15 @@ class LogWatch:
     look_s = LOOK_S
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._lines = 0
         self._at = self.begin = path.stat().st_size if path.exists() else 0
         self._lock = threading.Lock()  # the progress display counts too
 
     def accepted(self) -> int:
         with self._lock:
-            if self._path.exists():
-                with self._path.open("rb", buffering=0) as file:
+            if self.path.exists():
+                with self.path.open("rb", buffering=0) as file:
                     file.seek(self._at)
                     while octets := file.read(1 << 20):
                         self._at += len(octets)
@@ -58,7 +58,7 @@ class LogWatch:
             return self._lines
 
     def log_octets(self) -> int | None:
-        return self._path.stat().st_size if self._path.exists() else 0
+        return self.path.stat().st_size if self.path.exists() else 0
 
 
 class StatusWatch:
@@ -122,9 +122,9 @@ class Killer(threading.Thread):
         self._end = threading.Event()
 
     @property
-    def pending(self) -> int:
-        """Kills that have not come about yet; one under way counts until its restart is seen."""
-        return len(self._thresholds) - sum(kill.log_begins is not None for kill in self.kills)
+    def under_way(self) -> bool:
+        """A kill was made and the dispatcher is not back yet."""
+        return any(kill.log_begins is None for kill in self.kills)
 
     def run(self) -> None:
         for threshold in self._thresholds:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dispatcher.cli.demo_children import waiting
+from dispatcher.cli.demo_children import DemoFailed, waiting
 from dispatcher.cli.demo_customer import BRAND, SENDER, Customer
 from dispatcher.cli.demo_judge import Reply, read_lines
 from dispatcher.tenants import market
@@ -51,10 +51,11 @@ def converse(customer: Customer, phones: Phones, mo: Path, log: Path) -> tuple[l
     _write(mo, phones.asks, "POINTS")
     _write(mo, phones.stops, "STOP")
     _write(mo, phones.wonders, QUESTION)
-    wrong = _heard(customer, {phones.asks["msisdn"]: "points", phones.stops["msisdn"]: "stop", phones.wonders["msisdn"]: "inbox"})
+    taken = {phones.asks["msisdn"]: "points", phones.stops["msisdn"]: "stop", phones.wonders["msisdn"]: "inbox"}
+    wrong = _heard(customer, taken)
     wrong += _answered(log, begin, replies)
     _write(mo, phones.stops, "STOP")  # within seconds, the same octets: the SMSC's own repeat for all that can be known
-    _write(mo, phones.stops, "Unsubscribe")  # the person again, in other words: opted out already, so no second confirmation
+    _write(mo, phones.stops, "Unsubscribe")  # the person again, in other words: opted out already, no confirmation
     wrong += _heard(customer, {phones.stops["msisdn"]: "stop"}, text="Unsubscribe")
     time.sleep(QUIET_S)
     member = customer.ask("GET", f"/v1/members/{phones.stops['member']}")
@@ -62,7 +63,7 @@ def converse(customer: Customer, phones: Phones, mo: Path, log: Path) -> tuple[l
         wrong.append(f"{phones.stops['member']} said STOP and is not opted out")
     shown = [
         f"POINTS from {_masked(phones.asks)}: answered with {balance:,}, {EARNED} of them earned a moment ago",
-        f"STOP from {_masked(phones.stops)}: opted out of {', '.join(member['opted_out'])}; confirmed once, a second STOP not",
+        f"STOP from {_masked(phones.stops)}: opted out of {', '.join(member['opted_out'])}, confirmed once for three",
         f"“{QUESTION}” from {_masked(phones.wonders)}: in the inbox",
     ]
     return replies, shown, wrong
@@ -85,8 +86,9 @@ def _heard(customer: Customer, wanted: dict[str, str], text: str | None = None) 
             rows = customer.ask("GET", "/v1/inbound", limit=100, order="newest")["data"]
             found = {f"+{row['from'].lstrip('+')}": row["what"] for row in rows if text in (None, row["text"])}
             if wanted.keys() <= found.keys():
-                return [f"a text from {n} was taken as {found[n]}, not {what}" for n, what in wanted.items() if found[n] != what]
-    except Exception as exc:
+                wrong = [number for number, what in wanted.items() if found[number] != what]
+                return [f"a text from {number} was taken as {found[number]}, not {wanted[number]}" for number in wrong]
+    except DemoFailed as exc:
         return [str(exc)]
     return []
 

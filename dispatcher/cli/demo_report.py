@@ -58,7 +58,7 @@ class Report:
             self._line_at, self._line = time.monotonic(), text
             self.console.print(f"    {text}")
 
-    def funnel(self, imported: dict[str, Any], result: dict[str, Any], matched: int) -> None:
+    def funnel(self, imported: dict[str, Any], result: dict[str, Any]) -> None:
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
         table.add_column(style="bold")
         table.add_column(justify="right")
@@ -70,7 +70,7 @@ class Report:
 
         row("  rows in the file", imported["rows_read"], imported["rows_read"])
         row("  members", imported["members_imported"], imported["rows_read"])
-        row("  matched", matched, imported["members_imported"])
+        row("  matched", audience, imported["members_imported"])
         for reason, count in result["skipped"].items():
             row(f"    skipped: {reason.replace('_', ' ')}", count, audience)
         row("  sent", sent, audience)

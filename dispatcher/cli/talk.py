@@ -28,19 +28,26 @@ def send(settings: Settings, command: Any, envelope: Envelope, *, answer_s: floa
     """The command's reply. Raises CommandRefused, NoAnswer, StoreLocked when neither way is open."""
     give_up = time.monotonic() + STARTING_S
     while True:
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(answer_s)
-                connection.connect(str(settings.control_socket))
-                return _ask(connection, command, envelope)
-        except (FileNotFoundError, ConnectionRefusedError):
-            pass  # no dispatcher
+        reply = ask(settings, command, envelope, answer_s=answer_s)
+        if reply is not None:
+            return reply
         try:
             return _do_here(settings, command, envelope)
         except StoreLocked:
             if time.monotonic() > give_up:
                 raise
             time.sleep(0.05)
+
+
+def ask(settings: Settings, command: Any, envelope: Envelope, *, answer_s: float = ANSWER_S) -> dict[str, Any] | None:
+    """The running dispatcher's reply; None when none runs. Raises CommandRefused, NoAnswer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(answer_s)
+        try:
+            connection.connect(str(settings.control_socket))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        return _ask(connection, command, envelope)
 
 
 def _ask(connection: socket.socket, command: Any, envelope: Envelope) -> dict[str, Any]:

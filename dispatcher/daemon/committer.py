@@ -16,6 +16,7 @@ import lmdb
 import structlog
 import trio
 
+from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.feeder import Feeder
 from dispatcher.daemon.writer import FOLD_RECORDS, Job, Step, Work, Writer
 from dispatcher.errors import StoreFull
@@ -122,13 +123,15 @@ class Committer:
         """Commit until cancelled. Cancellation takes effect between commits."""
         began = 0.0
         while True:
+            busy = True
             while not self._pending():
+                busy = False
                 with trio.move_on_after(self._idle_s()):
                     await self._wake.wait()
                 self._wake = trio.Event()
             await trio.sleep(max(0.0, began + self._gap_s - time.perf_counter()))
             previous, began = began, time.perf_counter()
-            if previous and began - previous < 1.0:
+            if busy and previous:  # an idle stretch is no period
                 self.period_s += (began - previous - self.period_s) * 0.1
             with trio.CancelScope(shield=True):
                 await self._commit()
@@ -161,6 +164,7 @@ class Committer:
         await job.done.wait()
         if job.error is not None:
             await self._failed(job)
+        crash_point("after_commit_before_write", lambda: records > 0)
         self.commits += 1
         self.times.append(job.took_s)
         if fold and job.error is None:
@@ -175,6 +179,7 @@ class Committer:
         for work in works:
             work.then(work)
         self.pool.push()
+        crash_point("after_write_before_response", lambda: self.pool.in_flight > 0)
         self._credit()
 
     async def _failed(self, job: Job) -> None:

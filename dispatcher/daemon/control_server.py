@@ -61,7 +61,7 @@ async def _connection(connection: trio.socket.SocketType, execute: Execute) -> N
     except BaseExceptionGroup as group:
         _, rest = group.split((OSError, PeerBrokeProtocol, trio.BrokenResourceError))
         if rest is not None:
-            raise
+            raise rest from None  # only that: a broken connection while we are cancelled is no crash
     finally:
         connection.close()
 

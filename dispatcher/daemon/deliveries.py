@@ -15,6 +15,7 @@ import structlog
 
 from dispatcher.apps.keywords import react
 from dispatcher.daemon.committer import Committer
+from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.writer import Work
 from dispatcher.outbox.entry import Entry
 from dispatcher.outcomes.inbound import Heard, hear, is_stop, plain
@@ -55,6 +56,7 @@ class Deliveries:
 
     def kick(self) -> None:
         if self.committer is not None:
+            crash_point("after_response_before_commit", lambda: self.book.journal_records_waiting > 0)
             self.committer.kick()
 
     def deliver(self, bind: Bind, sequence_number: int, message: Message | Unparsed) -> None:

@@ -19,6 +19,7 @@ from dispatcher.clock import SystemClock
 from dispatcher.control.commands import Envelope
 from dispatcher.daemon import handlers, health, recovery
 from dispatcher.daemon.committer import Committer
+from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.deliveries import Deliveries
 from dispatcher.daemon.feeder import Feeder
 from dispatcher.daemon.imports import Imports
@@ -164,6 +165,7 @@ class Dispatcher:
     # ---- what happens by itself
 
     def _binds_changed(self) -> None:
+        crash_point("in_reconnect")
         self.committer.wake()
 
     def _heard(self, heard: Heard, entry: Entry | None) -> None:

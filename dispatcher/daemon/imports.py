@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from dispatcher.daemon.committer import Committer
+from dispatcher.daemon.crash import crash_point
 from dispatcher.errors import CommandRefused, StoreFull
 from dispatcher.members.import_job import ImportJob
 from dispatcher.records.changes import Changes, View
@@ -92,6 +93,7 @@ class Imports:
 
         def step(view: View) -> tuple[Changes, Any]:
             changes = job.next_slice(view, time.time_ns() // 1_000_000)
+            crash_point("in_import", lambda: changes is not None)
             return (Changes(), False) if changes is None else (changes, True)
 
         while True:

@@ -29,7 +29,7 @@ from dispatcher.smpp.pump import BULK, REPLIES, Book, Kind, Settled
 from dispatcher.store import Snapshot, Store, ledger
 from dispatcher.store.blocks import ColumnKind
 from dispatcher.store.columns import read_slot
-from dispatcher.store.layout import BLOCK, FIELD_MSISDN, LEDGER_KEY, TENANT_U64, U64
+from dispatcher.store.layout import BLOCK, FIELD_MSISDN, TENANT_U64, U64
 from dispatcher.store.values import pack, unpack
 
 MARKS_OCTETS = 4096
@@ -195,30 +195,12 @@ def _claimed(view: Snapshot) -> list[tuple[int, int, list[int]]]:
     for campaign in [U64.unpack(key)[0] for key, _ in view.range("campaign_counts")]:
         if not ledger.read_counts(view, campaign).state(State.CLAIMED):
             continue
-        for chunk in _chunks(view, campaign):
+        for chunk in ledger.chunks(view, campaign):
             states = ledger.read_array(view, campaign, "state", chunk)
             assert states is not None
             ranks = ledger.ranks_in_state(states, State.CLAIMED, chunk * BLOCK)
-            if not ranks:
-                continue
-            width = ledger.part_width(view, campaign, chunk)
-            counts = ledger.read_array(view, campaign, "parts", chunk)
-            spread = ledger.read_array(view, campaign, "part_state", chunk) if width > 1 else None
-            for rank in ranks:
-                r = rank - chunk * BLOCK
-                n = counts[r] if counts is not None else 1
-                if n > 1 and spread is not None:
-                    found.append(
-                        (campaign, rank, [p for p in range(n) if spread[r * width + p] & 0x7F == State.CLAIMED])
-                    )
-                else:
-                    found.append((campaign, rank, [0]))
+            found += [(campaign, rank, ledger.parts_in_state(view, campaign, rank, State.CLAIMED)) for rank in ranks]
     return found
-
-
-def _chunks(view: Snapshot, campaign: int) -> list[int]:
-    prefix = LEDGER_KEY.pack(campaign, 1, 0)[:9]
-    return [LEDGER_KEY.unpack(key)[2] for key, _ in view.buffers("ledger", prefix)]
 
 
 def _log_all(store: Store, records: list[tuple[int, int, int, int, int]]) -> None:
@@ -241,7 +223,7 @@ def _repeats(view: Snapshot, feeder: Feeder, campaign: int) -> None:
     """Ranks that were refused for now: their parts that are not out yet go again at once."""
     expansion = feeder.campaigns[campaign].expansion
     assert expansion is not None
-    for chunk in _chunks(view, campaign):
+    for chunk in ledger.chunks(view, campaign):
         states = ledger.read_array(view, campaign, "state", chunk)
         assert states is not None
         ranks = ledger.ranks_in_state(states, State.RETRY_WAIT, chunk * BLOCK)
@@ -272,7 +254,7 @@ def _masks(
 def _uncertain(view: Snapshot, feeder: Feeder, campaign: int, note: Callable[[Uncertain], None], now_ms: int) -> None:
     """Every part that may have been accepted, for whoever settles those."""
     known = feeder.campaigns[campaign]
-    for chunk in _chunks(view, campaign):
+    for chunk in ledger.chunks(view, campaign):
         states = ledger.read_array(view, campaign, "state", chunk)
         assert states is not None
         ranks = ledger.ranks_in_state(states, State.UNCERTAIN, chunk * BLOCK)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import signal
 import time
+from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
@@ -17,17 +18,11 @@ from config import Settings
 from dispatcher.daemon import recovery
 from dispatcher.daemon.control_server import serve_control
 from dispatcher.daemon.dispatcher import Dispatcher
+from dispatcher.daemon.housekeeping import keep_house
 from dispatcher.daemon.imports import Imports
 from dispatcher.members.importer import unfinished_imports
-from dispatcher.records.changes import Changes, View
-from dispatcher.store import open_store
-from dispatcher.store.columns import fold_some
-from dispatcher.tenants.tenant import list_tenants
+from dispatcher.store import Store, open_store
 
-READERS_EVERY_S = 60.0
-DELTA_EVERY_S = 2.0
-DELTA_ROWS = 2_000  # fewer wait: a scan patches them in for half a millisecond
-DELTA_AT_LEAST_EVERY_S = 60.0
 PACE_STEP_S = 0.001
 
 log = structlog.get_logger("dispatcher")
@@ -36,17 +31,25 @@ log = structlog.get_logger("dispatcher")
 def main(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; the exit status. Raises StoreError when the store cannot be had."""
     with open_store(settings.data, write=True, sync=settings.store.sync) as store:
-        marks = recovery.open_marks(settings.data)
-        report = recovery.settle_claims(store, marks, time.time_ns() // 1_000_000)
-        if not marks.clean:
-            recovery.keep(store, report)
         gc.freeze()
-        trio.run(_run, settings, store, marks, report)
+        trio.run(live, settings, store)
     return 0
 
 
-async def _run(settings: Settings, store: object, marks: recovery.Marks, report: recovery.Recovery) -> None:
-    d = Dispatcher(settings, store, marks, report)  # type: ignore[arg-type]
+async def live(
+    settings: Settings,
+    store: Store,
+    stop: Callable[[], Awaitable[None]] | None = None,
+    *,
+    task_status: trio.TaskStatus[Dispatcher] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """One life of a dispatcher over a store whose lock is held, from recovery to flush; it ends when `stop` does (None:
+    at SIGTERM or SIGINT). Started once commands are heard."""
+    marks = recovery.open_marks(settings.data)
+    report = recovery.settle_claims(store, marks, time.time_ns() // 1_000_000)
+    if not marks.clean:
+        recovery.keep(store, report)
+    d = Dispatcher(settings, store, marks, report)
     if len(settings.endpoints) > 1:
         log.warning("endpoints_unused", names=[e.name for e in settings.endpoints[1:]], reason="one endpoint for now")
     async with trio.open_nursery() as outer:
@@ -59,12 +62,13 @@ async def _run(settings: Settings, store: object, marks: recovery.Marks, report:
                 nursery.start_soon(_within, binds, d.pool.run)
                 nursery.start_soon(_pace, d)
             nursery.start_soon(_seconds, d)
-            nursery.start_soon(_housekeeping, d)
+            nursery.start_soon(keep_house, d)
             with d.store.snapshot() as view:
                 for tenant, import_id in unfinished_imports(view):
                     d.imports.open(tenant, import_id)
             log.info("started", store=str(d.store.folder), endpoint=d.pool.endpoint.name if d.has_endpoint else None)
-            await _signal()
+            task_status.started(d)
+            await (stop or _signal)()
             log.info("stopping")
             d.committer.feeding = False
             if d.has_endpoint:
@@ -107,28 +111,3 @@ async def _seconds(d: Dispatcher) -> None:
         await trio.sleep(1.0)
         d.second()
         d.note_recovery()
-
-
-async def _housekeeping(d: Dispatcher) -> None:
-    """Stale readers; point updates of members folded into their blocks, a slice a commit."""
-    readers_at = delta_at = time.monotonic()
-    while True:
-        await trio.sleep(DELTA_EVERY_S)
-        now = time.monotonic()
-        if now - readers_at >= READERS_EVERY_S:
-            readers_at = now
-            d.store.env.reader_check()
-        with d.store.snapshot() as view:
-            rows = view.count("delta")
-            tenants = [tenant.number for tenant in list_tenants(view)]
-        if not rows or (rows < DELTA_ROWS and now - delta_at < DELTA_AT_LEAST_EVERY_S) or d.committer.full:
-            continue
-        delta_at = now
-        for tenant in tenants:
-            while await d.committer.do(lambda view, tenant=tenant: _fold_delta(view, tenant)):  # type: ignore[misc]
-                pass
-
-
-def _fold_delta(view: View, tenant: int) -> tuple[Changes, bool]:
-    changes = fold_some(view, tenant)
-    return changes, bool(changes)

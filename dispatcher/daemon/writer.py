@@ -17,8 +17,10 @@ import lmdb
 import structlog
 import trio
 
+from dispatcher.daemon.crash import crash_point
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes
+from dispatcher.smpp.pump import Kind
 from dispatcher.store import Snapshot, Store, ledger
 from dispatcher.store.layout import U64
 
@@ -96,6 +98,9 @@ class Writer:
                 self._step(view, work)
             if job.fold:
                 _, job.folded_all = ledger.fold(view)
+                crash_point("in_fold")
+            crash_point("in_receipt_commit", lambda: _has_receipt(job))
+            crash_point("before_commit", lambda: job.records > 0)
         job.position, self.position = self.position, position
 
     def _step(self, view: Snapshot, work: Work) -> None:
@@ -111,3 +116,7 @@ class Writer:
             work.error = exc
             return
         view.apply(changes)
+
+
+def _has_receipt(job: Job) -> bool:
+    return job.records > 0 and any(record[0] in (Kind.RECEIPT, Kind.HELD) for record in ledger.records(job.value))

@@ -213,14 +213,16 @@ cdef int plain_phone(const uint8_t *p, Py_ssize_t n, uint64_t *out) noexcept nog
 
 cdef int plain_date(const uint8_t *p, Py_ssize_t n, int64_t *out) noexcept nogil:
     """YYYY-MM-DD to days since 1970-01-01 (civil calendar counted from March, 400-year eras)."""
-    cdef uint64_t year, month, day, era, year_of_era, day_of_year
+    cdef uint64_t year, month, day, leap, era, year_of_era, day_of_year
     cdef uint8_t *lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
     if n != 10 or p[4] != c'-' or p[7] != c'-':
         return 0
     if not (digits(p, 4, &year) and digits(p + 5, 2, &month) and digits(p + 8, 2, &day)):
         return 0
-    if year < 1 or month < 1 or month > 12 or day < 1 or day > lengths[month - 1] + (
-            month == 2 and (year % 4 == 0 and (year % 100 != 0 or year % 400 == 0))):
+    if year < 1 or month < 1 or month > 12 or day < 1:
+        return 0
+    leap = month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    if day > <uint64_t>lengths[month - 1] + leap:
         return 0
     if month <= 2:
         year -= 1

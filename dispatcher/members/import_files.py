@@ -57,6 +57,7 @@ class Job:
     mapping: dict[str, str] = field(default_factory=dict)
     run_rows: int = RUN_ROWS
     row_octets_max: int = ROW_OCTETS_MAX  # a longer row is rejected, however long it is
+    runs_ahead: int = 16  # whole runs that may wait to be applied; bounds the disk that parsing takes
     stall_s: float = 600.0  # a body that stops growing this long is given up
 
 

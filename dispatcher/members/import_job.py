@@ -36,12 +36,12 @@ from dispatcher.members.import_files import (
     run_is_intact,
     write_job,
 )
-from dispatcher.members.import_run import Run
+from dispatcher.members.import_run import Run, map_file
 from dispatcher.members.import_slice import Slicer
 from dispatcher.members.importer import FINAL, need_import, put_import
 from dispatcher.records.changes import Changes, View
-from dispatcher.store.layout import U64
-from dispatcher.store.values import pack
+from dispatcher.store.layout import TENANT_U64, U64
+from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.tenant import need_tenant, put_next_member_no
 
 DEATHS_MAX = 2  # the parser dies this often without an outcome: the import has failed
@@ -55,6 +55,12 @@ class ImportStatistics:
     parsed_rows: int
     parsed_rejected: int
     whole: bool  # the body is parsed to its end
+
+
+def leftover_folders(view: View, data: Path) -> list[Path]:
+    """Folders of imports that are over, which nobody was there to remove: for a starting dispatcher."""
+    over = {TENANT_U64.unpack(key)[1] for key, row in view.range("imports") if unpack(row)["state"] in FINAL}
+    return [folder for import_id in over if (folder := import_folder(data, import_id)).exists()]
 
 
 class ImportJob:
@@ -77,6 +83,7 @@ class ImportJob:
         self._run: Run | None = None
         self._slicer: Slicer | None = None
         self._deaths = 0
+        self._failure = {"code": "parser_died", "detail": f"the parser ended {DEATHS_MAX} times without a result"}
         self._dropped = 0  # runs before this one have no row files any more
         self._octets = self._rows = self._rejected = 0
 
@@ -141,6 +148,8 @@ class ImportJob:
             return  # a traceback's line: child_ended tells the rest
         if said.get("event") == "progress":
             self._octets, self._rows, self._rejected = said["octets"], said["rows"], said["rejected"]
+        elif said.get("event") == "failed":
+            self._failure = {"code": said["code"], "detail": said["detail"]}
         elif said.get("event") == "done":
             self._rows, self._rejected = said["rows"], said["rejected"]
 
@@ -195,8 +204,7 @@ class ImportJob:
 
     def _end(self, row: dict[str, Any], now_ms: int, changes: Changes) -> Changes:
         outcome = read_json(self.folder / OUTCOME)
-        died = {"code": "parser_died", "detail": f"the parser ended {DEATHS_MAX} times without a result; see the log"}
-        row["problem"] = died if outcome is None else outcome.get("problem")
+        row["problem"] = self._failure if outcome is None else outcome.get("problem")
         row["state"] = "failed" if row["problem"] else "done"
         self._put(changes, row, now_ms)
         return changes
@@ -223,7 +231,8 @@ class ImportJob:
     def _take_rows(self, view: View, row: dict[str, Any], run: Run, changes: Changes) -> None:
         slicer = self._slicer_of(view, row, run)
         if row["dry_run"]:
-            done = slicer.count(view, row["at"], tuple(Run(self.folder, k).ordered for k in range(run.number)))
+            earlier = (map_file(run_folder(self.folder, k) / "sorted").cast("Q") for k in range(run.number))
+            done = slicer.count(view, row["at"], tuple(earlier))
         else:
             tenant = need_tenant(view, self.tenant)
             done = slicer.write(view, row["at"], tenant.next_member_no)
@@ -275,10 +284,11 @@ class ImportJob:
             changes.put("import_rejects", U64.pack(self.import_id) + U64.pack(reject["line"]), pack(reject))
 
     def _drop_files(self, row: dict[str, Any]) -> None:
-        """Row files of runs whose last slice is committed; a dry run needs them to the end."""
-        while self._dropped < row["run"] and not row["dry_run"]:
+        """Row files of runs whose last slice is committed; a dry run needs the numbers to its end."""
+        kept = {"run.json", "sorted"} if row["dry_run"] else {"run.json"}
+        while self._dropped < row["run"]:
             for path in run_folder(self.folder, self._dropped).glob("*"):
-                if path.name != "run.json":
+                if path.name not in kept:
                     path.unlink()
             self._dropped += 1
 

@@ -60,11 +60,7 @@ class Run:
 
     def file(self, name: str) -> memoryview:
         """One of its files (import_files.py), empty when absent."""
-        path = self._folder / name
-        if not path.exists() or path.stat().st_size == 0:
-            return memoryview(b"")
-        with open(path, "rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return map_file(self._folder / name)
 
     def columns(self, job: Job, fields: dict[str, Field]) -> list[RunColumn]:
         """Every column but the number; `fields` are the tenant's as they are now."""
@@ -106,6 +102,13 @@ class Run:
             found.append(reject)
             end = unpacker.tell()
         return found, at + end
+
+
+def map_file(path: Path) -> memoryview:
+    if not path.exists() or path.stat().st_size == 0:
+        return memoryview(b"")
+    with open(path, "rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _codes(field: Field, words: list[str]) -> array[int]:

@@ -49,7 +49,8 @@ from dispatcher.store.layout import (
 )
 from dispatcher.store.snapshot import Snapshot
 
-WINDOW = 3 * BLOCK  # numbers looked up for one slice
+WINDOW = 2 * BLOCK  # numbers looked up for one slice
+UPDATES = 8_192  # of one slice: some 25 ms, which a claim may have to wait
 SLICE_OCTETS = 3 << 20  # of values; with B-tree pages a commit stays under 4 MiB (DESIGN 2)
 FOLD_FROM = BLOCK // 4  # this many updates in one block: rewriting it is less than their delta rows
 _PHONE_OCTETS = 24  # a phone row with its page's share
@@ -78,7 +79,7 @@ class Slicer:
         octets += 8  # points, or their opening balance
         self._blocks_a_slice = max(1, int(SLICE_OCTETS / (octets * BLOCK)))
         # at worst every FOLD_FROM of them rewrite a block
-        self._updates_a_slice = max(1_024, min(BLOCK, int(SLICE_OCTETS * FOLD_FROM / (octets * BLOCK))))
+        self._updates_a_slice = max(1_024, min(UPDATES, int(SLICE_OCTETS * FOLD_FROM / (octets * BLOCK))))
         self._delta_columns = [_delta_column(c) for c in columns if c.field.kind != "points"]
         self._window = WINDOW
         self._new_rows, self._new_numbers = array("I", bytes(4 * WINDOW)), array("Q", bytes(8 * WINDOW))
@@ -113,7 +114,7 @@ class Slicer:
             self._new_rows, self._new_numbers, self._changed_rows, self._changed_nos, self._refused,
         )  # fmt: skip
         # a slice that had to stop early looked up too many: updates fill one sooner than new members
-        self._window = min(WINDOW, 2 * self._window) if end == until else max(1_024, (end - at) * 9 // 8)
+        self._window = min(WINDOW, 2 * self._window if end == until else max(1_024, (end - at) * 9 // 8))
         done = Slice(end=end, created=new, updated=changed, next_no=next_no + new)
         done.refused = list(self._refused[:refused])
         if mask := run.points_mask:

@@ -10,6 +10,7 @@ the same runs however the body arrived and wherever parsing was broken off.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -31,6 +32,7 @@ from dispatcher.members.import_files import (
     body_octets,
     read_job,
     read_run,
+    run_folder,
     write_json,
 )
 from dispatcher.members.parse_columns import LINE_TOO_LONG, Chunk, NumberColumn, columns_of
@@ -87,10 +89,14 @@ class Body:
                 self.final = True
             elif time.monotonic() > give_up:
                 raise BodyBroken(f"the body did not grow for {self._stall_s:.0f} s")
-            elif os.getppid() != self._parent:
-                raise SystemExit("the dispatcher is gone")
             else:
-                time.sleep(POLL_S)
+                self.wait()
+
+    def wait(self) -> None:
+        """A moment. Ends the process when whoever started it is gone."""
+        if os.getppid() != self._parent:
+            raise SystemExit("the dispatcher is gone")
+        time.sleep(POLL_S)
 
     def find_line_end(self) -> int:
         """Just past the next LF in what was read; -1 when there is none."""
@@ -111,6 +117,10 @@ def main(argv: list[str]) -> int:
         try:
             outcome = parse(folder, read_job(folder), _print)
         except BrokenPipeError:
+            return 1
+        except OSError as exc:
+            code = "disk_full" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else "disk_failed"
+            _print({"event": "failed", "code": code, "detail": f"the parser cannot write its runs: {exc.strerror}"})
             return 1
     return 0 if "problem" not in outcome else 3
 
@@ -254,7 +264,14 @@ class _Parser:
         self.totals["rows"] += record.rows
         self.totals["rejected"] += record.rejected
         self.say({"event": "run", "run": run, "rows": record.rows, "rejected": record.rejected})
+        self._wait_for_room()
         self.run = self._new_run()
+
+    def _wait_for_room(self) -> None:
+        """While too many whole runs wait to be applied; the importer removes their row files."""
+        oldest = run_folder(self.folder, self.totals["runs"] - self.job.runs_ahead) / "order"
+        while self.totals["runs"] >= self.job.runs_ahead and oldest.exists():
+            self.body.wait()
 
     def _progress(self) -> None:
         self.said = time.monotonic()

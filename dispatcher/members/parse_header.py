@@ -82,7 +82,7 @@ def _understand(text: str, delimiter: str, job: Job) -> Header | FileRefused:
         titles = [title.strip() for title in next(csv.reader([text], delimiter=delimiter, strict=True), [])]
     except csv.Error as exc:
         return FileRefused("bad_header", f"the first line cannot be read: {exc}")
-    by_name = {word.casefold(): f for f in job.fields for word in (f.label, f.name) if word}
+    by_name = {f.label.casefold(): f for f in job.fields if f.label} | {f.name.casefold(): f for f in job.fields}
     phone = next(f for f in job.fields if f.kind == "phone")
     named = {title.casefold(): name for title, name in job.mapping.items()}
     fields = {f.name: f for f in job.fields}

@@ -6,6 +6,7 @@ row while it sorts), which is what bounds a run.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import zlib
 from array import array
@@ -42,7 +43,8 @@ class RunWriter:
 
     def discard(self) -> None:
         """Leave nothing of a run that is not whole."""
-        self._close()
+        with contextlib.suppress(OSError):  # a full disk: what was buffered cannot be written either
+            self._close()
         if not (self.folder / "run.json").exists():
             shutil.rmtree(self.folder, ignore_errors=True)
 

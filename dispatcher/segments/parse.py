@@ -1,6 +1,6 @@
 """The text of a segment to its tree; what is wrong with a text, where, and what was meant.
 
-Touches: the grammar file beside it, read once.
+Touches: the grammar file beside it, read once. Keeps the trees of the last short texts.
 Rests on: PRODUCT E; lark's LALR parser with its contextual lexer, linear in the text.
 
 Every refusal is CommandRefused(422, "segment_syntax") with extra {position, expected, did_you_mean};
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import islice
 from typing import Any
@@ -30,6 +30,7 @@ CONDITIONS_MAX = 2_000
 WORDS_MAX = 20_000  # words, literals and signs: about 0.1 s of parsing (PITFALLS 4, segment language)
 DIGITS_MAX = 40
 LIMIT_MAX = (1 << 32) - 1  # member_no is a u32
+REMEMBERED = 1_000  # characters of a text whose tree is kept
 NEAREST_OF = 2_000  # names compared for did_you_mean: a guess is not worth more
 
 # terminals -> what a person may type there; `_X` and `X` are the same word
@@ -67,12 +68,19 @@ _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\w+|[^\w\s]', re.DOTALL)
 
 def parse(text: str, fields: Iterable[str] = ()) -> Rule:
     """The rule that `text` says; `fields` are only for did_you_mean. Raises CommandRefused."""
-    _check_size(text)
     try:
-        found: Rule = _grammar().parse(text)  # type: ignore[assignment]
+        return _remembered(text) if len(text) <= REMEMBERED else _parse(text)
     except UnexpectedInput as exc:
         raise _explain(text, exc, list(fields)) from exc
+
+
+def _parse(text: str) -> Rule:
+    _check_size(text)
+    found: Rule = _grammar().parse(text)  # type: ignore[assignment]
     return found
+
+
+_remembered = lru_cache(maxsize=128)(_parse)  # a text is counted, previewed and started in a row; trees are frozen
 
 
 def refused(

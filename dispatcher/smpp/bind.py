@@ -83,7 +83,7 @@ async def hold_bind(bind: Bind, book: Book, deliveries: Deliveries, *, bound: Ca
         with trio.fail_after(CONNECT_TIMEOUT_S):
             stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
     except (trio.TooSlowError, OSError) as exc:
-        raise BindLost(f"{endpoint.host}:{endpoint.port}: {exc or 'no answer to connect'}") from exc
+        raise BindLost(f"{endpoint.host}:{endpoint.port}: {_why(exc)}") from exc
     sock = stream.socket
     try:
         _set_options(sock)
@@ -108,7 +108,7 @@ async def hold_bind(bind: Bind, book: Book, deliveries: Deliveries, *, bound: Ca
         except BaseExceptionGroup as group:
             ends, rest = group.split((BindLost, PeerBrokeProtocol))
             if rest is not None or ends is None:
-                raise
+                raise rest or group from None  # without `ends`: a bind lost while we are cancelled is no crash
             raise ends.exceptions[0] from None
     finally:
         if bind.pump is not None:
@@ -117,6 +117,13 @@ async def hold_bind(bind: Bind, book: Book, deliveries: Deliveries, *, bound: Ca
         bind.enter("closed")
         sock.close()
         deliveries.kick()
+
+
+def _why(exc: Exception) -> str:
+    """Of a failed connect; trio's own words are only that every address was tried."""
+    cause = exc.__cause__ or exc
+    causes = cause.exceptions if isinstance(cause, ExceptionGroup) else (cause,)
+    return "; ".join(str(each) for each in causes if str(each)) or "no answer to connect"
 
 
 async def unbind(bind: Bind) -> None:

@@ -22,10 +22,12 @@ from dispatcher.store.values import pack, unpack
 
 __all__ = [
     "Counts",
+    "chunks",
     "claim_tail",
     "fold",
     "log_values",
     "next_position",
+    "parts_in_state",
     "popcount",
     "ranks_in_state",
     "read_array",
@@ -33,11 +35,14 @@ __all__ = [
     "records",
     "slots_of_ranks",
     "todo_bitmap",
+    "value_header",
 ]
 
 COUNTS_OCTETS = 512
 _COUNTS = struct.Struct("<64Q")
 _CHUNK_HEADER = struct.Struct("<IB3xI")  # slots, array, width of part_state
+_LOG_HEADER = struct.Struct("<HHIQII")  # records/outcome_log.h
+_LOG_RUN = struct.Struct("<QHHI")
 _ARRAY_NAMES = {number: name for name, (number, _) in ARRAYS.items()}
 _PART_STATE = ARRAYS["part_state"][0]
 
@@ -129,6 +134,32 @@ def part_width(view: View, campaign: int, chunk: int) -> int:
     """Greatest number of parts in a chunk; 1 when no message of it has several."""
     value = view.buffer("ledger", LEDGER_KEY.pack(campaign, _PART_STATE, chunk))
     return 1 if value is None else int(_CHUNK_HEADER.unpack_from(value)[2])
+
+
+def chunks(view: Snapshot, campaign: int) -> list[int]:
+    """Chunks of a campaign that have been folded into, ascending."""
+    prefix = LEDGER_KEY.pack(campaign, ARRAYS["state"][0], 0)[:9]
+    return [LEDGER_KEY.unpack(key)[2] for key, _ in view.buffers("ledger", prefix)]
+
+
+def parts_in_state(view: View, campaign: int, rank: int, state: State) -> list[int]:
+    """Parts of one message that are in a state: [0] for a message of one part in it."""
+    chunk, r = divmod(rank, BLOCK)
+    counts, states = read_array(view, campaign, "parts", chunk), read_array(view, campaign, "state", chunk)
+    if counts is None or states is None or r >= len(counts):
+        return []
+    width = part_width(view, campaign, chunk)
+    spread = read_array(view, campaign, "part_state", chunk) if width > 1 and counts[r] > 1 else None
+    if spread is None:
+        return [0] if states[r] == state else []
+    return [part for part in range(counts[r]) if spread[r * width + part] & 0x7F == state]
+
+
+def value_header(value: memoryview) -> tuple[int, list[int]]:
+    """(epoch milliseconds of a log value's beginning, ids of the campaigns and batches it speaks of)"""
+    _, runs, _, base_ms, octets, _ = _LOG_HEADER.unpack_from(value)
+    table = value[_LOG_HEADER.size + octets :]
+    return base_ms, [_LOG_RUN.unpack_from(table, _LOG_RUN.size * i)[0] for i in range(runs)]
 
 
 def next_position(view: Snapshot) -> int:

@@ -50,7 +50,7 @@ def parsed(
     folder.mkdir(exist_ok=True)
     (folder / "body").write_bytes(body)
     finish_body(folder, len(body))
-    write_job(folder, Job(region=region, fields=[PHONE, *fields], **bounds))
+    write_job(folder, Job(region=region, fields=[PHONE, *fields], **{"runs_ahead": 1_000, **bounds}))
     outcome = parse.parse(folder, read_job(folder))
     return outcome, rows_of(folder, outcome), rejects_of(folder, outcome)
 

@@ -18,7 +18,7 @@ from dispatcher.members import import_job, import_slice, parse
 from dispatcher.members.consent import record_optout
 from dispatcher.members.fields import fields_of
 from dispatcher.members.import_files import import_folder
-from dispatcher.members.import_job import DEATHS_MAX, ImportJob
+from dispatcher.members.import_job import DEATHS_MAX, ImportJob, leftover_folders
 from dispatcher.members.importer import cancel_import, list_imports, need_import, open_import, unfinished_imports
 from dispatcher.members.member import erase_member, member_json, upsert_member
 from dispatcher.members.suppression import add_suppression
@@ -373,6 +373,8 @@ def test_a_cancelled_import_stops_at_a_slice_and_says_exactly_what_it_did(
     assert (row["state"], counts(row)) == ("cancelled", (80, 80, 0, 0))
     assert len(everybody(store)) == 80
     assert do(store, cancel_import, CancelImport(import_id=1))["state"] == "cancelled"
+    with store.snapshot() as view:
+        assert leftover_folders(view, Path(store.folder)) == [job.folder]
     job.close()
     assert not job.folder.exists()
 

@@ -222,7 +222,7 @@ def test_a_parser_started_again_goes_on_after_the_last_whole_run(tmp_path: Path,
 
 def test_a_body_is_parsed_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     body = mixed_body()
-    write_job(tmp_path, Job(region="", fields=[PHONE, NAME, CITY], run_rows=5))
+    write_job(tmp_path, Job(region="", fields=[PHONE, NAME, CITY], run_rows=5, runs_ahead=1_000))
     (tmp_path / "body").write_bytes(b"")
     said: list[dict[str, Any]] = []
     seen_runs: list[int] = []
@@ -252,6 +252,34 @@ def test_a_body_that_stops_growing_or_is_cut_ends_the_import(tmp_path: Path):
     finish_body(tmp_path, 1_000)
     shutil.rmtree(tmp_path / "run-000")
     assert "1000 were announced" in parse.parse(tmp_path, read_job(tmp_path))["problem"]["detail"]
+
+
+def test_the_parser_waits_when_too_many_runs_are_not_yet_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    waiting: list[int] = []
+
+    def apply(_: float) -> None:
+        """Stands for the wait: the importer takes the oldest run."""
+        whole = [run for run in sorted(tmp_path.glob("run-*")) if (run / "order").exists()]
+        waiting.append(len(whole))
+        (whole[0] / "order").unlink()
+
+    monkeypatch.setattr(parse.time, "sleep", apply)
+    (tmp_path / "body").write_bytes(mixed_body())
+    finish_body(tmp_path, len(mixed_body()))
+    write_job(tmp_path, Job(region="", fields=[PHONE, NAME, CITY], run_rows=5, runs_ahead=3))
+    outcome = parse.parse(tmp_path, read_job(tmp_path))
+    assert set(waiting) == {3} and outcome["runs"] > 6
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    write_job(tmp_path, Job(region="", fields=[PHONE]))
+    (tmp_path / "body").write_bytes(b"phone\n+4915100000001\n")
+    finish_body(tmp_path, 21)
+    (tmp_path / "outcome.json.part").symlink_to("/dev/full")
+    assert parse.main([str(tmp_path)]) == 1
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["code"] == "disk_full"
 
 
 def test_the_parser_is_a_process_that_opens_no_store(tmp_path: Path):

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.store import _gather
+from dispatcher.records.changes import Changes
+from dispatcher.store import Store, _gather
 from dispatcher.store.columns import ColumnKind, unpack_delta
 from dispatcher.store.layout import MEMBER_NO, TENANT_U64
 from tests.reference import gather as reference
@@ -143,6 +144,20 @@ def test_a_delta_row_holds_the_given_cells_and_no_other(given_bits: list[int], d
             (18, 0, ColumnKind.TEXT): words[row],
         }
         assert unpack_delta(delta) == {c: v for bit, (c, v) in enumerate(wanted.items()) if given_bits[row] >> bit & 1}
+
+
+@pytest.mark.parametrize("append", [True, False])
+def test_many_rows_of_one_table_are_written_at_once(store: Store, append: bool):
+    changes = Changes()
+    changes.put_many("phones", _gather.phone_items(7, array("Q", [5, 9, 11]), 3, 100), append=append)
+    more = Changes()
+    more.merge(changes)
+    assert more and more.octets == 3 * (10 + 4)
+    store.apply(more)
+    with store.snapshot() as view:
+        assert list(view.range("phones")) == [
+            (TENANT_U64.pack(7, n), MEMBER_NO.pack(no)) for n, no in ((5, 100), (9, 101), (11, 102))
+        ]
 
 
 def test_a_row_outside_its_column_is_refused():

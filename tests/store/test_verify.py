@@ -18,12 +18,10 @@ from dispatcher.store.columns import FLAGS, fold_some, plane_entry, put_delta
 from dispatcher.store.layout import (
     BLOCK_KEY,
     DELTA_KEY,
-    LEDGER_KEY,
     MEMBER_NO,
     OPTOUT_KEY,
     PLANE_OPTOUT_CARE,
     TENANT_U64,
-    U64,
 )
 from dispatcher.store.values import pack
 from dispatcher.store.verify import CHECKS, MSISDN, POINTS, Problem, verify
@@ -139,22 +137,6 @@ def test_delta_rows_and_blocks_out_of_range_or_damaged_are_found(shop: Store):
     found = damage(shop, ("delta", DELTA_KEY.pack(1, 0, 0), b"\x10\x00\x00"))
     assert any("no delta row" in each for each in found)
     assert any("unreadable" in each for each in found)
-
-
-def test_a_counter_that_is_not_what_the_ledger_holds_is_found(shop: Store):
-    counters = [0] * 64
-    counters[1], counters[32 + 4] = 2, 1
-    head = struct.pack("<IB3xI36x", 1024, 0, 1)
-    rows = [
-        ("campaign_counts", U64.pack(77), struct.pack("<64Q", *counters)),
-        ("ledger", LEDGER_KEY.pack(77, 0, 0), head + b"\x01\x01" + bytes(1022)),
-        ("ledger", LEDGER_KEY.pack(77, 1, 0), head + b"\x04\x00" + bytes(1022)),
-    ]
-    assert damage(shop, *rows) == []
-    found = damage(shop, ("ledger", LEDGER_KEY.pack(77, 1, 0), head + b"\x06\x04" + bytes(1022)))
-    assert found == ["campaign_counts_are_the_ledgers: campaign 77: failed: counter 0, ledger 1"]
-    found = damage(shop, ("bitmaps", U64.pack(77) + b"\0" + bytes(4), b"\x01" + bytes(2039)))
-    assert any("2 decisions, audience 1" in each for each in found)
 
 
 def test_a_room_may_bring_its_own_check(shop: Store):

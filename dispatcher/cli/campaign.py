@@ -1,0 +1,281 @@
+"""volley campaign: a broadcast from its draft to its last receipt."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from dispatcher.cli.common import Call, common, id_of, of_tenant
+from dispatcher.cli.talk import NoAnswer, ask
+from dispatcher.clock import SystemClock
+from dispatcher.control.commands import (
+    AskStatus,
+    CancelCampaign,
+    CreateCampaign,
+    Envelope,
+    PauseCampaign,
+    PreviewCampaign,
+    ResumeCampaign,
+    StartCampaign,
+)
+from dispatcher.records.keys import public_id
+from dispatcher.records.states import CampaignState, Decision, Purpose, State
+from dispatcher.store import open_store
+
+WATCH_S = 0.25
+RECEIPTS_QUIET_S = 5.0  # a done campaign is watched until no receipt has come for so long
+OVER = (CampaignState.DONE, CampaignState.CANCELLED)
+COLUMNS = [
+    "rank",
+    "msisdn",
+    "decision",
+    "state",
+    "parts",
+    "error",
+    "message_id",
+]  # what 80 characters hold; --json has all
+DEFAULTS = CreateCampaign(title="")
+
+
+@click.group("campaign")
+def campaign_group() -> None:
+    """Campaigns: draft, preview, start, watch."""
+
+
+@campaign_group.command("create")
+@click.argument("title")
+@click.option("--segment", "expr", default=DEFAULTS.expr, show_default=True, metavar="EXPRESSION", help="To whom.")
+@click.option("--text", default="", help="With {field} and {field|fallback}.")
+@click.option(
+    "--purpose", type=click.Choice([purpose.value for purpose in Purpose]), default=DEFAULTS.purpose, show_default=True
+)
+@click.option("--sender", default="", help="source_addr; the tenant's unless given.")
+@click.option("--max-parts", type=int, default=DEFAULTS.max_parts, show_default=True, help="Of one message.")
+@click.option("--validity-s", type=int, default=DEFAULTS.validity_s, show_default=True, help="Then the SMSC gives up.")
+@click.option("--no-receipts", "receipts", is_flag=True, flag_value=False, default=True, help="Ask for none.")
+@of_tenant
+@common
+def create_command(call: Call, tenant: str | None, **parts: Any) -> None:
+    """Make a draft; prints its id."""
+    reply = call.do(CreateCampaign(**parts), tenant=call.tenant(tenant))
+    call.show(reply, str(reply["id"]))
+
+
+@campaign_group.command("list")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@of_tenant
+@common
+def list_command(call: Call, tenant: str | None, limit: int) -> None:
+    """A tenant's campaigns, newest first."""
+    from dispatcher.campaigns.campaign import campaign_json, list_campaigns
+
+    number = call.tenant(tenant)
+    with call.reading() as view:
+        rows = [campaign_json(campaign, row) for campaign, row in list_campaigns(view, number, limit=limit)]
+    call.show_rows(["id", "title", "purpose", "state", "audience", "started_at"], rows)
+
+
+@campaign_group.command("show")
+@click.argument("campaign", metavar="cmp_...")
+@of_tenant
+@common
+def show_command(call: Call, tenant: str | None, campaign: str) -> None:
+    """Everything written in a campaign, and what may be done with it next."""
+    from dispatcher.campaigns.campaign import campaign_json, need_campaign
+
+    number, which = call.tenant(tenant), _campaign(campaign)
+    with call.reading() as view:
+        record = campaign_json(which, need_campaign(view, number, which))
+    call.show(record)
+
+
+@campaign_group.command("preview")
+@click.argument("campaign", metavar="cmp_...")
+@of_tenant
+@common
+def preview_command(call: Call, tenant: str | None, campaign: str) -> None:
+    """Freeze the audience and count exactly what a start would send; the token printed starts it, within 24 h."""
+    reply = call.do(PreviewCampaign(campaign=_campaign(campaign)), tenant=call.tenant(tenant))
+    token = f"token      {reply['token']}   (until {reply['expires_at']})"
+    call.show(reply, "\n".join([*_preview_lines(reply), token]))
+
+
+@campaign_group.command("start")
+@click.argument("campaign", metavar="cmp_...")
+@click.option("--token", help="Of the preview that was looked at; without it, previews now and asks.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@of_tenant
+@common
+def start_command(call: Call, tenant: str | None, campaign: str, token: str | None, yes: bool) -> None:
+    """Send a campaign to the audience that its preview froze."""
+    number, which = call.tenant(tenant), _campaign(campaign)
+    if token is None:
+        seen = call.do(PreviewCampaign(campaign=which), tenant=number)
+        click.echo("\n".join(_preview_lines(seen)), err=call.json)
+        if not yes and seen["will_send"]:
+            click.confirm(f"Send to {seen['will_send']:,}?", abort=True, err=call.json)
+        token = str(seen["token"])
+    reply = call.do(StartCampaign(campaign=which, token=token), tenant=number)
+    call.show(reply, f"{reply['state']}; volley campaign progress {campaign} --watch")
+
+
+def _mover(word: str, command: Callable[..., Any], meaning: str) -> None:
+    @campaign_group.command(word, help=meaning)
+    @click.argument("campaign", metavar="cmp_...")
+    @click.option("--reason", default="", help="Kept in the campaign's history.")
+    @of_tenant
+    @common
+    def move(call: Call, tenant: str | None, campaign: str, reason: str) -> None:
+        reply = call.do(command(campaign=_campaign(campaign)), tenant=call.tenant(tenant), reason=reason)
+        call.show(reply, str(reply["state"]))
+
+
+_mover("pause", PauseCampaign, "Claim nothing more until resumed; what is in flight settles.")
+_mover("resume", ResumeCampaign, "Go on with those not yet sent to.")
+_mover("cancel", CancelCampaign, "End a campaign for good; the unsent are skipped as cancelled.")
+
+
+@campaign_group.command("progress")
+@click.argument("campaign", metavar="cmp_...")
+@click.option("--watch", is_flag=True, help="Until it is over; with --json a line each time something changed.")
+@of_tenant
+@common
+def progress_command(call: Call, tenant: str | None, campaign: str, watch: bool) -> None:
+    """How far a campaign is, in counters that add up."""
+    steps = _steps(call, call.tenant(tenant), _campaign(campaign))
+    if not watch:
+        call.show(next(steps))
+    elif call.json:
+        _watch_lines(steps)
+    else:
+        _watch_bar(steps)
+
+
+@campaign_group.command("recipients")
+@click.argument("campaign", metavar="cmp_...")
+@click.option("--state", type=click.Choice([state.word for state in State]))
+@click.option("--decision", type=click.Choice([decision.word for decision in Decision]))
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--after", type=int, metavar="RANK", help="Go on after this one.")
+@of_tenant
+@common
+def recipients_command(
+    call: Call,
+    tenant: str | None,
+    campaign: str,
+    state: str | None,
+    decision: str | None,
+    limit: int,
+    after: int | None,
+) -> None:
+    """Who was in the audience, what was decided about each and what became of it."""
+    from dispatcher.campaigns.campaign import need_campaign
+    from dispatcher.campaigns.recipients import recipients
+
+    number, which = call.tenant(tenant), _campaign(campaign)
+    with call.reading() as view:
+        need_campaign(view, number, which)
+        rows = recipients(
+            view,
+            number,
+            which,
+            after_rank=after,
+            limit=limit,
+            state=State[state.upper()] if state else None,
+            decision=Decision[decision.upper()] if decision else None,
+        )
+    call.show_rows(COLUMNS, rows)
+
+
+def _campaign(text: str) -> int:
+    return id_of("cmp", text, "CAMPAIGN")
+
+
+def _preview_lines(seen: Mapping[str, Any]) -> Iterator[str]:
+    """What a person should have read before they start."""
+    yield f"matched    {seen['matched']:,}"
+    yield from (f"skipped    {n:,} {reason.replace('_', ' ')}" for reason, n in seen["skipped"].items())
+    yield f"will send  {seen['will_send']:,}"
+    parts = ", ".join(f"{n:,} of {count} part{'s' * (count != '1')}" for count, n in seen["parts"].items())
+    yield f"parts      {parts or 'none'}; GSM 7-bit {seen['alphabet']['gsm7']:,}, UCS-2 {seen['alphabet']['ucs2']:,}"
+    yield from (f"sample     {sample['text']}" for sample in seen["samples"][:3])
+    yield from (f"note       {warning}" for warning in seen["warnings"])
+
+
+def _steps(call: Call, tenant: int, campaign: int) -> Iterator[dict[str, Any]]:
+    """The campaign's progress now, and again as often as it is asked for, WATCH_S apart at least. Ends never."""
+    from dispatcher.campaigns.campaign import need_campaign
+    from dispatcher.campaigns.progress import progress
+
+    with open_store(call.settings.data) as store:
+        while True:
+            live = _live(call, campaign)
+            with store.snapshot() as view:
+                need_campaign(view, tenant, campaign)
+                found = progress(view, tenant, campaign, live, SystemClock().epoch_ms())
+            assert found is not None
+            yield found
+            time.sleep(WATCH_S)
+
+
+def _live(call: Call, campaign: int) -> Mapping[str, Any] | None:
+    """What the dispatcher says of a campaign it is sending; None without a dispatcher."""
+    envelope = Envelope(tenant=0, actor="cli", at_ms=SystemClock().epoch_ms())
+    try:
+        status = ask(call.settings, AskStatus(), envelope)
+    except NoAnswer:  # it is just stopping
+        return None
+    return status["campaigns"].get(public_id("cmp", campaign)) if status else None
+
+
+def _until_over(steps: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Steps until nothing more is sent and no receipt comes any more."""
+    quiet_since, pending = time.monotonic(), -1
+    for step in steps:
+        yield step
+        if step["pending"] != pending:
+            quiet_since, pending = time.monotonic(), step["pending"]
+        if step["state"] in OVER and (not pending or time.monotonic() - quiet_since > RECEIPTS_QUIET_S):
+            return
+
+
+def _watch_lines(steps: Iterator[dict[str, Any]]) -> None:
+    shown: dict[str, Any] = {}
+    for step in _until_over(steps):
+        if {**step, "as_of": None} != {**shown, "as_of": None}:
+            click.echo(json.dumps(step, ensure_ascii=False))
+            sys.stdout.flush()
+            shown = step
+
+
+def _watch_bar(steps: Iterator[dict[str, Any]]) -> None:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}"),
+    )
+    step: dict[str, Any] = {}
+    with Progress(*columns, console=Console(highlight=False, emoji=False)) as bar:
+        task = bar.add_task("", total=None, said="")
+        for step in _until_over(steps):
+            done = step["audience"] - step["unsent"]
+            bar.update(task, description=step["state"], total=step["audience"], completed=done, said=_said(step))
+
+
+def _said(step: Mapping[str, Any]) -> str:
+    """What stands beside the bar: the counters that are not zero, the rate and the time left."""
+    names = ("in_flight", "retry_wait", "awaiting_receipt", "delivered", "failed", "expired", "uncertain")
+    words = [f"{step[name]:,} {name.replace('_', ' ')}" for name in names if step[name]]
+    skipped = sum(step["skipped"].values())
+    words += [f"{skipped:,} skipped"] if skipped else []
+    words += [f"{step['per_s']:,}/s"] if step["per_s"] else []
+    words += [f"{step['eta_s']:,} s left"] if step["eta_s"] is not None else []
+    return ", ".join(words)

@@ -1,0 +1,205 @@
+"""The campaign verbs with no dispatcher running: each command is done here, under the writer's lock."""
+
+import io
+import json
+
+import pytest
+
+from dispatcher.cli.campaign import _said, _until_over, campaign_group
+from dispatcher.control.commands import CreateCampaign
+from dispatcher.records.states import Decision, State
+from tests.campaigns.log import ACCEPTED, RECEIPT, claim, log, log_begins, record
+
+NUMBERS = [f"+49170123456{i}" for i in range(5)]
+
+
+@pytest.fixture
+def shop(volley, data):
+    assert volley("tenant", "create", "Shop", "--region", "DE", "--sender", "SHOP", "--data", data).status == 0
+    assert volley("field", "add", "name", "text", "--data", data).status == 0
+    for number in NUMBERS[:3]:
+        assert volley("member", "set", number, f"name=No{number[-1]}", "--data", data).status == 0
+    assert volley("member", "set", NUMBERS[3], "--data", data).status == 0
+    return data
+
+
+@pytest.fixture
+def draft(volley, shop):
+    made = volley("campaign", "create", "Autumn", "--text", "Hello {name}", "--data", shop)
+    assert made.status == 0, made.err
+    return made.out.strip()
+
+
+def started(volley, shop, draft):
+    assert volley("campaign", "start", draft, "--yes", "--data", shop).status == 0
+    return draft
+
+
+def test_every_verb_is_there_and_says_what_it_does():
+    wanted = {"create", "list", "show", "preview", "start", "pause", "resume", "cancel", "progress", "recipients"}
+    assert set(campaign_group.commands) == wanted
+    assert all(command.help for command in campaign_group.commands.values())
+
+
+def test_a_draft_has_the_defaults_of_its_command_and_the_tenants_sender(volley, shop, draft):
+    shown = volley("campaign", "show", draft, "--data", shop, "--json").json
+    default = CreateCampaign(title="")
+    assert (shown["title"], shown["state"], shown["sender"]) == ("Autumn", "draft", "SHOP")
+    for name in ("purpose", "expr", "max_parts", "validity_s", "receipts"):
+        assert shown[name] == getattr(default, name), name
+    other = ["--segment", 'name = "No1"', "--purpose", "care", "--sender", "X", "--max-parts", "2", "--no-receipts"]
+    made = volley("campaign", "create", "Winter", *other, "--data", shop, "--json").json
+    assert (made["canonical"], made["purpose"], made["sender"]) == ('name = "No1"', "care", "X")
+    assert (made["max_parts"], made["receipts"], made["can"]) == (2, False, ["edit", "preview", "delete", "start"])
+
+
+def test_campaigns_are_listed_newest_first(volley, shop, draft):
+    second = volley("campaign", "create", "Winter", "--data", shop).out.strip()
+    rows = volley("campaign", "list", "--data", shop, "--json").rows
+    assert [row["id"] for row in rows] == [second, draft]
+    assert len(volley("campaign", "list", "--limit", "1", "--data", shop, "--json").rows) == 1
+    assert "Autumn" in volley("campaign", "list", "--data", shop).out
+
+
+def test_a_preview_says_who_how_many_and_the_token(volley, shop, draft):
+    said = volley("campaign", "preview", draft, "--data", shop)
+    assert said.status == 0, said.err
+    for words in ("matched    4", "skipped    1 no value", "will send  3", "3 of 1 part; GSM 7-bit 3", "Hello No0"):
+        assert words in said.out
+    seen = volley("campaign", "preview", draft, "--data", shop, "--json").json
+    assert (seen["matched"], seen["will_send"], seen["skipped"]) == (4, 3, {"no_value": 1})
+    said = volley("campaign", "start", draft, "--token", seen["token"], "--data", shop, "--json")
+    assert (said.json["state"], said.json["audience"]) == ("running", 4)
+
+
+def test_start_without_a_token_previews_and_asks(volley, shop, draft, monkeypatch):
+    for answer, status, state in (("n\n", 130, "draft"), ("", 130, "draft"), ("y\n", 0, "running")):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        said = volley("campaign", "start", draft, "--data", shop)
+        assert (said.status, "Send to 3? [y/N]" in said.out) == (status, True)
+        assert volley("campaign", "show", draft, "--data", shop, "--json").json["state"] == state
+
+
+def test_in_json_a_start_asks_on_stderr_and_answers_one_object(volley, shop, draft, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    said = volley("campaign", "start", draft, "--data", shop, "--json")
+    assert said.json["state"] == "running"
+    assert "will send  3" in said.err
+
+
+def test_a_campaign_is_paused_resumed_and_cancelled_with_a_reason(volley, shop, draft):
+    started(volley, shop, draft)
+    assert volley("campaign", "pause", draft, "--reason", "typo", "--data", shop).out == "paused\n"
+    assert volley("campaign", "resume", draft, "--data", shop).out == "running\n"
+    assert volley("campaign", "cancel", draft, "--data", shop).out == "cancelled\n"
+    shown = volley("campaign", "show", draft, "--data", shop, "--json").json
+    assert [(step["state"], step["reason"]) for step in shown["history"]] == [
+        ("draft", ""), ("running", ""), ("paused", "typo"), ("running", ""), ("cancelled", ""),
+    ]  # fmt: skip
+    again = volley("campaign", "resume", draft, "--data", shop)
+    assert (again.status, "state_conflict" in again.err) == (1, True)
+
+
+def sent(shop, draft):
+    """What a dispatcher would have written: two accepted, one of them delivered, one without a value."""
+    from dispatcher.records.keys import parse_public_id
+    from dispatcher.store import open_store
+
+    campaign = parse_public_id("cmp", draft)
+    with open_store(shop, write=True, sync=False) as store:
+        log_begins(store, campaign)
+        log(
+            store, campaign, 1_790_000_000_000,
+            claim(0, [1, 1, 1, Decision.NO_VALUE]),
+            record(ACCEPTED, 0, message_id=b"77"),
+            record(ACCEPTED, 1, message_id=b"78"),
+            record(RECEIPT, 0, state=State.DELIVERED),
+        )  # fmt: skip
+
+
+def test_progress_adds_up_before_and_after_sending(volley, shop, draft):
+    assert volley("campaign", "progress", draft, "--data", shop, "--json").json["audience"] == 0
+    started(volley, shop, draft)
+    shown = volley("campaign", "progress", draft, "--data", shop, "--json").json
+    assert (shown["state"], shown["audience"], shown["unsent"], shown["per_s"]) == ("running", 4, 4, None)
+    sent(shop, draft)
+    shown = volley("campaign", "progress", draft, "--data", shop, "--json").json
+    assert (shown["unsent"], shown["sent"], shown["skipped"]) == (0, 3, {"no_value": 1})
+    assert (shown["delivered"], shown["awaiting_receipt"], shown["in_flight"]) == (1, 1, 1)
+    assert "delivered:" in volley("campaign", "progress", draft, "--data", shop).out
+
+
+def test_recipients_are_shown_by_state_decision_and_rank(volley, shop, draft):
+    started(volley, shop, draft)
+    sent(shop, draft)
+
+    def ranks(*options):
+        return [row["rank"] for row in volley("campaign", "recipients", draft, *options, "--data", shop, "--json").rows]
+
+    assert ranks() == [0, 1, 2, 3]
+    assert ranks("--state", "delivered") == [0]
+    assert ranks("--decision", "no_value") == [3]
+    assert ranks("--limit", "2") == [0, 1]
+    assert ranks("--after", "1", "--limit", "1") == [2]
+    row = volley("campaign", "recipients", draft, "--state", "accepted", "--data", shop, "--json").json
+    assert (row["msisdn"], row["decision"], row["message_id"]) == (NUMBERS[1], "sent", "78")
+    assert NUMBERS[0] in volley("campaign", "recipients", draft, "--data", shop).out
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_watching_ends_with_a_campaign_that_is_over(volley, shop, draft, as_json):
+    started(volley, shop, draft)
+    assert volley("campaign", "cancel", draft, "--data", shop).status == 0
+    said = volley("campaign", "progress", draft, "--watch", "--data", shop, *["--json"] * as_json)
+    assert said.status == 0, said.err
+    if as_json:
+        assert [(row["state"], row["skipped"]) for row in said.rows] == [("cancelled", {"cancelled": 4})]
+    else:
+        assert "cancelled" in said.out and "4/4" in said.out
+
+
+def step(state: str, pending: int) -> dict[str, object]:
+    return {"state": state, "pending": pending}
+
+
+def test_watching_goes_on_while_receipts_are_awaited():
+    steps = [step("running", 9), step("done", 5), step("done", 2), step("done", 0), step("done", 0)]
+    assert [seen["pending"] for seen in _until_over(iter(steps))] == [9, 5, 2, 0]
+
+
+def test_what_stands_beside_the_bar_names_only_what_there_is():
+    counts = dict.fromkeys(("in_flight", "retry_wait", "awaiting_receipt", "failed", "expired", "uncertain"), 0)
+    shown = {**counts, "delivered": 1_200, "skipped": {"opted_out": 7}, "per_s": 50, "eta_s": 3}
+    assert _said(shown) == "1,200 delivered, 7 skipped, 50/s, 3 s left"
+    assert _said({**counts, "delivered": 0, "skipped": {}, "per_s": None, "eta_s": None}) == ""
+
+
+def test_a_socket_that_a_kill_left_does_not_keep_progress_from_being_read(volley, shop, draft):
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(shop / "control.sock"))
+    said = volley("campaign", "progress", draft, "--data", shop, "--json")
+    assert (said.status, json.loads(said.out)["per_s"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "words"),
+    [
+        (["create", "A", "--purpose", "spam"], 2, "'spam'"),
+        (["create", "A", "--text", "{nmae}"], 1, "name"),
+        (["create", "A", "--segment", "nmae ="], 1, "position"),
+        (["show", "mem_1"], 2, "begins with cmp_"),
+        (["show", "cmp_0000000000001"], 1, "not_found"),
+        (["progress", "cmp_0000000000001"], 1, "not_found"),
+        (["recipients", "cmp_0000000000001"], 1, "not_found"),
+        (["recipients", "cmp_0000000000001", "--state", "lost"], 2, "'lost'"),
+        (["preview", "cmp_0000000000001"], 1, "not_found"),
+        (["pause", "cmp_0000000000001"], 1, "not_found"),
+    ],
+)
+def test_a_mistake_is_one_line(volley, shop, argv, status, words):
+    said = volley("campaign", *argv, "--data", shop)
+    assert said.status == status
+    assert words in said.err
+    assert said.err.count("\n") == 1

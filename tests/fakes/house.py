@@ -1,0 +1,366 @@
+"""A whole house in a test: store, dispatcher, simulator, real sockets; the simulator's log is the judge.
+
+Two forms: the dispatcher in the test's own trio loop (in_house), or as `python -m dispatcher` (process=True). Times are
+short (a bind comes back after 20 ms, a refused message after 100 ms), so that faults take their course in a second.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from config import Endpoint, Settings
+from config.settings import Dispatcher as Tuning
+from config.settings import Store as StoreSettings
+from dispatcher.campaigns.campaign import load
+from dispatcher.campaigns.recipients import recipients
+from dispatcher.cli.demo_account import read_books
+from dispatcher.cli.demo_judge import Line, Reply, judge, read_lines
+from dispatcher.control import commands as c
+from dispatcher.control.frames import Frames, frame
+from dispatcher.daemon.dispatcher import Dispatcher
+from dispatcher.daemon.run import live
+from dispatcher.errors import CommandRefused, StoreFull
+from dispatcher.members.fields import define_field
+from dispatcher.records.keys import parse_public_id
+from dispatcher.smpp.smsc import Smsc, serve_smsc
+from dispatcher.smpp.smsc_session import SmscOptions
+from dispatcher.store import Store, ledger, open_store
+from dispatcher.store.verify import find_problems
+from dispatcher.tenants.tenant import create_tenant
+from dispatcher.text.octets import encode
+from dispatcher.text.parts import parts
+from tests.fakes.people import run_import
+from tests.fakes.shop import do
+
+SENDER, BRAND = "10690000", "Corner Shop"
+FIRST_NUMBER = 4_915_100_000_000
+WITHIN_S = 15.0  # of any wait: far above what it takes, far below what a hanging suite costs
+TEXT = "Hello {name}, you have {points|0} points"
+LONG_TEXT = "Hello {name}, " + "this is the long story of a shop that could not stop talking about itself. " * 4
+
+
+def in_house(
+    members: int = 500,
+    *,
+    endpoint: dict[str, Any] | None = None,
+    dispatcher: dict[str, Any] | None = None,
+    process: bool = False,
+    started: bool = True,
+    **smsc: Any,
+) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
+    """Make `async def test(house, ...)` a test: members, settings and SmscOptions as given. Parameters of
+    pytest.mark.parametrize below this decorator pass through."""
+
+    def decorate(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+        def run(tmp_path: Path, **parameters: Any) -> None:
+            settings = quick_settings(tmp_path / "data", endpoint or {}, dispatcher or {})
+            house = House(settings, tmp_path / "smsc.log", make_members(settings.data, members))
+            trio.run(_hold, house, SmscOptions(log=house.log, mo_parts=mo_parts, **smsc), process, started, test, parameters)
+
+        wanted = [p for name, p in inspect.signature(test).parameters.items() if name != "house"]
+        place = inspect.Parameter("tmp_path", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        run.__signature__ = inspect.Signature([place, *wanted])  # type: ignore[attr-defined]
+        run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__
+        return run
+
+    return decorate
+
+
+async def _hold(
+    house: House, options: SmscOptions, process: bool, started: bool, test: Callable[..., Awaitable[None]], parameters: Any
+) -> None:
+    with trio.fail_after(4 * WITHIN_S):
+        async with trio.open_nursery() as nursery:
+            house.nursery = nursery
+            house.smsc = await nursery.start(lambda task_status: serve_smsc(options, task_status=task_status))
+            house.port = house.smsc.port
+            house.process = process
+            if started:
+                await house.start()
+            try:
+                await test(house, **parameters)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await house.end()
+            nursery.cancel_scope.cancel()
+
+
+def quick_settings(data: Path, endpoint: dict[str, Any], dispatcher: dict[str, Any]) -> Settings:
+    usual: dict[str, Any] = {
+        "name": "smsc", "host": "127.0.0.1", "system_id": "volley", "binds": 2, "window": 20,
+        "response_timeout_s": 5.0, "reconnect_min_s": 0.02, "reconnect_max_s": 0.05,
+    }  # fmt: skip
+    tuning: dict[str, Any] = {"retry_s": 0.1, "fold_every_s": 0.05, "drain_s": 3.0}
+    return Settings(
+        data=data,
+        store=StoreSettings(sync=False),
+        dispatcher=Tuning(**(tuning | dispatcher)),
+        endpoints=(Endpoint(**(usual | endpoint)),),
+    )
+
+
+def make_members(data: Path, count: int) -> list[int]:
+    """A store with one tenant, its field `name` and members with points; their numbers by member_no."""
+    numbers = list(range(FIRST_NUMBER, FIRST_NUMBER + count))
+    rows = "".join(f"+{number},Member {number % 1000},{number % 50}\n" for number in numbers)
+    with open_store(data, write=True, create=True, sync=False) as store:
+        tenant = c.CreateTenant(title="Corner Shop", region="DE", sender=SENDER, brand=BRAND)
+        do(store, create_tenant, tenant, tenant=0)
+        do(store, define_field, c.DefineField(title="name", kind="text", max_length=40))
+        done = run_import(store, 1, f"phone,name,points\n{rows}".encode())
+        assert done["members_imported"] == count, done
+    return numbers
+
+
+def mo_parts(text: str, reference: int) -> list[tuple[int, int, bytes]]:
+    return [(part.esm_class, part.data_coding, part.octets) for part in parts(text, reference)]
+
+
+@dataclass
+class House:
+    """What a test holds. `numbers` are the members' by member_no, which is their rank in a campaign to everyone."""
+
+    settings: Settings
+    log: Path
+    numbers: list[int]
+    smsc: Smsc = field(init=False)
+    nursery: trio.Nursery = field(init=False)
+    port: int = 0
+    process: bool = False
+    dispatcher: Dispatcher | None = None  # in this process, while it lives
+    child: trio.Process | None = None
+    store: Store | None = None
+    _stop: trio.Event | None = None
+    _ended: trio.Event | None = None
+
+    # ---- the dispatcher's life
+
+    async def start(self) -> None:
+        """The dispatcher, until its commands are heard."""
+        self.settings = self._at_port()
+        if self.process:
+            await self._start_process()
+            return
+        self.store = self.store or open_store(self.settings.data, write=True, sync=False)
+        self._stop, self._ended = trio.Event(), trio.Event()
+        self.dispatcher = await self.nursery.start(self._live)
+
+    def _at_port(self) -> Settings:
+        old = self.settings
+        one = old.endpoints[0]
+        moved = Endpoint(**{name: getattr(one, name) for name in one.__slots__} | {"port": self.port})
+        return Settings(data=old.data, store=old.store, dispatcher=old.dispatcher, endpoints=(moved,))
+
+    async def _live(self, *, task_status: trio.TaskStatus[Dispatcher]) -> None:
+        assert self.store is not None and self._stop is not None and self._ended is not None
+        try:
+            await live(self.settings, self.store, self._stop.wait, task_status=task_status)
+        finally:
+            self.dispatcher = None
+            self._ended.set()
+
+    async def _start_process(self) -> None:
+        lines = []
+        for name, table in (("store", self.settings.store), ("dispatcher", self.settings.dispatcher)):
+            lines += [f"[{name}]", *_toml(table)]
+        lines += ["[[endpoint]]", *_toml(self.settings.endpoints[0])]
+        (self.settings.data / "volley.toml").write_text("\n".join(lines))
+        self.child = await open_dispatcher(self.settings.data)
+        await self.until(self._heard)
+        self.store = self.store or open_store(self.settings.data)
+
+    async def _heard(self) -> bool:
+        assert self.child is not None and self.child.poll() is None, "the dispatcher ended"
+        try:
+            await self.do(c.AskStatus(), tenant=0)
+        except OSError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """As SIGTERM does; returns when it has ended."""
+        if self.child is not None:
+            self.child.send_signal(signal.SIGTERM)
+            status = await self.child.wait()
+            self.child = None
+            assert status == 0, f"exit status {status}"
+        elif self._stop is not None and self._ended is not None:
+            self._stop.set()
+            await self._ended.wait()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    async def end(self) -> None:
+        """Whatever is left, at the end of a test that may have failed."""
+        with trio.move_on_after(WITHIN_S):
+            if self.child is not None:
+                self.child.kill()
+                await self.child.wait()
+            elif self._stop is not None:
+                await self.stop()
+        if self.store is not None and (self._ended is None or self._ended.is_set()):
+            self.store.close()
+
+    # ---- commands
+
+    async def do(self, command: Any, *, tenant: int = 1) -> dict[str, Any]:
+        """The reply, after its commit. Raises CommandRefused."""
+        envelope = c.Envelope(tenant=tenant, actor="test", at_ms=time.time_ns() // 1_000_000)
+        if self.process:
+            return await ask(self.settings.control_socket, command, envelope)
+        assert self.dispatcher is not None
+        try:
+            reply, _ = await self.dispatcher.execute(command, envelope)
+        except StoreFull as exc:
+            raise CommandRefused(507, "insufficient_storage", str(exc)) from exc
+        return reply
+
+    async def send(self, text: str = TEXT, **campaign: Any) -> int:
+        """Create, preview and start a campaign to everyone; its id."""
+        made = await self.do(c.CreateCampaign(title="news", text=text, **campaign))
+        number = parse_public_id("cmp", made["id"])
+        preview = await self.do(c.PreviewCampaign(campaign=number))
+        await self.do(c.StartCampaign(campaign=number, token=preview["token"]))
+        return number
+
+    async def send_all(self, text: str = TEXT, **campaign: Any) -> int:
+        """As `send`, and wait until it is done and every receipt has come."""
+        number = await self.send(text, **campaign)
+        await self.settled(number)
+        return number
+
+    async def status(self) -> dict[str, Any]:
+        return await self.do(c.AskStatus(), tenant=0)
+
+    # ---- what is known
+
+    def state(self, campaign: int) -> str:
+        assert self.store is not None
+        with self.store.snapshot() as view:
+            row = load(view, 1, campaign)
+        assert row is not None
+        return str(row["state"])
+
+    def counts(self, campaign: int) -> dict[str, Any]:
+        """The campaign's counters, which add up at any moment."""
+        assert self.store is not None
+        with self.store.snapshot() as view:
+            counts = ledger.read_counts(view, campaign).summary(len(self.numbers))
+        assert counts["audience"] == counts["unsent"] + counts["sent"] + sum(counts["skipped"].values())
+        assert counts["unsent"] >= 0 and counts["sent"] == sum(counts["states"].values()), counts
+        return counts
+
+    def recipients(self, campaign: int) -> list[dict[str, Any]]:
+        assert self.store is not None
+        with self.store.snapshot() as view:
+            return recipients(view, 1, campaign, after_rank=None, limit=len(self.numbers))
+
+    def lines(self, number: int | None = None) -> list[Line]:
+        """The simulator's log, or its lines for one number."""
+        found = list(read_lines(self.log))
+        return found if number is None else [line for line in found if line.destination == str(number)]
+
+    def inbox(self) -> list[dict[str, Any]]:
+        """What was heard from phones, oldest first."""
+        from dispatcher.store.values import unpack
+
+        assert self.store is not None
+        with self.store.snapshot() as view:
+            return [unpack(row) for _, row in view.range("inbound")]
+
+    async def until(self, true: Callable[[], Any], within_s: float = WITHIN_S) -> None:
+        """Wait until `true()` (or its awaited answer) is."""
+        told = ""
+        give_up = time.monotonic() + within_s
+        while True:
+            answer = true()
+            if inspect.isawaitable(answer):
+                answer = await answer
+            if answer:
+                return
+            if time.monotonic() > give_up:
+                told = inspect.getsource(true).strip() if not isinstance(true, type(self.until)) else str(true)
+                raise AssertionError(f"not within {within_s:g} s: {told}; {await self._shown()}")
+            await trio.sleep(0.01)
+
+    async def _shown(self) -> str:
+        status = await self.status() if self.dispatcher or self.child else {}
+        keep = ("binds", "totals", "lanes", "claimed_open", "in_flight", "campaigns", "faults", "held_receipts", "writer")
+        return f"{ {name: status.get(name) for name in keep} } {self.smsc.summary()}"
+
+    async def settled(self, campaign: int, awaiting: int = 0) -> None:
+        """Until the campaign is done and all receipts but `awaiting` have come."""
+        await self.until(lambda: self.state(campaign) == "done")
+        await self.until(lambda: self.counts(campaign)["states"]["accepted"] <= awaiting)
+        moving = self.counts(campaign)["states"]
+        assert not moving["claimed"] and not moving["retry_wait"], moving
+
+    # ---- the judge
+
+    def judge(self, campaign: int, *replies: Reply, resends: bool = False) -> dict[str, Any]:
+        """The simulator's log against the ledger: nothing lost, nothing doubled, no line of anything else; the store
+        adds up. Returns the counters."""
+        assert self.store is not None
+        with self.store.snapshot() as view:
+            account = read_books(view, 1, campaign).account
+            problems = list(find_problems(view))
+        lines = self.lines()
+        verdict = judge(account, lines, replies, resends=resends)
+        assert (verdict.lost, verdict.duplicates_on_wire, verdict.replies_missing) == (0, 0, []), verdict
+        assert self.smsc.summary()["accepted"] == len(lines)
+        if not resends:
+            most = Counter((line.destination, line.octets_hash, line.part) for line in lines).most_common(1)
+            assert not most or most[0][1] == 1, most
+        assert not problems, [str(problem) for problem in problems]
+        return self.counts(campaign)
+
+
+def reply_to(number: int, text: str, what: str = "reply") -> Reply:
+    """The line that an answer of ours must make, once."""
+    import zlib
+
+    return Reply(SENDER, str(number), zlib.crc32(encode(text)[1]), what)
+
+
+async def ask(path: Path, command: Any, envelope: c.Envelope) -> dict[str, Any]:
+    """One command over the control socket. Raises CommandRefused, OSError."""
+    async with await trio.open_unix_socket(path) as stream:
+        await stream.send_all(frame({"id": 1, **c.to_wire(command, envelope)}))
+        frames = Frames()
+        while octets := await stream.receive_some():
+            for answer in frames.receive(octets):
+                if "reply" in answer:
+                    return dict(answer["reply"])
+                refused = answer["refused"]
+                raise CommandRefused(refused["status"], refused["code"], refused["detail"])
+    raise BrokenPipeError("the dispatcher ended before it answered")
+
+
+async def open_dispatcher(data: Path) -> trio.Process:
+    """`python -m dispatcher` on a folder; its log is dispatcher.log there."""
+    with (data / "dispatcher.log").open("ab") as out:
+        return await trio.lowlevel.open_process(
+            [sys.executable, "-m", "dispatcher", "--data", str(data)], stdout=out, stderr=out, env=dict(os.environ)
+        )
+
+
+def _toml(table: Any) -> Iterator[str]:
+    for name in table.__slots__:
+        value = getattr(table, name)
+        if name == "data":
+            continue
+        shown = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else value
+        yield f"{name} = {shown}"
