@@ -6,6 +6,7 @@ all that counts in the import's row; so a start goes on with what a kill left.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,7 +19,8 @@ import trio
 from dispatcher.daemon.committer import Committer
 from dispatcher.daemon.crash import crash_point
 from dispatcher.errors import CommandRefused, StoreFull
-from dispatcher.members.import_job import ImportJob
+from dispatcher.members.import_job import ImportJob, leftover_folders
+from dispatcher.members.importer import unfinished_imports
 from dispatcher.records.changes import Changes, View
 from dispatcher.store import Store
 
@@ -32,15 +34,33 @@ class Imports:
     """Runs what is opened; `changed(tenant)` is called when one ends, for dictionaries may have grown."""
 
     def __init__(
-        self, store: Store, committer: Committer, nursery: trio.Nursery, changed: Callable[[int], None]
+        self,
+        store: Store,
+        committer: Committer,
+        nursery: trio.Nursery,
+        changed: Callable[[int], None],
+        *,
+        row_octets_max: int,
     ) -> None:
         self._store, self._committer, self._nursery, self._changed = store, committer, nursery, changed
+        self._row_octets_max = row_octets_max
         self._limit = trio.CapacityLimiter(AT_ONCE)
         self._running: dict[int, ImportJob] = {}
 
+    def resume(self) -> None:
+        """At a start: go on with what is unfinished, remove what nobody was there to remove."""
+        with self._store.snapshot() as view:
+            unfinished = unfinished_imports(view)
+            leftover = leftover_folders(view, Path(self._store.folder))
+        for folder in leftover:
+            shutil.rmtree(folder, ignore_errors=True)
+        for tenant, import_id in unfinished:
+            self.open(tenant, import_id)
+
     def open(self, tenant: int, import_id: int) -> None:
         if import_id not in self._running:
-            self._running[import_id] = ImportJob(Path(self._store.folder), tenant, import_id)
+            folder = Path(self._store.folder)
+            self._running[import_id] = ImportJob(folder, tenant, import_id, row_octets_max=self._row_octets_max)
             self._nursery.start_soon(self._drive, tenant, import_id)
 
     @property

@@ -20,7 +20,6 @@ from dispatcher.daemon.control_server import serve_control
 from dispatcher.daemon.dispatcher import Dispatcher
 from dispatcher.daemon.housekeeping import keep_house
 from dispatcher.daemon.imports import Imports
-from dispatcher.members.importer import unfinished_imports
 from dispatcher.store import Store, open_store
 
 PACE_STEP_S = 0.001
@@ -53,7 +52,8 @@ async def live(
     if len(settings.endpoints) > 1:
         log.warning("endpoints_unused", names=[e.name for e in settings.endpoints[1:]], reason="one endpoint for now")
     async with trio.open_nursery() as outer:
-        d.imports = Imports(d.store, d.committer, outer, d.fields_changed)
+        line_max = settings.limits.import_line_octets_max
+        d.imports = Imports(d.store, d.committer, outer, d.fields_changed, row_octets_max=line_max)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(d.committer.run)
             await nursery.start(serve_control, settings.control_socket, d.execute)
@@ -63,9 +63,7 @@ async def live(
                 nursery.start_soon(_pace, d)
             nursery.start_soon(_seconds, d)
             nursery.start_soon(keep_house, d)
-            with d.store.snapshot() as view:
-                for tenant, import_id in unfinished_imports(view):
-                    d.imports.open(tenant, import_id)
+            d.imports.resume()
             log.info("started", store=str(d.store.folder), endpoint=d.pool.endpoint.name if d.has_endpoint else None)
             task_status.started(d)
             await (stop or _signal)()

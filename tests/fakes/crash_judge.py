@@ -108,7 +108,7 @@ def judge(audience: Audience, result: Result, *, lines_max: int) -> None:
 
 def _judge_store(audience: Audience, result: Result) -> None:
     assert "Traceback" not in result.output and "step_failed" not in result.output, result.output
-    assert result.problems == []
+    assert result.problems == [], result.problems
     summary = result.summary
     assert summary["unsent"] == 0 and summary["skipped"] == {} and summary["sent"] == len(audience.numbers)
     assert sum(summary["states"].values()) == summary["sent"]
