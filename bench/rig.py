@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,10 +19,11 @@ from typing import IO, Any
 
 from config import Settings, load
 from config.load import FILE_NAME
+from dispatcher.cli.demo_children import environment
 from dispatcher.cli.talk import ask
 from dispatcher.clock import SystemClock
 from dispatcher.control.commands import AskStatus, Envelope
-from dispatcher.errors import DispatcherError, StoreError
+from dispatcher.errors import DispatcherError
 from dispatcher.store import open_store
 
 START_S = 30.0
@@ -84,8 +84,9 @@ class Rig:
     def start_smsc(self, *options: str) -> None:
         """A simulator, in place of the one before; its log goes on in the same file."""
         self.stop_smsc()
-        argv = ["smsc", "--port", "0", "--log", str(self.smsc_log), "--mo", str(self.mo), *options]
-        self._smsc = subprocess.Popen([sys.executable, "-m", "dispatcher.cli", *argv], stdout=subprocess.PIPE, text=True)
+        argv = [sys.executable, "-m", "dispatcher.cli", "smsc", "--port", "0", "--log", str(self.smsc_log)]
+        argv += ["--mo", str(self.mo), *options]
+        self._smsc = subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, text=True)
         first = _pipe(self._smsc).readline()
         if not first.startswith("listening on "):
             raise RigFailed(f"volley smsc does not listen: {first!r}")
@@ -104,11 +105,11 @@ class Rig:
         return found
 
     def start_dispatcher(self, *, rate: int = 0) -> None:
-        """Spawn it and return at once; wait_until_up() waits."""
+        """Spawn it and return at once; wait_until_bound() waits."""
         (self.data / FILE_NAME).write_text(_TOML.format(**{**self._toml, "rate": rate}))
         with (self.data / "dispatcher.out").open("ab") as out:
             argv = [sys.executable, "-m", "dispatcher", "--data", str(self.data)]
-            self._dispatcher = subprocess.Popen(argv, stdout=out, stderr=out)
+            self._dispatcher = subprocess.Popen(argv, env=environment(), stdout=out, stderr=out)
 
     def wait_until_bound(self, binds: int | None = None) -> None:
         """Until the dispatcher answers and so many binds (all, unless given) are bound."""
@@ -189,6 +190,5 @@ def _stop(process: subprocess.Popen[Any]) -> None:
 
 
 def _pipe(process: subprocess.Popen[str]) -> IO[str]:
-    if process.stdout is None:
-        raise StoreError("the simulator's output is not read")
+    assert process.stdout is not None
     return process.stdout

@@ -34,12 +34,12 @@ def main(argv: list[str] | None = None) -> int:
 def run(settings: Settings) -> int:
     """Log as set, run until SIGTERM; returns the exit status. `volley dispatcher` calls this too."""
     from dispatcher import logs  # here, so that a wrong setting is told before trio and all rooms are loaded
-    from dispatcher.daemon import run as daemon
+    from dispatcher.daemon.run import main as live
 
     logs.configure(settings.log.level, settings.log.format, process="dispatcher")
 
     try:
-        return daemon.main(settings) or 0
+        return live(settings)
     except StoreError as exc:
         print(f"dispatcher: {exc}", file=sys.stderr)
         return {StoreLocked: EXIT_LOCKED, NewerSchema: EXIT_NEWER_SCHEMA}.get(type(exc), 1)

@@ -71,10 +71,10 @@ def demo_command(no_kill: bool, kills: int, data: Path | None, keep: bool, as_js
         except DispatcherError as exc:
             report.bad(str(exc))
             demo.figures.troubles.append(str(exc))
-            result = demo.figures.result()
+            result = demo.figures.result(cut_short=True)
         if not result["ok"]:
             demo.autopsy()
-        if keep or not result["ok"]:
+        if keep or (not result["ok"] and demo.has_store):
             leave()
             demo.how_to_look()
     click.echo(json.dumps(result))

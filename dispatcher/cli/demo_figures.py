@@ -50,10 +50,10 @@ class Figures:
     fdatasync_ms_p50: float = 0.0
     troubles: list[str] = field(default_factory=list)  # what a step found wrong
 
-    def result(self) -> dict[str, Any]:
-        """The JSON line."""
+    def result(self, cut_short: bool = False) -> dict[str, Any]:
+        """The JSON line. cut_short: a step failed, so what else does not hold only follows from it."""
         counts, verdict = self.counts, self.verdict
-        reasons = [*self.troubles, *wrong(self)]
+        reasons = self.troubles if cut_short else [*self.troubles, *wrong(self)]
         sending_s = self.sending_s or self.seconds.get("send", 0.0)
         return {
             "ok": not reasons,

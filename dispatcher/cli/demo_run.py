@@ -7,6 +7,7 @@ The steps in order are Demo.run(); each fills `figures`, so that a run cut short
 from __future__ import annotations
 
 import json
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,10 @@ class Demo:
     def _start_smsc(self, children: Children) -> Child | None:
         if self.options.smsc:
             self._smsc_port = self.options.smsc[1]
+            try:
+                socket.create_connection(self.options.smsc, timeout=10.0).close()
+            except OSError as exc:
+                raise DemoFailed(f"no SMSC at {self.options.smsc[0]}:{self._smsc_port}: {exc.strerror or exc}") from exc
             return None
         assert self._log is not None
         smsc, self._smsc_port = start_smsc(children, self.folder, self._log, self._mo)
@@ -285,9 +290,13 @@ class Demo:
             self.report.title(f"the end of {self._serve.output}")
             self.report.console.print(self._serve.tail())
 
+    @property
+    def has_store(self) -> bool:
+        return bool(self._key)
+
     def how_to_look(self) -> None:
         self.report.title(f"the data folder stays: {self.folder}")
-        if not self._key:
+        if not self.has_store:
             return
         if not self.options.smsc:
             self.report.note(f"volley smsc --port {self._smsc_port} &    where the endpoint expects its SMSC")

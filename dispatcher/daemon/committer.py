@@ -129,6 +129,7 @@ class Committer:
                 with trio.move_on_after(self._idle_s()):
                     await self._wake.wait()
                 self._wake = trio.Event()
+                self._settled()  # what waits for no commit: a confirmation, a campaign's end
             await trio.sleep(max(0.0, began + self._gap_s - time.perf_counter()))
             previous, began = began, time.perf_counter()
             if busy and previous:  # an idle stretch is no period

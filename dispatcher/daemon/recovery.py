@@ -20,6 +20,7 @@ import structlog
 
 from dispatcher.campaigns.campaign import ACTIVE
 from dispatcher.campaigns.expand import Repeat, members_of_ranks
+from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.feeder import Feeder
 from dispatcher.outbox.entry import batches, entries, is_batch
 from dispatcher.outcomes.uncertain import Uncertain
@@ -132,6 +133,7 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
         if lost:
             name = f"{campaign:x}"
             recovery.of_campaign[name] = recovery.of_campaign.get(name, 0) + 1
+    crash_point("in_recovery")
     _log_all(store, records)
     fold_all(store)
     with store.snapshot() as view:

@@ -16,7 +16,7 @@ from dispatcher.campaigns.expand import Repeat
 from dispatcher.daemon.feeder import Feeder
 from dispatcher.outcomes.uncertain import Uncertain, UncertainSet
 from dispatcher.records.changes import View
-from dispatcher.records.states import State
+from dispatcher.records.states import Purpose, State
 from dispatcher.smpp.pump import Book, Kind, Settled
 from dispatcher.store import Store, ledger
 from dispatcher.store.layout import BLOCK
@@ -45,6 +45,7 @@ class Settler:
         self.uncertain = UncertainSet()
         self.counters = Counters()
         self._resend: list[tuple[int, int, Uncertain]] = []
+        self._resent: set[tuple[int, int, int]] = set()  # campaign, rank, part; uncertain again, those are held
         self._number = 0
 
     def returned(self, items: list[tuple[int, ...]], now_ms: int, now_ns: int) -> None:
@@ -55,10 +56,11 @@ class Settler:
                 self.note(Uncertain(campaign.id, run, rank, part, member_no, number, now_ms), now_ns)
 
     def note(self, item: Uncertain, now_ns: int | None = None) -> None:
-        """Hold it; of a purpose that resends, plan the resend."""
+        """Hold it; of a purpose that resends, plan the one resend (a one-time code is resent each time)."""
         self.uncertain.add(item)
         campaign = self.feeder.campaigns[item.campaign]
-        if campaign.purpose.resends_uncertain and campaign.expansion is not None:
+        again = campaign.purpose is not Purpose.OTP and (item.campaign, item.rank, item.part) in self._resent
+        if campaign.purpose.resends_uncertain and campaign.expansion is not None and not again:
             holding_ns = 0 if campaign.purpose.number == 0 else int(self.holding_s * 1e9)
             self._number += 1
             due = (time.monotonic_ns() if now_ns is None else now_ns) + holding_ns
@@ -134,4 +136,5 @@ class Settler:
         self.uncertain.remove(item)
         if campaign.expansion is not None and self.state_of(view, item) == State.UNCERTAIN:
             campaign.expansion.repeat(Repeat(now_ns, item.rank, item.member_no, 1 << item.part, 1))
+            self._resent.add((item.campaign, item.rank, item.part))
             self.counters.resent += 1

@@ -5,8 +5,9 @@
  *   header  magic u16 (0x564F) | runs u16 | records u32 | base_ms u64 | octets u32 of all records | zero u32
  *   run     id u64 (campaign, or batch with bit 63) | run u16 | endpoint u16 | zero u32
  *   record  kind u8 | part u8 | state u8 | id_octets u8 | rank u32 | run u16 | delta_ms u16 | status u32 | id, padded to 8
- *   claim   kind u8 = 1 | pool u8 | zero u8 | zero u8 | first_rank u32 | run u16 | delta_ms u16 | count u32 |
+ *   claim   kind u8 = 1 | pool u8 | again u16 | first_rank u32 | run u16 | delta_ms u16 | count u32 |
  *           claim_no u64 (of the first part) | count x (decision or parts u8) padded to 8 | count x (text_hash u32) padded to 8
+ *           again: of the last rank, when only some of its parts are claimed: bit p = part p, bit 15 = 15 and up; 0 = all
  *   held    kind u8 = 8 like a record, id as usual, then number u64 (the subscriber); id_octets counts only the id; rank 0
  * A log position (ledger array log_no) is (key + octet in value / 8): units of 8 octets from the log's beginning, less the
  * campaign's first position.
@@ -30,7 +31,7 @@ enum {
 typedef struct { uint16_t magic, runs; uint32_t records; uint64_t base_ms; uint32_t octets, zero; } log_header;
 typedef struct { uint64_t id; uint16_t run, endpoint; uint32_t zero; } log_run;
 typedef struct { uint8_t kind, part, state, id_octets; uint32_t rank; uint16_t run, delta_ms; uint32_t status; } log_record;
-typedef struct { uint8_t kind, pool, zero0, zero1; uint32_t first_rank; uint16_t run, delta_ms; uint32_t count; uint64_t claim_no; } log_claim;
+typedef struct { uint8_t kind, pool; uint16_t again; uint32_t first_rank; uint16_t run, delta_ms; uint32_t count; uint64_t claim_no; } log_claim;
 #define PAD8(n) (((n) + 7) & ~(size_t)7)
 /* octets of the record at p, or 0 when it does not fit in what is left */
 static inline size_t log_record_octets(const uint8_t *p, size_t left) {

@@ -42,7 +42,8 @@ cdef extern from "outcome_log.h" nogil:
         uint16_t run, delta_ms
         uint32_t status
     ctypedef struct log_claim:
-        uint8_t kind, pool, zero0, zero1
+        uint8_t kind, pool
+        uint16_t again
         uint32_t first_rank
         uint16_t run, delta_ms
         uint32_t count
@@ -381,6 +382,7 @@ cdef class Book:
         cdef uint8_t *bytes_
         cdef uint8_t *hashes
         cdef bint partial
+        cdef uint16_t taken = 0
         for i in range(n):
             if rows[i].octets > 254 or <size_t>rows[i].octets_at + rows[i].octets > n_octets:
                 return 2
@@ -395,13 +397,14 @@ cdef class Book:
             claim_no = p.made
             while i < n and not partial and (ranks == 0 or rows[i].rank == rows[first].rank + ranks):
                 j = i
-                group = 0
+                group = taken = 0
                 while j < n and rows[j].rank == rows[i].rank:
                     if rows[j].decision < 16:
                         if rows[j].skip:
                             partial = True
                         else:
                             group += 1
+                            taken |= 1 << (rows[j].part if rows[j].part < 15 else 15)
                     j += 1
                 k = i
                 while k < j:
@@ -431,6 +434,7 @@ cdef class Book:
             size = sizeof(log_claim) + PAD8(ranks) + PAD8(4 * <size_t>ranks)
             c = <log_claim *>self._record(size, run)
             c.kind, c.pool, c.first_rank, c.run, c.count, c.claim_no = K_CLAIM, which, rows[first].rank, run, ranks, claim_no
+            c.again = taken if partial else 0
             c.delta_ms = self._delta()
             bytes_ = <uint8_t *>c + sizeof(log_claim)
             hashes = bytes_ + PAD8(ranks)

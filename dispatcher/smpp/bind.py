@@ -103,7 +103,7 @@ async def hold_bind(bind: Bind, book: Book, deliveries: Deliveries, *, bound: Ca
             async with trio.open_nursery() as nursery:  # the three live and die together
                 nursery.start_soon(_read, bind, sock, deliveries, nursery.cancel_scope)
                 nursery.start_soon(_write, bind, sock)
-                nursery.start_soon(_watch_clock, bind)
+                nursery.start_soon(_watch_clock, bind, deliveries)
                 bind.push()
         except BaseExceptionGroup as group:
             ends, rest = group.split((BindLost, PeerBrokeProtocol))
@@ -244,7 +244,7 @@ async def _write(bind: Bind, sock: trio.socket.SocketType) -> None:
             pump.push()
 
 
-async def _watch_clock(bind: Bind) -> None:
+async def _watch_clock(bind: Bind, deliveries: Deliveries) -> None:
     """Response timer, enquire_link, a peer that has gone mute."""
     endpoint, pump = bind.endpoint, bind.pump
     assert pump is not None
@@ -254,10 +254,12 @@ async def _watch_clock(bind: Bind) -> None:
     while True:
         await trio.sleep(step)
         now = time.monotonic_ns()
-        if pump.tick(now, int(endpoint.response_timeout_s * 1e9)) and pump.timeouts_in_row >= mute_after:
-            raise BindLost(
-                f"{pump.timeouts_in_row} submit_sm in a row unanswered for {endpoint.response_timeout_s:g} s"
-            )
+        if pump.tick(now, int(endpoint.response_timeout_s * 1e9)):
+            if pump.timeouts_in_row >= mute_after:
+                seconds = f"{endpoint.response_timeout_s:g} s"
+                raise BindLost(f"{pump.timeouts_in_row} submit_sm in a row unanswered for {seconds}")
+            bind.push()  # the window has room again
+            deliveries.kick()
         idle_s = (now - pump.last_received_ns) / 1e9
         if asked_ns > pump.last_received_ns:
             if (now - asked_ns) / 1e9 > ENQUIRE_ANSWER_S:

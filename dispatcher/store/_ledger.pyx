@@ -27,7 +27,8 @@ cdef extern from "outcome_log.h" nogil:
         uint16_t run, delta_ms
         uint32_t status
     ctypedef struct log_claim:
-        uint8_t kind, pool, zero0, zero1
+        uint8_t kind, pool
+        uint16_t again
         uint32_t first_rank
         uint16_t run, delta_ms
         uint32_t count
@@ -330,6 +331,7 @@ cdef class Folder:
         cdef int i
         cdef uint8_t *ps
         cdef uint8_t old
+        cdef uint32_t again
         for k in range(c.count):
             rank = c.first_rank + k
             if rank // CHUNK != chunk:
@@ -368,8 +370,9 @@ cdef class Folder:
             memcpy(m.array[TEXT_HASH] + 4 * r, hashes + 4 * k, 4)
             if b[k] > 1 and m.array[PART_STATE] != NULL and b[k] <= m.width:
                 ps = m.array[PART_STATE] + r * m.width
+                again = c.again if c.again and k == c.count - 1 else 0xFFFF
                 for j in range(b[k]):
-                    if ps[j] & 0x7F in (UNSENT, RETRY_WAIT, UNCERTAIN):
+                    if again >> (j if j < 15 else 15) & 1 and ps[j] & 0x7F in (UNSENT, RETRY_WAIT, UNCERTAIN):
                         ps[j] = (ps[j] & FLAG_ACCEPTED) | CLAIMED
                         n[C_PARTS_SENT] += 1
                 _set_state(m, r, _worst(ps, b[k]), n)
@@ -568,7 +571,7 @@ cdef inline int _trailing(uint64_t a) noexcept nogil:
 
 def records(const uint8_t[::1] value):
     """Every record of one log value as tuples, for recovery, verify and tests:
-    ("claim", run id, pool, first_rank, claim_no, parts-or-skip octets, at_ms) or
+    ("claim", run id, pool, first_rank, claim_no, parts-or-skip octets, at_ms, again) or
     (kind, run id, rank, part, state, status, id, at_ms, octet) with run id None for held ones (their id slot then has number last)."""
     cdef const uint8_t *p = &value[0]
     cdef const log_header *h = <const log_header *>p
@@ -593,7 +596,7 @@ def records(const uint8_t[::1] value):
         x = <const log_record *>(p + at)
         if x.kind == K_CLAIM:
             c = <const log_claim *>x
-            out.append(("claim", ids.get(c.run), c.pool, c.first_rank, c.claim_no, (<const char *>c + sizeof(log_claim))[:c.count], h.base_ms + c.delta_ms))
+            out.append(("claim", ids.get(c.run), c.pool, c.first_rank, c.claim_no, (<const char *>c + sizeof(log_claim))[:c.count], h.base_ms + c.delta_ms, c.again))
         else:
             number = 0
             if x.kind == K_HELD:

@@ -24,6 +24,7 @@ __all__ = [
     "Counts",
     "chunks",
     "claim_tail",
+    "claimed_parts",
     "fold",
     "log_values",
     "next_position",
@@ -187,7 +188,7 @@ def claim_tail(
     """
     following: dict[int, int] = {}
     above: dict[tuple[int, int, int], int] = {}
-    seen: set[tuple[int, int]] = set()
+    seen: set[tuple[int, int, int]] = set()
     settled_pools: set[int] = set()
     for position, value in log_values(view, reverse=True):
         settled_pools |= {pool for pool in marks if position < since.get(pool, 0)}
@@ -196,24 +197,29 @@ def claim_tail(
         for record in reversed(records(value)):
             if record[0] != "claim":
                 continue
-            _, campaign, pool, first, claim_no, parts, _ = record
-            end = claim_no + sum(n for n in parts if n < 128)
+            _, campaign, pool, first, claim_no, parts, _, again = record
+            taken = [claimed_parts(n, again if index == len(parts) - 1 else 0) for index, n in enumerate(parts)]
+            end = claim_no + sum(map(len, taken))
             following.setdefault(pool, end)
             if end <= marks.get(pool, 0):
                 settled_pools.add(pool)
                 continue
             number = claim_no
-            for index, n in enumerate(parts):
-                if n >= 128:
-                    continue
-                key = (campaign, first + index)
-                if key not in seen:
-                    seen.add(key)
-                    for part in range(n):
-                        if number + part >= marks.get(pool, 0):
-                            above[campaign, first + index, part] = number + part
-                number += n
+            for rank, mine in enumerate(taken, first):
+                for part in mine:
+                    if (campaign, rank, part) not in seen:
+                        seen.add((campaign, rank, part))
+                        if number >= marks.get(pool, 0):
+                            above[campaign, rank, part] = number
+                    number += 1
     return following, above
+
+
+def claimed_parts(parts: int, again: int) -> list[int]:
+    """The parts that a claim takes of one message: `parts` of its octet, `again` of its record where it is the last."""
+    if parts >= 128:
+        return []
+    return [part for part in range(parts) if not again or again >> min(part, 15) & 1]
 
 
 def fold(view: Snapshot, *, budget: int = 4 << 20) -> tuple[int, bool]:

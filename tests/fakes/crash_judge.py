@@ -79,24 +79,24 @@ def story(view: Snapshot, campaign: int) -> list[tuple[Any, ...]]:
 def what_is_left(view: Snapshot, campaign: int, marks: Path, *, power_cut: bool) -> Death:
     """The claims of the log less what its other records settle, by the mark; after a power cut no mark counts."""
     open_: dict[tuple[int, int], tuple[int, int]] = {}  # -> pool, claim number
-    out: set[tuple[int, int]] = set()  # accepted or final: a later claim of their message leaves them alone
     for record in story(view, campaign):
         if record[0] != "claim":
-            part = (record[2], record[3])
-            open_.pop(part, None)
-            if record[0] in (Kind.ACCEPTED, Kind.RECEIPT, Kind.REFUSED):
-                out.add(part)
+            open_.pop((record[2], record[3]), None)
             continue
-        _, _, pool, first, number, counts, *_ = record
-        for rank, count in enumerate(counts, first):
-            for part_no in range(count if count < 128 else 0):
-                if (rank, part_no) not in out:
-                    open_[rank, part_no] = pool, number
-                number += 1
+        for number, part in enumerate(_claimed(record), record[4]):
+            open_[part] = record[2], number
     bulk, replies, credit = MARKS.unpack_from(marks.read_bytes()) if marks.exists() else (0, 0, 0)
     claims = {Claim(*part, number): number < (replies if pool else bulk) for part, (pool, number) in open_.items()}
     may = frozenset(claim for claim, left in claims.items() if left or power_cut)
     return Death(may, frozenset(claims) - may, credit)
+
+
+def _claimed(record: tuple[Any, ...]) -> list[tuple[int, int]]:
+    """(rank, part) of each claim number of a claim record, in their order."""
+    _, _, _, first, _, counts, _, again = record
+    parts = [(rank, part) for rank, count in enumerate(counts, first) if count < 128 for part in range(count)]
+    last = first + len(counts) - 1
+    return [(rank, part) for rank, part in parts if not again or rank < last or again >> part & 1]
 
 
 def judge(audience: Audience, result: Result, *, lines_max: int) -> None:
@@ -125,8 +125,7 @@ def _judge_lines(audience: Audience, result: Result, lines_max: int) -> None:
     claims, ended = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
     for record in result.story:
         if record[0] == "claim":
-            for rank, count in enumerate(record[5], record[3]):
-                claims.update((rank, part) for part in range(count if count < 128 else 0))
+            claims.update(_claimed(record))
         elif record[0] == Kind.ACCEPTED:
             assert ids.get(record[6]) == (record[2], record[3]), f"accepted here, absent there: {record}"
         elif record[0] in NOT_OUT:

@@ -144,23 +144,24 @@ class House:
     _stop: trio.Event | None = None
     _ended: trio.Event | None = None
 
+    def endpoint(self, **changed: Any) -> None:
+        """Other settings of the endpoint from the next start on."""
+        old = self.settings
+        one = old.endpoints[0]
+        fresh = Endpoint(**{name: getattr(one, name) for name in one.__slots__} | changed)
+        self.settings = Settings(data=old.data, store=old.store, dispatcher=old.dispatcher, endpoints=(fresh,))
+
     # ---- the dispatcher's life
 
     async def start(self) -> None:
         """The dispatcher, until its commands are heard."""
-        self.settings = self._at_port()
+        self.endpoint(port=self.port)
         if self.process:
             await self._start_process()
             return
         self.store = self.store or open_store(self.settings.data, write=True, sync=False)
         self._stop, self._ended = trio.Event(), trio.Event()
         self.dispatcher = await self.nursery.start(self._live)
-
-    def _at_port(self) -> Settings:
-        old = self.settings
-        one = old.endpoints[0]
-        moved = Endpoint(**{name: getattr(one, name) for name in one.__slots__} | {"port": self.port})
-        return Settings(data=old.data, store=old.store, dispatcher=old.dispatcher, endpoints=(moved,))
 
     async def _live(self, *, task_status: trio.TaskStatus[Dispatcher]) -> None:
         assert self.store is not None and self._stop is not None and self._ended is not None

@@ -1,0 +1,196 @@
+"""What phones send: opt-outs in the middle of a campaign, a balance asked for, words nobody knows, and garbage."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from dispatcher.smpp import codec
+from dispatcher.smpp.consts import ESME_RTHROTTLED, CommandId
+from dispatcher.smpp.pdu import Message
+from dispatcher.tenants import market
+from tests.fakes.house import BRAND, SENDER, House, in_house, reply_to
+
+CONFIRMED = market.CONFIRM_STOP.replace("{brand}", BRAND)
+
+
+def confirmation(number: int):
+    return reply_to(number, CONFIRMED, "confirmation")
+
+
+def last_line_is_the_confirmation(house: House, number: int) -> bool:
+    lines = house.lines(number)
+    marks = [line.octets_hash == confirmation(number).octets_hash for line in lines]
+    return marks.count(True) == 1 and marks[-1]
+
+
+def points_of(house: House, number: int) -> str:
+    return market.ANSWER_POINTS.replace("{brand}", BRAND).replace("{points}", str(house.numbers.index(number) % 50))
+
+
+@in_house(3_000, delay_ms=2, endpoint={"window": 10})
+async def test_stop_in_mid_send_makes_its_confirmation_the_last_message_to_that_number(house: House):
+    campaign = await house.send()
+    await house.until(lambda: house.smsc.summary()["accepted"] >= 300)
+    stopped = house.numbers[100:3_000:100]  # some have their message, some are claimed, most are not
+    for number in stopped:
+        house.smsc.inject_mo(str(number), SENDER, "STOP")
+    await house.settled(campaign)
+    await house.until(lambda: all(last_line_is_the_confirmation(house, number) for number in stopped))
+    counts = house.judge(campaign, *(confirmation(number) for number in stopped))
+    without = [number for number in stopped if len(house.lines(number)) == 1]
+    assert counts["skipped"] == {"opted_out": len(without)}
+    assert 0 < len(without) < len(stopped)
+    assert counts["states"]["delivered"] == 3_000 - len(without)
+
+
+@in_house(10)
+async def test_stop_in_a_quiet_hour_is_confirmed_at_once(house: House):
+    house.smsc.inject_mo(str(house.numbers[0]), SENDER, "STOP")
+    await house.until(lambda: house.lines(house.numbers[0]), within_s=0.5)
+
+
+@in_house(200)
+async def test_a_second_stop_is_kept_and_not_confirmed(house: House):
+    number = house.numbers[7]
+    house.smsc.inject_mo(str(number), SENDER, "STOP")
+    await house.until(lambda: len(house.lines(number)) == 1)
+    house.smsc.inject_mo(str(number), SENDER, "stop, please")
+    await house.until(lambda: house.smsc.summary()["mo_answered"] == 2)
+    campaign = await house.send_all()
+    counts = house.judge(campaign, confirmation(number))
+    assert counts["skipped"] == {"opted_out": 1}
+    assert [row["what"] for row in house.inbox()] == ["stop", "stop"]
+
+
+@in_house(200)
+async def test_who_writes_start_after_stop_gets_messages_again(house: House):
+    number = house.numbers[7]
+    for word in ("STOP", "START"):
+        house.smsc.inject_mo(str(number), SENDER, word)
+        await house.until(lambda word=word: house.inbox() and house.inbox()[-1]["text"] == word)
+    started = reply_to(number, market.CONFIRM_START.replace("{brand}", BRAND), "started")
+    campaign = await house.send_all()
+    await house.until(lambda: len(house.lines(number)) == 3)
+    assert house.judge(campaign, confirmation(number), started)["skipped"] == {}
+
+
+@in_house(1_000, delay_ms=2)
+async def test_a_balance_asked_for_in_mid_send_is_answered_once_and_before_the_rest(house: House):
+    campaign = await house.send()
+    await house.until(lambda: house.smsc.summary()["accepted"] >= 100)
+    asking = house.numbers[3:23]
+    for number in asking:
+        house.smsc.inject_mo(str(number), SENDER, "Points")
+    replies = [reply_to(number, points_of(house, number)) for number in asking]
+    await house.settled(campaign)
+    await house.until(lambda: house.smsc.summary()["accepted"] == 1_020)
+    house.judge(campaign, *replies)
+    hashes = {reply.octets_hash for reply in replies}
+    at = [index for index, line in enumerate(house.lines()) if line.octets_hash in hashes]
+    assert max(at) < 900, "a person who asks does not wait for a broadcast"
+
+
+@in_house(5)
+async def test_a_stranger_who_asks_for_points_is_told_so_and_one_who_says_stop_is_opted_out(house: House):
+    stranger = 4_917_000_000_001
+    house.smsc.inject_mo(str(stranger), SENDER, "POINTS")
+    house.smsc.inject_mo(str(stranger + 1), SENDER, "STOP")
+    answer = reply_to(stranger, market.ANSWER_NO_MEMBER.replace("{brand}", BRAND))
+    await house.until(lambda: len(house.lines()) == 2)
+    house.judge(await house.send_all(), answer, confirmation(stranger + 1))
+
+
+@in_house(50)
+async def test_what_no_word_explains_lands_in_the_inbox_and_a_likely_opt_out_is_marked(house: House):
+    texts = ["when do you open?", "stop 12345", "dont stop", "Grüße € {}", "取消", "退订", "Stop\n", "", " STOP "]
+    for number, text in zip(house.numbers, texts, strict=False):
+        house.smsc.inject_mo(str(number), SENDER, text)
+    await house.until(lambda: len(house.inbox()) == len(texts))
+    rows = {row["text"]: row for row in house.inbox()}
+    assert {text: rows[text]["what"] for text in texts} == {
+        "when do you open?": "inbox", "stop 12345": "inbox", "dont stop": "inbox", "Grüße € {}": "inbox",
+        "取消": "inbox", "退订": "stop", "Stop\n": "stop", "": "inbox", " STOP ": "stop",
+    }  # fmt: skip
+    assert [text for text in texts if rows[text]["probable_opt_out"]] == ["stop 12345"]
+    stopped = [house.numbers[index] for index in (5, 6, 8)]
+    await house.until(lambda: len(house.lines()) == 3)
+    house.judge(await house.send_all(), *(confirmation(number) for number in stopped))
+
+
+@in_house(20)
+async def test_a_stop_in_ucs2_is_understood_in_any_case(house: House):
+    number = house.numbers[0]
+    octets = "sToP".encode("utf-16-be")
+    house.smsc.inject(mo(number, octets, data_coding=8))
+    await house.until(lambda: house.lines(number))
+    house.judge(await house.send_all(), confirmation(number))
+
+
+def mo(number: int | str, octets: bytes, *, data_coding: int = 0, esm_class: int = 0) -> bytes:
+    message = Message(
+        source_addr_ton=1, source_addr_npi=1, source_addr=str(number), dest_addr_ton=0, dest_addr_npi=1,
+        destination_addr=SENDER, esm_class=esm_class, data_coding=data_coding, short_message=octets,
+    )  # fmt: skip
+    return codec.encode_message(CommandId.DELIVER_SM, 0, message)
+
+
+@in_house(300, delay_ms=2)
+async def test_garbage_from_phones_is_kept_and_answered_and_the_bind_lives(house: House):
+    campaign = await house.send()
+    number = house.numbers[0]
+    odd = [
+        mo(number, b"\xff\x00\xfe", data_coding=8), mo(number, bytes(range(128, 208)), data_coding=0xF5),
+        mo("SHOP", b"hello"), mo("", b""), mo("49151000000000000099", b"x" * 160), mo(number, b"\x05\x00\x03", esm_class=0x40),
+        mo(number, b"\xff\x00\x03\x01\x02", esm_class=0x40), mo(number, "\ud83d\ude00".encode("utf-16-be", "surrogatepass")[:3], data_coding=8),
+    ]  # fmt: skip
+    for pdu in odd:
+        house.smsc.inject(pdu)
+    await house.settled(campaign)
+    await house.until(lambda: house.smsc.summary()["mo_answered"] == len(odd))
+    house.judge(campaign)
+    assert len(house.inbox()) == len(odd)
+    assert house.smsc.summary()["binds"] == 2
+
+
+@in_house(20)
+async def test_the_same_message_again_within_moments_is_answered_and_done_once(house: House):
+    number = house.numbers[3]
+    for _ in range(5):
+        house.smsc.inject(mo(number, b"POINTS"))
+    await house.until(lambda: house.smsc.summary()["mo_answered"] == 5)
+    await house.until(lambda: len(house.lines()) == 1)
+    house.judge(await house.send_all(), reply_to(number, points_of(house, number)))
+    assert len(house.inbox()) == 1
+
+
+@in_house(50, dispatcher={"retry_s": 0.2})
+async def test_an_answer_that_is_throttled_waits_before_it_goes_again(house: House):
+    number = house.numbers[3]
+    house.smsc.change(status_every=((1, ESME_RTHROTTLED),))
+    house.smsc.inject_mo(str(number), SENDER, "POINTS")
+    await house.until(lambda: house.smsc.summary()["submits"] >= 3)
+    asked = house.smsc.summary()["submits"]
+    assert asked <= 5, f"{asked} tries without a pause"
+    house.smsc.change(status_every=())
+    await house.until(lambda: len(house.lines()) == 1)
+    house.judge(await house.send_all(), reply_to(number, points_of(house, number)))
+
+
+@in_house(50, dispatcher={"tries_max": 3})
+async def test_an_answer_that_is_refused_again_and_again_is_given_up(house: House):
+    house.smsc.change(status_every=((1, 0x45),))
+    house.smsc.inject_mo(str(house.numbers[3]), SENDER, "POINTS")
+    await house.until(lambda: house.dispatcher.book.refused == 1)
+    assert house.smsc.summary()["submits"] == 3
+    assert not house.lines()
+
+
+@in_house(400, delay_ms=5)
+async def test_a_flood_of_messages_does_not_stop_the_sending(house: House):
+    campaign = await house.send()
+    for number in range(1_000):
+        house.smsc.inject_mo(str(4_917_000_000_000 + number), SENDER, f"hello {number}")
+    await house.settled(campaign)
+    await house.until(lambda: house.smsc.summary()["mo_answered"] == 1_000)
+    house.judge(campaign)
+    assert Counter(row["what"] for row in house.inbox()) == {"inbox": 1_000}
