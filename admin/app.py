@@ -23,6 +23,7 @@ from admin.reads import Reads
 from admin.routes import ROUTERS, takes_stream
 from config.settings import Settings
 from dispatcher.clock import Clock, SystemClock
+from dispatcher.segments.parse import parse
 from dispatcher.store import Store
 
 REPLACEMENT_LOOK_S = 2.0
@@ -37,6 +38,7 @@ def create_app(settings: Settings, *, opener: Callable[[], Store] | None = None,
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         looking = asyncio.create_task(_look_for_replacement(app.state.reads))
+        await asyncio.to_thread(parse, "everyone")  # builds the grammar, which the first count would wait 30 ms for
         try:
             yield
         finally:

@@ -76,6 +76,7 @@ class Dispatcher:
             fold_every_s=tuning.fold_every_s, settled=self._settled,
         )  # fmt: skip
         self.deliveries.committer = self.committer
+        self.settler.fold = self.committer.force_fold
         self.imports: Imports | None = None
         self.rates = Rates()
         self.recovery = report

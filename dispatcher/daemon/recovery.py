@@ -58,6 +58,11 @@ class Marks:
     def words(self) -> memoryview:
         return memoryview(self.octets)[:64].cast("Q")
 
+    def sign(self) -> None:
+        """From here on they speak of this boot."""
+        self.octets[_BOOT_AT : _BOOT_AT + _BOOT_OCTETS] = _boot_id()
+        self.octets.flush()
+
 
 @dataclass(slots=True)
 class Recovery:
@@ -85,10 +90,7 @@ def open_marks(folder: Path) -> Marks:
         octets = mmap.mmap(fd, MARKS_OCTETS)
     finally:
         os.close(fd)
-    boot = _boot_id()
-    same = octets[_BOOT_AT : _BOOT_AT + _BOOT_OCTETS] == boot
-    octets[_BOOT_AT : _BOOT_AT + _BOOT_OCTETS] = boot
-    return Marks(octets, same, clean)
+    return Marks(octets, octets[_BOOT_AT : _BOOT_AT + _BOOT_OCTETS] == _boot_id(), clean)
 
 
 def fold_all(store: Store) -> None:
@@ -102,7 +104,8 @@ def fold_all(store: Store) -> None:
 def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
     """Release or make uncertain every claim of the process before; returns what it did. Folds before and after.
 
-    Writes one log value a 50,000 records through a Book of its own, which knows nothing but the journal.
+    Writes one log value a 50,000 records through a Book of its own, which knows nothing but the journal; the report
+    goes with the last of them. The marks change only after that: a start that is killed here is done again, alike.
     """
     began = time.perf_counter()
     fold_all(store)
@@ -118,8 +121,6 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
         claimed = _claimed(view)
     recovery = Recovery(now_ms, marks.same_boot, int(words[CREDIT_SLOT]))
     reason = REASON_KILL if marks.same_boot else REASON_POWER
-    for pool in (BULK, REPLIES):
-        words[pool] = max(words[pool], following.get(pool, 0))
     records: list[tuple[int, int, int, int, int]] = []
     for campaign, rank, parts in claimed:
         lost = [part for part in parts if (campaign, rank, part) not in above]
@@ -133,14 +134,17 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
         if lost:
             name = f"{campaign:x}"
             recovery.of_campaign[name] = recovery.of_campaign.get(name, 0) + 1
+    recovery.took_s = round(time.perf_counter() - began, 3)
     crash_point("in_recovery")
-    _log_all(store, records)
+    _log_all(store, records, None if marks.clean and not records else recovery)
+    crash_point("in_recovery")
     fold_all(store)
     with store.snapshot() as view:
         for pool in (BULK, REPLIES):
+            words[pool] = max(words[pool], following.get(pool, 0))
             words[EMPTY_SLOT + pool] = ledger.next_position(view)
-    marks.octets.flush()
-    recovery.took_s = round(time.perf_counter() - began, 3)
+    crash_point("in_recovery")
+    marks.sign()
     if recovery.released or recovery.uncertain:
         log.warning(
             "claims_of_the_process_before",
@@ -151,14 +155,12 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
     return recovery
 
 
-def keep(store: Store, recovery: Recovery) -> None:
+def _keep(view: Snapshot, recovery: Recovery) -> None:
     """Into meta `recoveries`, newest last: what every start did to what was in flight."""
-    with store.begin_write() as view:
-        row = view.get("meta", b"recoveries")
-        all_ = (unpack(row)["all"] if row else [])[-RECOVERIES_KEPT + 1 :]
-        changes = Changes()
-        changes.put("meta", b"recoveries", pack({"all": [*all_, asdict(recovery)]}))
-        view.apply(changes)
+    all_ = recoveries(view)[-RECOVERIES_KEPT + 1 :]
+    changes = Changes()
+    changes.put("meta", b"recoveries", pack({"all": [*all_, asdict(recovery)]}))
+    view.apply(changes)
 
 
 def recoveries(view: View) -> list[dict[str, Any]]:
@@ -205,8 +207,8 @@ def _claimed(view: Snapshot) -> list[tuple[int, int, list[int]]]:
     return found
 
 
-def _log_all(store: Store, records: list[tuple[int, int, int, int, int]]) -> None:
-    for first in range(0, len(records), JOURNAL_RECORDS_AT_ONCE):
+def _log_all(store: Store, records: list[tuple[int, int, int, int, int]], report: Recovery | None) -> None:
+    for first in range(0, max(1, len(records)), JOURNAL_RECORDS_AT_ONCE):
         book = Book(
             1, memoryview(bytearray(64)).cast("Q"), bytes(256), 0, ring=2, reply_ring=2
         )  # for its journal alone
@@ -218,7 +220,10 @@ def _log_all(store: Store, records: list[tuple[int, int, int, int, int]]) -> Non
             book.log(kind, part, state, rank, run, 0)
         value, _ = book.cut()
         with store.begin_write() as view:
-            view.txn.put(U64.pack(ledger.next_position(view)), value, db=view.tables["outcome_log"], append=True)
+            if runs:
+                view.txn.put(U64.pack(ledger.next_position(view)), value, db=view.tables["outcome_log"], append=True)
+            if report is not None and first + JOURNAL_RECORDS_AT_ONCE >= len(records):
+                _keep(view, report)
 
 
 def _repeats(view: Snapshot, feeder: Feeder, campaign: int) -> None:

@@ -46,8 +46,6 @@ async def live(
     at SIGTERM or SIGINT). Started once commands are heard."""
     marks = recovery.open_marks(settings.data)
     report = recovery.settle_claims(store, marks, time.time_ns() // 1_000_000)
-    if not marks.clean:
-        recovery.keep(store, report)
     d = Dispatcher(settings, store, marks, report)
     if len(settings.endpoints) > 1:
         log.warning("endpoints_unused", names=[e.name for e in settings.endpoints[1:]], reason="one endpoint for now")

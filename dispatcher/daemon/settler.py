@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -47,6 +48,8 @@ class Settler:
         self._resend: list[tuple[int, int, Uncertain]] = []
         self._resent: set[tuple[int, int, int]] = set()  # campaign, rank, part; uncertain again, those are held
         self._number = 0
+        self._due: list[Uncertain] = []  # looked at once what is in the journal is in the ledger
+        self.fold: Callable[[], None] = lambda: None  # asks for that; set by dispatcher.py
 
     def returned(self, items: list[tuple[int, ...]], now_ms: int, now_ns: int) -> None:
         """Parts that the pump has just made uncertain."""
@@ -73,10 +76,15 @@ class Settler:
         if held:
             with self.store.snapshot() as view:
                 self._settle_held(view, held)
-        if self._resend and self._resend[0][0] <= now_ns:
+        due, self._due = self._due, []
+        if due:
             with self.store.snapshot() as view:
-                while self._resend and self._resend[0][0] <= now_ns:
-                    self._resend_one(view, heapq.heappop(self._resend)[2], now_ns)
+                for item in due:
+                    self._resend_one(view, item, now_ns)
+        while self._resend and self._resend[0][0] <= now_ns:
+            self._due.append(heapq.heappop(self._resend)[2])
+        if self._due:  # the next tick decides on them: what may have settled them meanwhile is folded by then
+            self.fold()
 
     def _settle_held(self, view: View, held: list[tuple[int, int, int, int, int]]) -> None:
         known = self._in_log(view, {key for key, *_ in held})
@@ -133,6 +141,8 @@ class Settler:
     def _resend_one(self, view: View, item: Uncertain, now_ns: int) -> None:
         campaign = self.feeder.campaigns[item.campaign]
         campaign.waiting = max(0, campaign.waiting - 1)
+        if item not in self.uncertain.of(item.number):
+            return  # settled by number meanwhile
         self.uncertain.remove(item)
         if campaign.expansion is not None and self.state_of(view, item) == State.UNCERTAIN:
             campaign.expansion.repeat(Repeat(now_ns, item.rank, item.member_no, 1 << item.part, 1))

@@ -25,9 +25,9 @@ import trio
 from config import Settings
 from dispatcher.errors import StoreLocked
 
-BACK_OFF_MIN_S = 1.0
+BACK_OFF_MIN_S = 0.5
 BACK_OFF_MAX_S = 30.0
-HEALTHY_S = 60.0  # a child that lived this long starts again after BACK_OFF_MIN_S
+HEALTHY_S = 3.0  # a child that lived this long was up: it starts again after BACK_OFF_MIN_S
 STOP_S = 14.0  # the issue gives a stop 15 s, killing included
 FINAL_CODES = frozenset({2, 3, 4})  # dispatcher/__main__.py: a new start would end the same way
 _PR_SET_PDEATHSIG = 1

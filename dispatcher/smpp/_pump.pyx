@@ -87,7 +87,7 @@ cdef enum:
     HELD = 1 << 16
     SEGMENT = 1 << 20       # index entries a segment
     SEGMENTS = 64
-    DEAD = 0xFFFF           # run of an index entry whose id was never ours
+    PACE_SLACK_NS = 50_000_000  # what a late wake-up may make up at once: no burst after an idle stretch
 
 # flags of pull()
 CLOSED, OFF_PATH, BROKEN, BLOCKED = 1, 2, 4, 8
@@ -224,6 +224,7 @@ cdef class Book:
     cdef size_t n_revoked, revoked_room
     cdef uint64_t *pace
     cdef uint64_t pace_no
+    cdef double pace_interval_ns, pace_due_ns   # the even spacing, and when the next part is due by it
     cdef readonly uint64_t rate
     cdef uint8_t actions[256]
     cdef uint8_t action_other
@@ -891,7 +892,9 @@ cdef class Book:
         self.pace = NULL
         self.rate = rate
         self.pace_no = 0
+        self.pace_due_ns = 0
         if rate:
+            self.pace_interval_ns = 1e9 / rate
             self.pace = <uint64_t *>malloc(rate * 8)
             for i in range(rate):
                 self.pace[i] = now_ns + i * 1_000_000_000 // rate
@@ -906,6 +909,7 @@ cdef class Book:
         cdef uint64_t t = self.hold_until_ns
         if self.rate:
             t = max(t, self.pace[self.pace_no % self.rate] + 1_005_000_000)
+            t = max(t, <uint64_t>max(0.0, self.pace_due_ns - PACE_SLACK_NS))
         return t
 
 
@@ -1101,6 +1105,16 @@ cdef class Pump:
         if self.draining:
             return q - self.out
         now = monotonic_ns()
+        q = self._fill_carry(b, q, e, now)
+        if self.carry_i == self.carry_n:
+            q = self._fill_pool(b, 1, q, e, now)
+        if self.carry_i == self.carry_n and now >= b.hold_until_ns:
+            q = self._fill_pool(b, 0, q, e, now)
+        q = self._fill_carry(b, q, e, now)          # what a pool has just put there: nobody would push for it
+        return q - self.out
+
+    cdef uint8_t *_fill_carry(self, Book b, uint8_t *q, uint8_t *e, uint64_t now) noexcept nogil:
+        cdef size_t n
         while self.carry_i < self.carry_n and self.in_flight < self.window and q < e and self._pace_allows(b, now, 1):
             n = get_u32(self.carry + self.carry_at)
             memcpy(q, self.carry + self.carry_at, n)
@@ -1108,12 +1122,7 @@ cdef class Pump:
             q += n
             self.carry_at += n
             self.carry_i += 1
-        if self.carry_i < self.carry_n:
-            return q - self.out
-        q = self._fill_pool(b, 1, q, e, now)
-        if now >= b.hold_until_ns:
-            q = self._fill_pool(b, 0, q, e, now)
-        return q - self.out
+        return q
 
     cdef inline bint _pace_allows(self, Book b, uint64_t now, int parts) noexcept nogil:
         """the last of `parts` may leave now"""
@@ -1121,7 +1130,8 @@ cdef class Pump:
             return True
         if <uint64_t>parts > b.rate:
             parts = <int>b.rate
-        return now >= b.pace[(b.pace_no + parts - 1) % b.rate] + 1_005_000_000
+        return (now >= b.pace[(b.pace_no + parts - 1) % b.rate] + 1_005_000_000
+                and <double>now + PACE_SLACK_NS >= b.pace_due_ns)
 
     cdef uint8_t *_fill_pool(self, Book b, int which, uint8_t *q, uint8_t *e, uint64_t now) noexcept nogil:
         cdef pool *p = &b.pools[which]
@@ -1207,6 +1217,7 @@ cdef class Pump:
         if b.rate:
             b.pace[b.pace_no % b.rate] = now
             b.pace_no += 1
+            b.pace_due_ns = (b.pace_due_ns if b.pace_due_ns > <double>now else <double>now) + b.pace_interval_ns
 
     # ---- in
 

@@ -16,7 +16,8 @@ from dispatcher.smpp.pump import Kind
 from dispatcher.store import ledger
 from dispatcher.store.snapshot import Snapshot
 
-MARKS = struct.Struct("<3Q")  # bulk, replies, the greatest claim_credit
+MARKS = struct.Struct("<3Q40x36s")  # bulk, replies, the greatest claim_credit; the boot they were written in
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 KILL, POWER = 3, 4  # reasons in an UNCERTAIN record
 NOT_OUT = (Kind.RELEASED, Kind.SKIPPED, Kind.RETRY, Kind.REFUSED)  # records that end a claim without a line
 
@@ -76,8 +77,8 @@ def story(view: Snapshot, campaign: int) -> list[tuple[Any, ...]]:
     return [r for _, value in ledger.log_values(view) for r in ledger.records(value) if r[1] == campaign]
 
 
-def what_is_left(view: Snapshot, campaign: int, marks: Path, *, power_cut: bool) -> Death:
-    """The claims of the log less what its other records settle, by the mark; after a power cut no mark counts."""
+def what_is_left(view: Snapshot, campaign: int, marks: Path) -> Death:
+    """The claims of the log less what its other records settle, by the marks; those of another boot count for nothing."""
     open_: dict[tuple[int, int], tuple[int, int]] = {}  # -> pool, claim number
     for record in story(view, campaign):
         if record[0] != "claim":
@@ -85,7 +86,8 @@ def what_is_left(view: Snapshot, campaign: int, marks: Path, *, power_cut: bool)
             continue
         for number, part in enumerate(_claimed(record), record[4]):
             open_[part] = record[2], number
-    bulk, replies, credit = MARKS.unpack_from(marks.read_bytes()) if marks.exists() else (0, 0, 0)
+    bulk, replies, credit, boot = MARKS.unpack_from(marks.read_bytes())
+    power_cut = boot != BOOT_ID.read_bytes()[: len(boot)]
     claims = {Claim(*part, number): number < (replies if pool else bulk) for part, (pool, number) in open_.items()}
     may = frozenset(claim for claim, left in claims.items() if left or power_cut)
     return Death(may, frozenset(claims) - may, credit)

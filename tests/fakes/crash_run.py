@@ -157,13 +157,12 @@ class Run:
         status = self._alive().wait(DEADLINE_S)
         assert status == -signal.SIGKILL, f"{kill}: the process ended with {status}\n{self.output()}"
         marks = self.folder / "marks"
-        with open_store(self.folder) as store, store.snapshot() as view:
-            left = what_is_left(view, self.prepared.number, marks, power_cut=self.scenario.power_cut)
-        self.deaths.append(left)
         if self.scenario.power_cut:
             with marks.open("r+b") as file:
                 file.seek(BOOT_AT)
                 file.write(b"0" * BOOT_OCTETS)
+        with open_store(self.folder) as store, store.snapshot() as view:
+            self.deaths.append(what_is_left(view, self.prepared.number, marks))
 
     def settled(self) -> bool:
         """Nothing is unsent, in flight, awaited or held any more."""
