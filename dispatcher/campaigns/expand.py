@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dispatcher.campaigns.campaign import bitmap_key, compile_text
-from dispatcher.campaigns.render import Renderer, clear_through
-from dispatcher.records.batch import ROW, Batch
+from dispatcher.campaigns.render import Renderer, clear_through, send_again
+from dispatcher.records.batch import Batch
 from dispatcher.records.changes import View
 from dispatcher.records.states import Purpose
 from dispatcher.store import ledger
@@ -22,8 +22,8 @@ from dispatcher.store.columns import open_block
 from dispatcher.store.layout import BLOCK, BLOCK_WORDS
 
 WHICH_AUDIENCE, WHICH_RANKS = 0, 2
-_TRIES_AT, _SKIP_AT = 27, 32  # part_row, records/batch.h
 REPEATS_AT_ONCE = 512
+NEVER_NS = 1 << 63
 
 
 @dataclass(order=True, slots=True)
@@ -35,6 +35,7 @@ class Repeat:
     member_no: int = field(compare=False)
     parts: int = field(compare=False)  # bit per part; all bits of the message: the whole
     tries: int = field(compare=False)
+    fails: bool = field(compare=False, default=False)  # it is sent in part or was refused: failed if it goes no more
 
 
 class Expansion:
@@ -74,6 +75,11 @@ class Expansion:
     def repeats(self) -> int:
         return len(self._repeats)
 
+    @property
+    def next_due_ns(self) -> int:
+        """When the first repeat falls due; NEVER_NS when there is none."""
+        return self._repeats[0].due_ns if self._repeats else NEVER_NS
+
     def due(self, now_ns: int) -> bool:
         """A repeat may leave now."""
         return bool(self._repeats) and self._repeats[0].due_ns <= now_ns
@@ -100,6 +106,11 @@ class Expansion:
             return None  # not even one message fits in max_rows
         return batch
 
+    def give_up(self) -> list[Repeat]:
+        """Every repeat that has not gone out; none is left."""
+        left, self._repeats = self._repeats, []
+        return left
+
     def again(self, view: View, max_rows: int, now_ns: int) -> list[Batch]:
         """Batches of the repeats that are due, by block; parts that are out already are marked skip."""
         due: dict[int, dict[int, Repeat]] = {}
@@ -122,12 +133,7 @@ class Expansion:
         bitmap = view.get("bitmaps", bitmap_key(self.campaign, WHICH_AUDIENCE, block)) or bytes(8 * BLOCK_WORDS)
         rows = len(items) * self._renderer.max_parts
         batch = self._render(view, block, todo, bitmap, self._base_of[block], rows)
-        for at in range(0, batch.count * ROW.size, ROW.size):
-            row = ROW.unpack_from(batch.rows, at)
-            item = items[row[1]]
-            batch.rows[at + _TRIES_AT] = min(item.tries, 255)
-            if not item.parts >> row[5] & 1:
-                batch.rows[at + _SKIP_AT] = 1
+        send_again(batch, {item.rank: (item.parts, item.tries) for item in items.values()})
         return batch
 
     def _render(

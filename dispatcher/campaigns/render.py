@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dispatcher.campaigns.template import BOOL_WORDS, Reference, Template
@@ -31,6 +31,7 @@ except ImportError as exc:  # pragma: no cover
     raise ImportError("the kernel campaigns/_render is not built: run `make build`") from exc
 
 MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
+_TRIES_AT, _SKIP_AT = 27, 32  # of a row, records/batch.h
 _OP = struct.Struct("<6I")  # render.h: kind, column, piece, count, fallback, max
 _PIECE = struct.Struct("<4I")  # render.h: gsm_at, gsm_octets, ucs_at, ucs_octets
 _BY_KIND = {"date": "date", "month_day": "month_day", "money": "money"}
@@ -158,6 +159,16 @@ def clear_through(todo: bytearray, slot: int) -> None:
     todo[:whole] = bytes(whole)
     if (slot + 1) % 8:
         todo[whole] &= 0xFF << (slot + 1) % 8 & 0xFF
+
+
+def send_again(batch: Batch, of_rank: Mapping[int, tuple[int, int]]) -> None:
+    """Of messages claimed before, only some parts: (bit a part, tries so far) by rank. The others are marked skip."""
+    for at in range(0, batch.count * ROW.size, ROW.size):
+        row = ROW.unpack_from(batch.rows, at)
+        wanted, tries = of_rank[row[1]]
+        batch.rows[at + _TRIES_AT] = min(tries, 255)
+        if not wanted >> row[5] & 1:
+            batch.rows[at + _SKIP_AT] = 1
 
 
 def render_single(text: str, destination: int, rank: int, ref_seed: int = 0, slot: int = 0) -> Batch:

@@ -205,8 +205,13 @@ def _preview_lines(seen: Mapping[str, Any]) -> Iterator[str]:
     yield f"will send  {seen['will_send']:,}"
     parts = ", ".join(f"{n:,} of {count} part{'s' * (count != '1')}" for count, n in seen["parts"].items())
     yield f"parts      {parts or 'none'}; GSM 7-bit {seen['alphabet']['gsm7']:,}, UCS-2 {seen['alphabet']['ucs2']:,}"
-    yield from (f"sample     {sample['text']}" for sample in seen["samples"][:3])
+    yield from (f"sample     {_plain(sample['text'])}" for sample in seen["samples"][:3])
     yield from (f"note       {warning}" for warning in seen["warnings"])
+
+
+def _plain(text: str) -> str:
+    """On one line, and without what a terminal would obey: names come from files of strangers."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _steps(call: Call, tenant: int, campaign: int) -> Iterator[dict[str, Any]]:

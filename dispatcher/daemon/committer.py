@@ -39,7 +39,7 @@ class Committer:
 
     def __init__(
         self, writer: Writer, book: Book, pool: Pool, feeder: Feeder, *, gap_s: float, ahead_max: int, fold_every_s: float,
-        settled: Callable[[], None],
+        settled: Callable[[], None], credit_raised: Callable[[int], None],
     ) -> None:  # fmt: skip
         self.writer, self.book, self.pool, self.feeder = writer, book, pool, feeder
         self.full = False  # the last commit failed for want of room
@@ -50,6 +50,7 @@ class Committer:
         self.credit_max = 0
         self._gap_s, self._ahead_max, self._fold_every_s = gap_s, ahead_max, fold_every_s
         self._settled = settled
+        self._credit_raised = credit_raised
         self._wake = trio.Event()
         self._works: deque[Work] = deque()
         self._answers: list[tuple[Bind, int, int, int]] = []
@@ -152,6 +153,9 @@ class Committer:
         if self.feeding and not self.full and self.pool.bound:
             with self.writer.store.snapshot() as view:
                 self.feeder.fill(view, self._least(), time.time_ns() // 1_000_000)
+            if self.book.credit > self.credit_max:
+                self.credit_max = self.book.credit
+                self._credit_raised(self.credit_max)
         answers, self._answers = self._answers, []
         value, records = self.book.cut()
         pumps = list(self.pool.pumps())
@@ -213,9 +217,9 @@ class Committer:
         wait = 1.0
         if self._unfolded:
             wait = min(wait, max(0.0, self._fold_at - time.monotonic()))
-        due = self.feeder.next_due_ns()
-        if due is not None:
-            wait = min(wait, max(0.0, (due - time.monotonic_ns()) / 1e9))
+        due, now = self.feeder.next_due_ns(), time.monotonic_ns()
+        if due is not None and due > now:  # past: it waits for a bind or for room, and they wake us
+            wait = min(wait, (due - now) / 1e9)
         return max(wait, 0.001)
 
     def _credit(self) -> None:
@@ -233,5 +237,3 @@ class Committer:
         ahead = min(self._ahead_max, max(least, math.ceil(3 * self.period_s * rate * AHEAD_GROWTH)))
         windows = sum(pump.window for pump in self.pool.pumps())
         self.book.credit = windows + ahead
-        if windows and self.feeding:
-            self.credit_max = max(self.credit_max, self.book.credit)

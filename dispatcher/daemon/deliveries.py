@@ -18,7 +18,7 @@ from dispatcher.daemon.committer import Committer
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.writer import Work
 from dispatcher.outbox.entry import Entry
-from dispatcher.outcomes.inbound import Heard, hear, is_stop, plain
+from dispatcher.outcomes.inbound import Heard, Recent, hear, is_stop, plain, seal_of
 from dispatcher.outcomes.receipt_text import read_receipt
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.events import Delivered
@@ -53,6 +53,7 @@ class Deliveries:
         self.counters = Counters()
         self.committer: Committer | None = None  # set by run.py: the two need each other
         self._heard = heard
+        self._recent = Recent()
 
     def kick(self) -> None:
         if self.committer is not None:
@@ -106,7 +107,7 @@ class Deliveries:
 
         def step(view: View) -> tuple[Changes, tuple[Heard, Entry | None]]:
             now_ms = time.time_ns() // 1_000_000
-            changes, heard = hear(view, delivered, now_ms)
+            changes, heard = hear(view, delivered, now_ms, self._recent)
             more, entry = react(view, heard, now_ms)
             changes.merge(more)
             return changes, (heard, entry)
@@ -114,6 +115,7 @@ class Deliveries:
         def then(work: Work) -> None:
             if work.error is not None:
                 self.counters.store_full += 1
+                self._recent.forget(seal_of(delivered))
                 bind.answer(sequence_number, ESME_RX_T_APPN)  # not kept: it must come again
                 return
             heard, entry = work.result

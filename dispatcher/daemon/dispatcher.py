@@ -73,13 +73,14 @@ class Dispatcher:
         self.committer = Committer(
             self.writer, self.book, self.pool, self.feeder,
             gap_s=settings.store.commit_gap_ms / 1e3, ahead_max=tuning.claim_ahead_max,
-            fold_every_s=tuning.fold_every_s, settled=self._settled,
+            fold_every_s=tuning.fold_every_s, settled=self._settled, credit_raised=self._credit_raised,
         )  # fmt: skip
         self.deliveries.committer = self.committer
         self.settler.fold = self.committer.force_fold
         self.imports: Imports | None = None
         self.rates = Rates()
         self.recovery = report
+        marks.words[recovery.CREDIT_SLOT] = 0
         with store.snapshot() as view:
             self.recoveries = recovery.recoveries(view)
         self._confirmations: list[Entry] = []
@@ -186,6 +187,10 @@ class Dispatcher:
         self.book.revoke(tenant, number)
         self._revoked_until = (self.book.position(BULK)[0], self.book.position(REPLIES)[0])
 
+    def _credit_raised(self, credit: int) -> None:
+        """More may be claimed than ever before in this life; told before such a claim is on disk."""
+        self.marks.words[recovery.CREDIT_SLOT] = credit
+
     def _settled(self) -> None:
         """After each commit, in the trio thread."""
         now_ms, now_ns = self.clock.epoch_ms(), self.clock.monotonic_ns()
@@ -205,7 +210,6 @@ class Dispatcher:
                 self.book.forget_revoked()
                 self._revoked_until = None
         words = self.marks.words
-        words[recovery.CREDIT_SLOT] = self.committer.credit_max
         for pool in (BULK, REPLIES):
             made, taken = self.book.position(pool)
             if made == taken:

@@ -14,16 +14,17 @@ from typing import Any
 import structlog
 
 from config import Endpoint
-from dispatcher.campaigns.expand import Expansion, Repeat
-from dispatcher.campaigns.render import render_singles
-from dispatcher.outbox.entry import CONFIRMATIONS_BIT, Entry
-from dispatcher.records.batch import Batch
+from dispatcher.campaigns.expand import NEVER_NS, Expansion, Repeat
+from dispatcher.campaigns.render import render_singles, send_again
+from dispatcher.outbox.entry import CONFIRMATIONS_BIT, Entry, read_entry, withdrawn
+from dispatcher.records.batch import ROW, Batch
 from dispatcher.records.changes import View
-from dispatcher.records.states import Purpose
+from dispatcher.records.states import Decision, Purpose, State
 from dispatcher.smpp.pump import BULK, REPLIES, Book, Kind, submit_head, submit_mid
 
 CLAIM_ROWS = 4_096  # of one campaign in its turn: a fraction of a commit
 REPLIES_AT_ONCE = 512
+REPLY_PARTS = 16  # of one answer: more is no answer
 THROTTLED_ACTION = frozenset({0x58, 0x14, 0x64, 0x102})  # wait without using up a try (SMPP_FACTS 3)
 
 log = structlog.get_logger("feeder")
@@ -49,7 +50,16 @@ class ReplyBatch:
 
     run: int
     sender: str
-    entries: deque[tuple[Entry, int]] = field(default_factory=deque)  # entry, tries
+    entries: deque[Entry] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class Again:
+    """Parts of an answer that go once more: refused for now, or given back."""
+
+    due_ns: int
+    parts: int  # bit a part
+    tries: int
 
 
 class Feeder:
@@ -61,7 +71,9 @@ class Feeder:
         self.campaigns: dict[int, Campaign] = {}
         self.batches: dict[int, ReplyBatch] = {}
         self._by_run: dict[int, Campaign] = {}
-        self._entries: dict[tuple[int, int], Entry] = {}  # (run, position) of replies claimed and unanswered
+        self._batch_of_run: dict[int, int] = {}
+        self._again: dict[tuple[int, int], Again] = {}  # by batch and position
+        self._again_ns = NEVER_NS  # when the first of them is due
         self._retry_ns = int(retry_s * 1e9)
         self._turn = 0
 
@@ -104,12 +116,20 @@ class Feeder:
             self.book.stop_run(known.run, True)
 
     def stop(self, campaign: int) -> None:
-        """Cancelled or done: forget what is unsent. Its run stays for receipts."""
+        """Cancelled or done: forget what is unsent, fail what waited for another try. Its run stays for receipts."""
         known = self.campaigns.get(campaign)
         if known is not None:
+            for item in known.expansion.give_up() if known.expansion is not None else ():
+                for part in range(item.parts.bit_length()) if item.fails else ():
+                    if item.parts >> part & 1:
+                        self.give_up(known.run, item.rank, part)
             known.expansion = None
             known.waiting = 0
             self.book.stop_run(known.run, True)
+
+    def give_up(self, run: int, rank: int, part: int) -> None:
+        """A part that was refused for now, or whose message is out in part, and that nobody sends any more."""
+        self.book.log(Kind.SETTLED, part, State.FAILED, rank, run, 0)
 
     def of_run(self, run: int) -> Campaign | None:
         return self._by_run.get(run)
@@ -121,10 +141,9 @@ class Feeder:
             if known is not None and known.tenant == tenant and known.expansion is not None:
                 known.expansion.refresh(view, row)
 
-    def add_reply(self, entry: Entry, tries: int = 0) -> None:
+    def add_reply(self, entry: Entry) -> None:
         """Queue a single message that is on disk."""
-        batch = self.open_batch(entry.batch, entry.sender)
-        batch.entries.append((entry, tries))
+        self.open_batch(entry.batch, entry.sender).entries.append(entry)
 
     def open_batch(self, batch: int, sender: str) -> ReplyBatch:
         """The run of a tenant's answers or confirmations; the octets of the sender are those of the next claim."""
@@ -135,6 +154,7 @@ class Feeder:
             )
             if known is None:
                 known = self.batches[batch] = ReplyBatch(run, sender)
+                self._batch_of_run[run] = batch
             known.sender = sender
         return known
 
@@ -148,29 +168,28 @@ class Feeder:
 
     @property
     def replies_waiting(self) -> int:
-        return sum(len(batch.entries) for batch in self.batches.values())
+        return sum(len(batch.entries) for batch in self.batches.values()) + len(self._again)
 
     def wants(self, least: int) -> bool:
         """Something can be claimed now; `least` is the smallest claim of bulk that is worth a commit."""
-        if self.replies_waiting and self.book.room(REPLIES) > 0:
+        now = time.monotonic_ns()
+        waiting = self._again_ns <= now or any(batch.entries for batch in self.batches.values())
+        if waiting and self.book.room(REPLIES) > 0:
             return True
         if self.book.room(BULK) < least:
             return False
-        now = time.monotonic_ns()
         return any(c.expansion is not None and not c.paused and c.expansion.wants(now) for c in self.campaigns.values())
 
     def next_due_ns(self) -> int | None:
         """The earliest instant at which a repeat falls due."""
-        due = [
-            c.expansion._repeats[0].due_ns
-            for c in self.campaigns.values()
-            if c.expansion is not None and c.expansion.repeats and not c.paused
-        ]
-        return min(due, default=None)
+        active = [c.expansion for c in self.campaigns.values() if c.expansion is not None and not c.paused]
+        first = min((each.next_due_ns for each in active), default=NEVER_NS)
+        first = min(first, self._again_ns)
+        return None if first == NEVER_NS else first
 
     def fill(self, view: View, least: int, now_ms: int) -> int:
         """Claim into the Book's pools; returns the rows claimed. They are in the journal, not yet on disk."""
-        made = self._fill_replies(now_ms)
+        made = self._fill_replies(view, now_ms)
         active = [c for c in self.campaigns.values() if c.expansion is not None and not c.paused]
         if not active:
             return made
@@ -188,7 +207,7 @@ class Feeder:
         assert expansion is not None
         made = 0
         if expansion.due(now_ns):
-            for batch in expansion.again(view, room // 4, now_ns):
+            for batch in expansion.again(view, max(1, room // 4), now_ns):
                 made += self._claim(BULK, campaign.run, batch)
             room = self.book.room(BULK)
         limit = min(room, CLAIM_ROWS)
@@ -204,21 +223,35 @@ class Feeder:
         self.book.claim(pool, run, batch.rows, batch.count, batch.octets)
         return batch.count
 
-    def _fill_replies(self, now_ms: int) -> int:
+    def _fill_replies(self, view: View, now_ms: int) -> int:
         made = 0
-        for batch in self.batches.values():
-            while batch.entries and self.book.room(REPLIES) > 0:
-                entry, tries = batch.entries.popleft()
-                if entry.expiry_ms <= now_ms:
-                    continue  # stays unsent in its ledger, as expired
-                self.open_batch(entry.batch, entry.sender)
-                rendered = render_singles([(entry.text, entry.to, entry.position, entry.position)], entry.tenant)
-                if rendered.count > self.book.room(REPLIES) and made:
-                    batch.entries.appendleft((entry, tries))
-                    break
-                self._entries[batch.run, entry.position] = entry
-                made += self._claim(REPLIES, batch.run, rendered)
+        now = time.monotonic_ns()
+        if self._again_ns <= now:
+            for batch, position in [key for key, item in self._again.items() if item.due_ns <= now][:REPLIES_AT_ONCE]:
+                entry = read_entry(view, batch, position)
+                if entry is not None and entry.expiry_ms > now_ms:
+                    if self.book.room(REPLIES) < REPLY_PARTS:
+                        break
+                    made += self._claim_reply(view, entry, self._again[batch, position])
+                del self._again[batch, position]
+            self._again_ns = min((item.due_ns for item in self._again.values()), default=NEVER_NS)
+        for waiting in self.batches.values():
+            while waiting.entries and self.book.room(REPLIES) >= REPLY_PARTS:
+                entry = waiting.entries.popleft()
+                if entry.expiry_ms > now_ms:  # else it stays unsent in its ledger
+                    made += self._claim_reply(view, entry, None)
         return made
+
+    def _claim_reply(self, view: View, entry: Entry, item: Again | None) -> int:
+        batch = self.open_batch(entry.batch, entry.sender)
+        rendered = render_singles([(entry.text, entry.to, entry.position, entry.position)], entry.tenant)
+        if withdrawn(view, entry) or rendered.count > REPLY_PARTS:
+            why = Decision.TEXT_GREW if rendered.count > REPLY_PARTS else Decision.OPTED_OUT
+            row = ROW.pack(entry.to, entry.position, 0, 0, 0, 0, 0, 0, 0, why, 0, entry.position, 0)
+            rendered = Batch(bytearray(row), bytearray(), 1, entry.position, 1)
+        elif item is not None:
+            send_again(rendered, {entry.position: (item.parts, item.tries)})
+        return self._claim(REPLIES, batch.run, rendered)
 
     # ---- what came back
 
@@ -232,19 +265,31 @@ class Feeder:
                 uncertain.append(item)
                 continue
             if campaign is None:
-                self._reply_returned(kind, run, rank, status, tries)
+                self._reply_returned(kind, run, rank, part, status, tries, now_ns)
                 continue
-            if campaign.expansion is None or kind == Kind.SKIPPED:
+            if kind == Kind.SKIPPED:
+                continue
+            fails = kind == Kind.RETRY or parts > 1
+            if campaign.expansion is None:
+                if fails:
+                    self.give_up(run, rank, part)
                 continue
             due = now_ns if kind == Kind.RELEASED else now_ns + self._retry_ns
             used = tries if kind == Kind.RELEASED or status in THROTTLED_ACTION else tries + 1
-            campaign.expansion.repeat(Repeat(due, rank, slot, 1 << part, used))
+            campaign.expansion.repeat(Repeat(due, rank, slot, 1 << part, used, fails))
         return uncertain
 
-    def _reply_returned(self, kind: int, run: int, position: int, status: int, tries: int) -> None:
-        entry = self._entries.get((run, position))
-        if entry is not None and kind in (Kind.RETRY, Kind.RELEASED):
-            self.add_reply(entry, tries=tries + (kind == Kind.RETRY))
+    def _reply_returned(
+        self, kind: int, run: int, position: int, part: int, status: int, tries: int, now_ns: int
+    ) -> None:
+        batch = self._batch_of_run.get(run)
+        if batch is None or kind not in (Kind.RETRY, Kind.RELEASED):
+            return
+        due = now_ns if kind == Kind.RELEASED else now_ns + self._retry_ns
+        used = tries if kind == Kind.RELEASED or status in THROTTLED_ACTION else tries + 1
+        item = self._again.setdefault((batch, position), Again(due, 0, used))
+        item.parts |= 1 << part
+        self._again_ns = min(self._again_ns, item.due_ns)
 
     def finished(self) -> list[Campaign]:
         """Running campaigns with nothing unsent, in flight or waiting for a repeat."""

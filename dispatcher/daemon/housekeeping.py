@@ -18,6 +18,7 @@ from dispatcher.store.columns import fold_some
 from dispatcher.tenants.tenant import list_tenants
 
 if TYPE_CHECKING:
+    from dispatcher.daemon.committer import Committer
     from dispatcher.daemon.dispatcher import Dispatcher
 
 STEP_S = 2.0
@@ -45,7 +46,7 @@ async def keep_house(d: Dispatcher) -> None:
             if rows >= DELTA_ROWS or (rows and now - delta_at >= MINUTE_S):
                 delta_at = now
                 for tenant in tenants:
-                    await _fold_delta(d, tenant)
+                    await fold_delta(d.committer, tenant)
         except StoreFull as exc:
             log.warning("put_off", reason=str(exc))
 
@@ -63,10 +64,12 @@ async def _minute(d: Dispatcher) -> None:
         pass
 
 
-async def _fold_delta(d: Dispatcher, tenant: int) -> None:
+async def fold_delta(committer: Committer, tenant: int) -> None:
+    """A tenant's point updates into their blocks: a scan meets whole blocks again. Raises StoreFull."""
+
     def step(view: View) -> tuple[Changes, Any]:
         changes = fold_some(view, tenant)
         return changes, bool(changes)
 
-    while await d.committer.do(step):
+    while await committer.do(step):
         pass

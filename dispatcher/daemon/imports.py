@@ -6,6 +6,7 @@ all that counts in the import's row; so a start goes on with what a kill left.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import time
@@ -18,6 +19,7 @@ import trio
 
 from dispatcher.daemon.committer import Committer
 from dispatcher.daemon.crash import crash_point
+from dispatcher.daemon.housekeeping import fold_delta
 from dispatcher.errors import CommandRefused, StoreFull
 from dispatcher.members.import_job import ImportJob, leftover_folders
 from dispatcher.members.importer import unfinished_imports
@@ -78,6 +80,8 @@ class Imports:
                     await self._parse(job)
                     job.child_ended()
                     await self._apply(job)
+                with contextlib.suppress(StoreFull):
+                    await fold_delta(self._committer, tenant)  # updates would cost every count until the next fold
         except CommandRefused as exc:
             log.error("import_ended", id=f"{import_id:016x}", reason=str(exc))
         except OSError as exc:

@@ -169,7 +169,7 @@ def recoveries(view: View) -> list[dict[str, Any]]:
 
 
 def resume(
-    store: Store, book: Book, feeder: Feeder, note: Callable[[Uncertain], None], holding_s: float, now_ms: int
+    store: Store, book: Book, feeder: Feeder, note: Callable[[Uncertain, bool], None], holding_s: float, now_ms: int
 ) -> None:
     """Open what is running, known or awaited: expansions, repeats, uncertain messages, replies, the index of ids."""
     with store.snapshot() as view:
@@ -178,7 +178,7 @@ def resume(
             row = unpack(octets)
             counts = ledger.read_counts(view, campaign)
             active = row["state"] in ACTIVE
-            if not active and not counts.state(State.ACCEPTED) and not counts.state(State.UNCERTAIN):
+            if not active and not any(counts.state(state) for state in (State.ACCEPTED, State.UNCERTAIN, State.RETRY_WAIT)):
                 continue
             known = feeder.open_campaign(tenant, campaign, row)
             if active:
@@ -186,6 +186,8 @@ def resume(
                 if row["state"] == "paused":
                     feeder.pause(campaign)
                 _repeats(view, feeder, campaign)
+            elif counts.state(State.RETRY_WAIT):
+                _give_up(view, feeder, campaign)
             if counts.state(State.UNCERTAIN):
                 _uncertain(view, feeder, campaign, note, now_ms)
             assert known.id == campaign
@@ -258,19 +260,22 @@ def _masks(
     return out
 
 
-def _uncertain(view: Snapshot, feeder: Feeder, campaign: int, note: Callable[[Uncertain], None], now_ms: int) -> None:
-    """Every part that may have been accepted, for whoever settles those."""
+def _uncertain(
+    view: Snapshot, feeder: Feeder, campaign: int, note: Callable[[Uncertain, bool], None], now_ms: int
+) -> None:
+    """Every part that may have been accepted, for whoever settles those. One claimed twice already is not sent again
+    by itself: the ledger does not tell a resend from a retry, and a message too few is listed, one too many is not."""
     known = feeder.campaigns[campaign]
     for chunk in ledger.chunks(view, campaign):
         states = ledger.read_array(view, campaign, "state", chunk)
         assert states is not None
         ranks = ledger.ranks_in_state(states, State.UNCERTAIN, chunk * BLOCK)
         members = members_of_ranks(view, campaign, ranks)
-        for rank, mask, _ in _masks(view, campaign, chunk, ranks, (State.UNCERTAIN,)):
+        for rank, mask, tries in _masks(view, campaign, chunk, ranks, (State.UNCERTAIN,)):
             number = number_of(view, known.tenant, members[rank])
             for part in range(mask.bit_length()):
                 if mask >> part & 1:
-                    note(Uncertain(campaign, known.run, rank, part, members[rank], number, now_ms))
+                    note(Uncertain(campaign, known.run, rank, part, members[rank], number, now_ms), tries < 2)
 
 
 def number_of(view: View, tenant: int, member_no: int) -> int:

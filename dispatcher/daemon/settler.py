@@ -56,35 +56,46 @@ class Settler:
         for _, run, rank, part, _, member_no, number, _, _ in items:
             campaign = self.feeder.of_run(run)
             if campaign is not None:
-                self.note(Uncertain(campaign.id, run, rank, part, member_no, number, now_ms), now_ns)
+                again = (campaign.id, rank, part) in self._resent
+                self.note(Uncertain(campaign.id, run, rank, part, member_no, number, now_ms), not again, now_ns)
 
-    def note(self, item: Uncertain, now_ns: int | None = None) -> None:
+    def note(self, item: Uncertain, first: bool, now_ns: int | None = None) -> None:
         """Hold it; of a purpose that resends, plan the one resend (a one-time code is resent each time)."""
         self.uncertain.add(item)
         campaign = self.feeder.campaigns[item.campaign]
-        again = campaign.purpose is not Purpose.OTP and (item.campaign, item.rank, item.part) in self._resent
-        if campaign.purpose.resends_uncertain and campaign.expansion is not None and not again:
-            holding_ns = 0 if campaign.purpose.number == 0 else int(self.holding_s * 1e9)
+        otp = campaign.purpose is Purpose.OTP
+        if campaign.purpose.resends_uncertain and campaign.expansion is not None and (first or otp):
+            holding_ns = 0 if otp else int(self.holding_s * 1e9)
             self._number += 1
             due = (time.monotonic_ns() if now_ns is None else now_ns) + holding_ns
             heapq.heappush(self._resend, (due, self._number, item))
             campaign.waiting += 1
 
     def tick(self, now_ms: int, now_ns: int) -> None:
-        """Held receipts past the holding time, then resends that are due."""
-        held = self.book.take_held(max(0, now_ms - int(self.holding_s * 1000)))
-        if held:
-            with self.store.snapshot() as view:
-                self._settle_held(view, held)
+        """Held receipts past the holding time, then resends that are due, after the receipts held for their numbers."""
         due, self._due = self._due, []
-        if due:
+        held = self.book.take_held(max(0, now_ms - int(self.holding_s * 1000)))
+        held += self._held_for({item.number for item in due})
+        if held or due:
             with self.store.snapshot() as view:
+                if held:
+                    self._settle_held(view, held)
                 for item in due:
                     self._resend_one(view, item, now_ns)
         while self._resend and self._resend[0][0] <= now_ns:
             self._due.append(heapq.heappop(self._resend)[2])
         if self._due:  # the next tick decides on them: what may have settled them meanwhile is folded by then
             self.fold()
+
+    def _held_for(self, numbers: set[int]) -> list[tuple[int, int, int, int, int]]:
+        """The receipts held for these numbers, however young."""
+        mine = []
+        for key, number, state, status, at_ms in self.book.take_held((1 << 63) - 1) if numbers else ():
+            if number in numbers:
+                mine.append((key, number, state, status, at_ms))
+            else:
+                self.book.hold(key, number, at_ms, status, state)
+        return mine
 
     def _settle_held(self, view: View, held: list[tuple[int, int, int, int, int]]) -> None:
         known = self._in_log(view, {key for key, *_ in held})

@@ -40,8 +40,13 @@ def lift_optout(
 
 
 def opted_out(view: View, tenant: int, number: int, group: str) -> bool:
+    return opted_out_since(view, tenant, number, group) is not None
+
+
+def opted_out_since(view: View, tenant: int, number: int, group: str) -> int | None:
+    """When the number last said so; None when it is not opted out."""
     row = view.get("optouts", OPTOUT_KEY.pack(tenant, number, OPTOUT_GROUPS[group]))
-    return row is not None
+    return None if row is None else int(unpack(row)["at_ms"])
 
 
 def suppressed(view: View, tenant: int, number: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dispatcher.members.consent import group_of, opted_out_since
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import BATCH_BIT
 from dispatcher.records.states import Purpose
@@ -71,6 +72,15 @@ def add_entry(
     }
     changes.put("outbox", U64_U32.pack(batch, position), pack(row))
     return entry
+
+
+def withdrawn(view: View, entry: Entry) -> bool:
+    """Whether the person opted out of its purpose after it was made. What they asked for since then may go."""
+    group = group_of(entry.purpose)
+    if entry.confirmation or group is None:
+        return False
+    since_ms = opted_out_since(view, entry.tenant, entry.to, group)
+    return since_ms is not None and since_ms >= entry.created_ms
 
 
 def read_entry(view: View, batch: int, position: int) -> Entry | None:

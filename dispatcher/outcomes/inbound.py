@@ -2,7 +2,7 @@
 
 Touches: tables inbound and optouts (through members/consent), by View and Changes. What is answered is apps/'s.
 Rests on: PRODUCT F (the fixed order), SMPP_FACTS 12. A repeat of the same octets between the same numbers within
-REPEAT_MS is the SMSC's own (an answer that died with its connection): nothing twice.
+REPEAT_MS is the SMSC's own (an answer that died with its connection): nothing twice. Those are known by a Recent.
 Weak spot: long messages are kept part by part, not put together yet.
 """
 
@@ -24,8 +24,48 @@ from dispatcher.tenants.tenant import Tenant, list_tenants
 from dispatcher.text.decode import decode
 
 REPEAT_MS = 30_000
-REPEAT_LOOK = 1_000  # rows looked at for a repeat: a flood hides it, then the person is answered twice
+RECENT_MAX = 200_000  # seals remembered; a flood of more hides a repeat, then the person is answered twice
 OPERATOR = 0
+
+
+class Recent:
+    """Seals of the last REPEAT_MS in the order heard; begins with what the store has, so that a restart forgets none."""
+
+    def __init__(self) -> None:
+        self._at_ms: dict[bytes, int] = {}
+        self._loaded = False
+
+    def __len__(self) -> int:
+        return len(self._at_ms)
+
+    def heard(self, view: View, seal: bytes, now_ms: int) -> bool:
+        """Whether it was heard within REPEAT_MS; if not, it is from now on."""
+        if not self._loaded:
+            self._load(view, now_ms)
+        while self._at_ms:
+            oldest = next(iter(self._at_ms))
+            if self._at_ms[oldest] >= now_ms - REPEAT_MS and len(self._at_ms) < RECENT_MAX:
+                break
+            del self._at_ms[oldest]
+        if seal in self._at_ms:
+            return True
+        self._at_ms[seal] = now_ms
+        return False
+
+    def forget(self, seal: bytes) -> None:
+        """It is not on disk after all, and will come again."""
+        self._at_ms.pop(seal, None)
+
+    def _load(self, view: View, now_ms: int) -> None:
+        found: list[tuple[int, bytes]] = []
+        for tenant in (OPERATOR, *(tenant.number for tenant in list_tenants(view))):
+            for _, octets in view.range("inbound", TENANT.pack(tenant), reverse=True):
+                row = unpack(octets)
+                if row["at_ms"] < now_ms - REPEAT_MS or len(found) >= RECENT_MAX:
+                    break
+                found.append((row["at_ms"], row["seal"]))
+        self._at_ms = {seal: at_ms for at_ms, seal in sorted(found)}
+        self._loaded = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,17 +79,26 @@ class Heard:
     first: bool = False  # of a stop: the number was not opted out before
 
 
-def hear(view: View, message: Delivered, now_ms: int) -> tuple[Changes, Heard]:
-    """One message from a phone: its rows and what it was. Octets that no alphabet reads are kept as octets."""
+def seal_of(message: Delivered) -> bytes:
+    """The same octets between the same numbers have the same."""
+    return hashlib.sha256(repr((message.source_addr, message.destination_addr, message.octets)).encode()).digest()[:16]
+
+
+def hear(view: View, message: Delivered, now_ms: int, recent: Recent) -> tuple[Changes, Heard]:
+    """One message from a phone: its rows and what it was. Octets that no alphabet reads are kept as octets.
+
+    `recent` has its seal from then on: whoever fails to commit the rows takes it out again.
+    """
     digits = re.sub(r"\D", "", message.source_addr)
     number = int(digits) if 0 < len(digits) <= 15 else 0
     text = decode(message.data_coding, message.octets, message.udhi)
     word = plain(text or "")
     tenant = _tenant_of(view, message.destination_addr)
-    seal = hashlib.sha256(repr((message.source_addr, message.destination_addr, message.octets)).encode()).digest()[:16]
+    owner = tenant.number if tenant is not None else OPERATOR
+    seal = seal_of(message)
     changes = Changes()
-    if tenant is not None and _repeated(view, tenant.number, seal, now_ms):
-        return changes, Heard(what="repeat", tenant=tenant.number, number=number, answer_from="")
+    if recent.heard(view, seal, now_ms):
+        return changes, Heard(what="repeat", tenant=owner, number=number, answer_from="")
     what, first = "inbox", False
     if tenant is not None and number:
         if is_stop(word):
@@ -61,7 +110,6 @@ def hear(view: View, message: Delivered, now_ms: int) -> tuple[Changes, Heard]:
             changes.merge(lift_optout(view, tenant.number, number, tuple(OPTOUT_GROUPS), now_ms, f"SMS: {text}"))
         elif word in market.POINTS_WORDS:
             what = "points"
-    owner = tenant.number if tenant is not None else OPERATOR
     row = {
         "from": message.source_addr,
         "to": message.destination_addr,
@@ -90,16 +138,6 @@ def is_stop(word: str) -> bool:
         return True
     first = re.split(r"[\s,.;:!]+", word, maxsplit=1)[0] if word else ""
     return first in market.STOP_FIRST and not any(c.isdigit() for c in word)
-
-
-def _repeated(view: View, tenant: int, seal: bytes, now_ms: int) -> bool:
-    for looked, (_, octets) in enumerate(view.range("inbound", TENANT.pack(tenant), reverse=True)):
-        row = unpack(octets)
-        if row["at_ms"] < now_ms - REPEAT_MS or looked >= REPEAT_LOOK:
-            return False
-        if row["seal"] == seal:
-            return True
-    return False
 
 
 def _tenant_of(view: View, destination: str) -> Tenant | None:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from dispatcher.cli.campaign import _said, _until_over, campaign_group
+from dispatcher.cli.campaign import _plain, _said, _until_over, campaign_group
 from dispatcher.control.commands import CreateCampaign
 from dispatcher.records.states import Decision, State
 from tests.campaigns.log import ACCEPTED, RECEIPT, claim, log, log_begins, record
@@ -70,6 +70,12 @@ def test_a_preview_says_who_how_many_and_the_token(volley, shop, draft):
     assert (seen["matched"], seen["will_send"], seen["skipped"]) == (4, 3, {"no_value": 1})
     said = volley("campaign", "start", draft, "--token", seen["token"], "--data", shop, "--json")
     assert (said.json["state"], said.json["audience"]) == ("running", 4)
+
+
+def test_a_sample_is_one_line_whatever_the_text_holds(volley, shop):
+    made = volley("campaign", "create", "A", "--text", "Hello\n{name|friend}", "--data", shop).out.strip()
+    assert "sample     Hello No0\n" in volley("campaign", "preview", made, "--data", shop).out
+    assert _plain("a\x1b[2Jb\u202e") == "a [2Jb "
 
 
 def test_start_without_a_token_previews_and_asks(volley, shop, draft, monkeypatch):

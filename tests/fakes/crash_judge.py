@@ -78,7 +78,7 @@ def story(view: Snapshot, campaign: int) -> list[tuple[Any, ...]]:
 
 
 def what_is_left(view: Snapshot, campaign: int, marks: Path) -> Death:
-    """The claims of the log less what its other records settle, by the marks; those of another boot count for nothing."""
+    """The claims of the log less what its other records settle; marks of another boot count for nothing."""
     open_: dict[tuple[int, int], tuple[int, int]] = {}  # -> pool, claim number
     for record in story(view, campaign):
         if record[0] != "claim":

@@ -15,53 +15,38 @@ import sys
 import time
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from config import load
 from dispatcher.campaigns.campaign import load as load_campaign
-from dispatcher.cli.local_import import run_import_locally
 from dispatcher.control import commands as c
 from dispatcher.control.frames import Frames, frame
-from dispatcher.daemon.handlers import run_locally
 from dispatcher.daemon.recovery import recoveries
-from dispatcher.members.import_files import finish_body, import_folder
-from dispatcher.records.keys import parse_public_id
-from dispatcher.store import Store, ledger, open_store
+from dispatcher.members.importer import FINAL, import_json
+from dispatcher.store import ledger, open_store
 from dispatcher.store.verify import verify
-from dispatcher.text.parts import parts
-from tests.fakes.crash_judge import Audience, Death, Line, Result, story, what_is_left
+from tests.fakes.crash_judge import Death, Line, Result, story, what_is_left
+from tests.fakes.crash_stores import IMPORT, TENANT, Prepared, PreparedImport, spool
 
 DEADLINE_S = 60.0  # for what takes a second on an idle machine
-TENANT = 1
-FIRST_NUMBER = 8_613_000_000_000
-BOOT_AT, BOOT_OCTETS = 64, 36
-SHORT = "Hello {name|friend}, you have {points|0} points."
-LONG = SHORT + " They are good until the end of the month in all our shops."  # two parts in UCS-2, one in GSM 7-bit
+BOOT_AT, BOOT_OCTETS = 64, 36  # of the marks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """How a run is set, and what kills each process before the one that finishes."""
 
-    kills: tuple[str | float, ...]  # "point:n" of daemon/crash.py, or which share of the parts is in the log
+    kills: tuple[str | float, ...]  # "point:n" of daemon/crash.py, or which share of the work is done
     store: str = "marketing"
     smsc: str = "fast"
     window: int = 25
     binds: int = 2
     rate: int = 0
     ahead: int = 32_768
-    power_cut: bool = False  # the marks are of another boot after a kill
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A data folder to copy: members, and a campaign or an import that goes on as soon as a dispatcher starts."""
-
-    folder: Path
-    number: int  # of the campaign or the import
-    audience: Audience
+    power_cut: bool = False  # after each kill the marks are of another boot
 
 
 class Smsc:
@@ -105,33 +90,36 @@ class Lines:
 
 
 class Run:
-    """One copy, and the processes that live and die on it."""
+    """One copy of a folder, and the processes that live and die on it. Its end leaves no process behind."""
 
-    def __init__(self, prepared: Prepared, folder: Path, smsc: Smsc, number: int, scenario: Scenario) -> None:
-        self.prepared, self.folder, self.scenario = prepared, folder, scenario
-        shutil.copytree(prepared.folder, folder, ignore=shutil.ignore_patterns("lock.mdb", "*.lock"))
-        sender = f"10690{number:04d}"
-        (folder / "volley.toml").write_text(_settings(smsc.port, sender, f"run{number}", scenario))
+    def __init__(self, prepared: Path, folder: Path, settings: str, scenario: Scenario) -> None:
+        self.folder, self.scenario = folder, scenario
+        shutil.copytree(prepared, folder, ignore=shutil.ignore_patterns("lock.mdb", "*.lock"))
+        (folder / "volley.toml").write_text(settings)
         self.settings = load(data=folder, env={})
-        self.lines = Lines(smsc, sender)
-        self.deaths: list[Death] = []
-        self.start_s = 0.0  # of the last start, to the first answer on the control socket
+        self.start_s = 0.0  # of the last start, to its first answer on the control socket
         self._output = folder / "dispatcher.out"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def to_the_end(self) -> Result:
-        """Every kill, then a process that finishes; no process is left behind, whatever happens."""
-        try:
-            for kill in self.scenario.kills:
-                self.die(kill)
-            self.start()
-            self.wait(self.settled)
-            return self.stop()
-        finally:
-            self.lines.close()
-            if self._process is not None and self._process.poll() is None:
-                self._process.kill()
-                self._process.wait()
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        if kind is None:
+            shutil.rmtree(self.folder)
+
+    def live_and_die(self) -> None:
+        """Every kill of the scenario, then one more process, until everything is settled; it is stopped by SIGTERM."""
+        for kill in self.scenario.kills:
+            self.die(kill)
+        self.start()
+        self.wait(self.is_settled)
+        self._alive().terminate()
+        status = self._alive().wait(DEADLINE_S)
+        assert status == 0, f"the dispatcher ended with {status}\n{self.output()}"
 
     def start(self, crash_at: str = "") -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("VOLLEY_")}
@@ -142,83 +130,46 @@ class Run:
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(argv, stdout=output, stderr=output, env=environment)
         if not crash_at:
-            self.wait(lambda: self.status() is not None)
+            self.wait(lambda: self.ask(c.AskStatus()) is not None)
             self.start_s = time.monotonic() - began
 
     def die(self, kill: str | float) -> None:
-        """Start a process, let it die, note what it left; with a power cut, the marks lose their boot."""
+        """Start a process and let it die; with a power cut, the marks lose their boot."""
         if isinstance(kill, str):
             self.start(kill)
         else:
             self.start()
-            lines = int(kill * sum(self.prepared.audience.parts))
-            self.wait(lambda: self.lines.count() >= lines, every_s=0.0005)
+            self.wait(lambda: self.done_share() >= kill, every_s=0.001)
             self._alive().kill()
         status = self._alive().wait(DEADLINE_S)
         assert status == -signal.SIGKILL, f"{kill}: the process ended with {status}\n{self.output()}"
-        marks = self.folder / "marks"
         if self.scenario.power_cut:
-            with marks.open("r+b") as file:
-                file.seek(BOOT_AT)
-                file.write(b"0" * BOOT_OCTETS)
-        with open_store(self.folder) as store, store.snapshot() as view:
-            self.deaths.append(what_is_left(view, self.prepared.number, marks))
+            with (self.folder / "marks").open("r+b") as marks:
+                marks.seek(BOOT_AT)
+                marks.write(b"0" * BOOT_OCTETS)
+        self.note_death()
 
-    def settled(self) -> bool:
-        """Nothing is unsent, in flight, awaited or held any more."""
-        with open_store(self.folder) as store, store.snapshot() as view:
-            counts = self._summary(store)
-            row = load_campaign(view, TENANT, self.prepared.number)
-        if row is None or row["state"] != "done" or counts["states"]["accepted"] or counts["states"]["claimed"]:
-            return False
-        status = self.status()
-        return status is not None and status["held_receipts"] == 0
+    def done_share(self) -> float:
+        raise NotImplementedError
 
-    def status(self) -> dict[str, Any] | None:
-        """What `volley status` shows; None while nobody listens. Never takes the writer's lock."""
-        message = frame({"id": 1, **c.to_wire(c.AskStatus(), c.Envelope(tenant=0, actor="test", at_ms=0))})
+    def is_settled(self) -> bool:
+        raise NotImplementedError
+
+    def note_death(self) -> None:
+        """Look at what the kill left."""
+
+    def ask(self, command: Any, tenant: int = 0) -> dict[str, Any] | None:
+        """The dispatcher's reply; None while nobody listens. Unlike the command line, never takes the lock."""
+        message = frame({"id": 1, **c.to_wire(command, c.Envelope(tenant=tenant, actor="test", at_ms=0))})
         frames, answers = Frames(), list[dict[str, Any]]()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            try:
-                connection.connect(str(self.settings.control_socket))
-            except (FileNotFoundError, ConnectionRefusedError):
-                return None
+        with socket.socket(socket.AF_UNIX) as connection, suppress(FileNotFoundError, ConnectionError):
+            connection.connect(str(self.settings.control_socket))
             connection.sendall(message)
-            while not answers:
-                octets = connection.recv(1 << 16)
-                if not octets:
-                    return None
+            while not answers and (octets := connection.recv(1 << 16)):
                 answers = frames.receive(octets)
-        return dict(answers[0]["reply"])
+        return dict(answers[0]["reply"]) if answers else None
 
-    def stop(self) -> Result:
-        """SIGTERM, then the books."""
-        self._alive().terminate()
-        status = self._alive().wait(DEADLINE_S)
-        assert status == 0, f"the dispatcher ended with {status}\n{self.output()}"
-        self.lines.count()
-        campaign, people = self.prepared.number, len(self.prepared.audience.numbers)
-        with open_store(self.folder) as store, store.snapshot() as view:
-            row = load_campaign(view, TENANT, campaign)
-            arrays = {
-                name: bytes(ledger.read_array(view, campaign, name, 0) or b"")
-                for name in ("decision", "state", "text_hash")
-            }
-            return Result(
-                lines=self.lines.all,
-                deaths=self.deaths,
-                recoveries=recoveries(view),
-                summary=self._summary(store),
-                campaign_state=row["state"] if row else "",
-                decisions=arrays["decision"][:people],
-                states=arrays["state"][:people],
-                text_hashes=list(array("I", arrays["text_hash"]))[:people],
-                story=story(view, campaign),
-                problems=verify(view)["problems"],
-                output=self.output(),
-            )
-
-    def wait(self, done: Callable[[], bool], *, every_s: float = 0.02) -> None:
+    def wait(self, done: Callable[[], bool], *, every_s: float = 0.03) -> None:
         """Poll while the process lives."""
         give_up = time.monotonic() + DEADLINE_S
         while not done():
@@ -234,48 +185,94 @@ class Run:
         assert self._process is not None
         return self._process
 
-    def _summary(self, store: Store) -> dict[str, Any]:
-        with store.snapshot() as view:
-            return ledger.read_counts(view, self.prepared.number).summary(len(self.prepared.audience.numbers))
+
+class CampaignRun(Run):
+    """A run over a campaign's folder, for crash_judge."""
+
+    def __init__(self, prepared: Prepared, folder: Path, smsc: Smsc, number: int, scenario: Scenario) -> None:
+        sender = f"10690{number:04d}"
+        super().__init__(prepared.folder, folder, _settings(smsc.port, sender, f"run{number}", scenario), scenario)
+        self.prepared = prepared
+        self.lines = Lines(smsc, sender)
+        self.deaths: list[Death] = []
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.lines.close()
+        super().__exit__(kind)
+
+    def done_share(self) -> float:
+        return self.lines.count() / sum(self.prepared.audience.parts)
+
+    def note_death(self) -> None:
+        with open_store(self.folder) as store, store.snapshot() as view:
+            self.deaths.append(what_is_left(view, self.prepared.campaign, self.folder / "marks"))
+
+    def is_settled(self) -> bool:
+        """Nothing is unsent, in flight, awaited or held any more."""
+        with open_store(self.folder) as store, store.snapshot() as view:
+            row = load_campaign(view, TENANT, self.prepared.campaign)
+            states = ledger.read_counts(view, self.prepared.campaign).summary(0)["states"]
+        if row is None or row["state"] != "done" or states["accepted"] or states["claimed"]:
+            return False
+        status = self.ask(c.AskStatus())
+        return status is not None and status["held_receipts"] == 0
+
+    def result(self) -> Result:
+        """After live_and_die(): everything there is to judge."""
+        self.lines.count()
+        campaign, people = self.prepared.campaign, len(self.prepared.audience.numbers)
+        with open_store(self.folder) as store, store.snapshot() as view:
+            row = load_campaign(view, TENANT, campaign)
+            arrays = {
+                name: bytes(ledger.read_array(view, campaign, name, 0) or b"")
+                for name in ("decision", "state", "text_hash")
+            }
+            return Result(
+                lines=self.lines.all,
+                deaths=self.deaths,
+                recoveries=recoveries(view),
+                summary=ledger.read_counts(view, campaign).summary(people),
+                campaign_state=row["state"] if row else "",
+                decisions=arrays["decision"][:people],
+                states=arrays["state"][:people],
+                text_hashes=list(array("I", arrays["text_hash"]))[:people],
+                story=story(view, campaign),
+                problems=verify(view)["problems"],
+                output=self.output(),
+            )
 
 
-def prepare_campaign(folder: Path, members: int, *, purpose: str = "marketing", text: str = SHORT) -> Prepared:
-    """A tenant with `members` members and a campaign to all of them, started while no dispatcher ran."""
-    numbers = [FIRST_NUMBER + 7 * i for i in range(members)]
-    names = [f"Anna {i}" if i % 3 else f"小红{i}" for i in range(members)]
-    with open_store(folder, write=True, create=True, sync=False) as store:
-        _do(store, c.CreateTenant(title="Shop"), tenant=0)
-        _do(store, c.DefineField(title="name", kind="text"))
-        _do(store, c.OpenImport(import_id=1))
-        _body(folder, 1, "phone,name\n" + "".join(f"+{n},{name}\n" for n, name in zip(numbers, names, strict=True)))
-        _do(store, c.EndImportBody(import_id=1, octets=(import_folder(folder, 1) / "body").stat().st_size))
-        shown = run_import_locally(store, TENANT, 1)
-        assert shown["members_imported"] == members, shown
-        made = _do(store, c.CreateCampaign(title="x", purpose=purpose, text=text))
-        campaign = parse_public_id("cmp", made["id"])
-        assert campaign is not None
-        token = _do(store, c.PreviewCampaign(campaign=campaign))["token"]
-        _do(store, c.StartCampaign(campaign=campaign, token=token))
-    texts = [text.replace("{name|friend}", name).replace("{points|0}", "0") for name in names]
-    return Prepared(folder, campaign, Audience(numbers, [len(parts(text, 0)) for text in texts]))
+class ImportRun(Run):
+    """A run over an import's folder. A body of which half is there gets its rest after the first kill."""
 
+    def __init__(self, prepared: PreparedImport, folder: Path, scenario: Scenario) -> None:
+        super().__init__(prepared.folder, folder, "", scenario)
+        self.prepared = prepared
 
-def _do(store: Store, command: Any, tenant: int = TENANT) -> dict[str, Any]:
-    now_ms = time.time_ns() // 1_000_000
-    return run_locally(store, command, c.Envelope(tenant=tenant, actor="test", at_ms=now_ms), now_ms)
+    def row(self) -> dict[str, Any]:
+        with open_store(self.folder) as store, store.snapshot() as view:
+            return import_json(view, TENANT, IMPORT) or {}
 
+    def done_share(self) -> float:
+        return float(self.row()["rows_read"] / self.prepared.expected.rows)
 
-def _body(data: Path, import_id: int, text: str) -> None:
-    folder = import_folder(data, import_id)
-    folder.mkdir(parents=True)
-    (folder / "body").write_text(text, "utf-8")
-    finish_body(folder, len(text.encode()))
+    def is_settled(self) -> bool:
+        row = self.row()
+        if row["state"] == "receiving":
+            spooled = (self.folder / "imports" / f"{IMPORT:016x}" / "body").stat().st_size
+            spool(self.folder, self.prepared.body[spooled:])
+            assert self.ask(c.EndImportBody(import_id=IMPORT, octets=len(self.prepared.body)), TENANT) is not None
+        return row["state"] in FINAL
+
+    def problems(self) -> list[str]:
+        with open_store(self.folder) as store, store.snapshot() as view:
+            return list(verify(view)["problems"])
 
 
 def _settings(port: int, sender: str, system_id: str, scenario: Scenario) -> str:
     return f"""
 [dispatcher]
-holding_s = 0.6
+holding_s = 1.0
 fold_every_s = 0.1
 retry_s = 0.1
 claim_ahead_max = {scenario.ahead}

@@ -84,7 +84,7 @@ def values(member: int) -> dict[str, Any]:
             "spend": member * 1_250_000,
             "tags": ["tea", "cake"][: member % 3],
         }
-    return known | ({"note": "long " * 30} if member == LONG else {})
+    return known | ({"note": " ".join(["long"] * 30)} if member == LONG else {})
 
 
 def csv() -> str:
