@@ -27,7 +27,9 @@ SMSCS = {
     "drop": ("--drop-every", "301"),
     "strict": ("--status-every", "23:0x14", "--delay-ms", "4"),
 }
-SLOW = {"smsc": "slow", "window": 40, "ahead": 256}  # many small claims, answers and receipts on their way for long
+# many small claims, so that there are many commits however slow the disk; and answers that are on their way for long
+SMALL: dict[str, Any] = {"window": 10, "ahead": 64}
+SLOW: dict[str, Any] = {"smsc": "slow", "window": 40, "ahead": 128}
 
 
 def _random_moments(count: int) -> dict[str, Scenario]:
@@ -48,22 +50,22 @@ def _random_moments(count: int) -> dict[str, Scenario]:
 
 POINTS = {
     "before_commit:1": Scenario(kills=("before_commit:1",)),
-    "before_commit:4": Scenario(kills=("before_commit:4",)),
+    "before_commit:4": Scenario(kills=("before_commit:4",), **SMALL),
     "before_commit:12": Scenario(kills=("before_commit:12",), **SLOW),
     "after_commit_before_write:1": Scenario(kills=("after_commit_before_write:1",)),
-    "after_commit_before_write:3": Scenario(kills=("after_commit_before_write:3",)),
+    "after_commit_before_write:3": Scenario(kills=("after_commit_before_write:3",), **SMALL),
     "after_commit_before_write:11": Scenario(kills=("after_commit_before_write:11",), **SLOW),
     "after_write_before_response:1": Scenario(kills=("after_write_before_response:1",)),
-    "after_write_before_response:4": Scenario(kills=("after_write_before_response:4",), store="long"),
+    "after_write_before_response:4": Scenario(kills=("after_write_before_response:4",), store="long", **SMALL),
     "after_write_before_response:13": Scenario(kills=("after_write_before_response:13",), **SLOW),
     "after_response_before_commit:1": Scenario(kills=("after_response_before_commit:1",)),
     "after_response_before_commit:9": Scenario(kills=("after_response_before_commit:9",), store="long"),
     "after_response_before_commit:35": Scenario(kills=("after_response_before_commit:35",), **SLOW),
     "in_receipt_commit:1": Scenario(kills=("in_receipt_commit:1",)),
-    "in_receipt_commit:4": Scenario(kills=("in_receipt_commit:4",), store="long"),
+    "in_receipt_commit:4": Scenario(kills=("in_receipt_commit:4",), store="long", **SMALL),
     "in_receipt_commit:12": Scenario(kills=("in_receipt_commit:12",), **SLOW),
     "in_fold:2": Scenario(kills=("in_fold:2",)),
-    "in_fold:4": Scenario(kills=("in_fold:4",), **SLOW),
+    "in_fold:3": Scenario(kills=("in_fold:3",), **SLOW),
     "in_reconnect:1": Scenario(kills=("in_reconnect:1",), smsc="drop"),
     "in_reconnect:5": Scenario(kills=("in_reconnect:5",), smsc="drop", store="long"),
 }
@@ -76,7 +78,7 @@ STARTS = {
 }
 POWER_CUTS = {
     "power-cut": Scenario(kills=(0.5,), power_cut=True, **SLOW),
-    "power-cut-twice": Scenario(kills=(0.3, 0.6), power_cut=True, store="long"),
+    "power-cut-twice": Scenario(kills=(0.3, 0.6), power_cut=True, store="long", **SLOW),
 }
 RESENT = {
     "resent-kill": Scenario(kills=(0.4,), store="transactional"),

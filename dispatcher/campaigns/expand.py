@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dispatcher.campaigns.campaign import bitmap_key, compile_text
-from dispatcher.campaigns.render import Renderer, clear_through, send_again
+from dispatcher.campaigns.render import Renderer, clear_through, mark_again
 from dispatcher.records.batch import Batch
 from dispatcher.records.changes import View
 from dispatcher.records.states import Purpose
@@ -133,7 +133,7 @@ class Expansion:
         bitmap = view.get("bitmaps", bitmap_key(self.campaign, WHICH_AUDIENCE, block)) or bytes(8 * BLOCK_WORDS)
         rows = len(items) * self._renderer.max_parts
         batch = self._render(view, block, todo, bitmap, self._base_of[block], rows)
-        send_again(batch, {item.rank: (item.parts, item.tries) for item in items.values()})
+        mark_again(batch, {item.rank: (item.parts, item.tries) for item in items.values()})
         return batch
 
     def _render(

@@ -161,7 +161,7 @@ def clear_through(todo: bytearray, slot: int) -> None:
         todo[whole] &= 0xFF << (slot + 1) % 8 & 0xFF
 
 
-def send_again(batch: Batch, of_rank: Mapping[int, tuple[int, int]]) -> None:
+def mark_again(batch: Batch, of_rank: Mapping[int, tuple[int, int]]) -> None:
     """Of messages claimed before, only some parts: (bit a part, tries so far) by rank. The others are marked skip."""
     for at in range(0, batch.count * ROW.size, ROW.size):
         row = ROW.unpack_from(batch.rows, at)

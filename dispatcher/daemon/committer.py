@@ -20,7 +20,8 @@ from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.feeder import Feeder
 from dispatcher.daemon.writer import FOLD_RECORDS, Job, Step, Work, Writer
 from dispatcher.errors import StoreFull
-from dispatcher.smpp.bind import Bind
+from dispatcher.smpp.bind import Answer
+from dispatcher.smpp.consts import ESME_ROK
 from dispatcher.smpp.pool import Pool
 from dispatcher.smpp.pump import Book
 
@@ -38,8 +39,8 @@ class Committer:
     """The loop. `do` and `post` bring steps into the next commit."""
 
     def __init__(
-        self, writer: Writer, book: Book, pool: Pool, feeder: Feeder, *, gap_s: float, ahead_max: int, fold_every_s: float,
-        settled: Callable[[], None], credit_raised: Callable[[int], None],
+        self, writer: Writer, book: Book, pool: Pool, feeder: Feeder, *, gap_s: float, ahead_max: int,
+        fold_every_s: float, settled: Callable[[], None], credit_raised: Callable[[int], None],
     ) -> None:  # fmt: skip
         self.writer, self.book, self.pool, self.feeder = writer, book, pool, feeder
         self.full = False  # the last commit failed for want of room
@@ -52,8 +53,9 @@ class Committer:
         self._settled = settled
         self._credit_raised = credit_raised
         self._wake = trio.Event()
+        self._shield = trio.CancelScope()
         self._works: deque[Work] = deque()
-        self._answers: list[tuple[Bind, int, int, int]] = []
+        self._answers: list[Answer] = []
         self._unfolded = 1  # a start looks once
         self._fold_at = 0.0
         self._rate = 0.0
@@ -98,9 +100,9 @@ class Committer:
             raise kept[0].error
         return kept[0].result
 
-    def answer_after_commit(self, bind: Bind, sequence_number: int, status: int, command_id: int) -> None:
+    def answer_after_commit(self, answer: Answer) -> None:
         """A deliver_sm whose content is in the journal already."""
-        self._answers.append((bind, sequence_number, status, command_id))
+        self._answers.append(answer)
         self._wake.set()
 
     def force_fold(self) -> None:
@@ -135,19 +137,28 @@ class Committer:
             previous, began = began, time.perf_counter()
             if busy and previous:  # an idle stretch is no period
                 self.period_s += (began - previous - self.period_s) * 0.1
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True) as self._shield:
                 await self._commit()
             await trio.lowlevel.checkpoint_if_cancelled()
 
-    async def flush(self) -> None:
-        """Commit whatever waits and fold all of it: the end of a run."""
+    def give_up_if_full(self) -> None:
+        """At the end of a run: a commit that has no room is not waited for."""
+        if self.full:
+            self._shield.shield = False
+
+    async def flush(self, seconds: float) -> bool:
+        """Commit whatever waits and fold all of it: the end of a run. False: there was no room for it within `seconds`;
+        what the rest of the journal would have told is uncertain to the next start."""
         self.feeding = False
-        with trio.CancelScope(shield=True):
-            for _ in range(10_000):
-                self._fold_at = 0.0
-                if not (self._works or self._answers or self.book.journal_records_waiting or self._unfolded):
-                    break
-                await self._commit()
+        if not self.full:
+            with trio.move_on_after(seconds, shield=True):
+                for _ in range(10_000):
+                    self._fold_at = 0.0
+                    if not (self._works or self._answers or self.book.journal_records_waiting or self._unfolded):
+                        return True
+                    await self._commit()
+        log.error("not_flushed", records=self.book.journal_records_waiting)
+        return False
 
     async def _commit(self) -> None:
         if self.feeding and not self.full and self.pool.bound:
@@ -175,11 +186,13 @@ class Committer:
         if fold and job.error is None:
             self._unfolded = 0 if job.folded_all else 1
             self._fold_at = time.monotonic() + (self._fold_every_s if job.folded_all else 0.0)
+        elif fold:
+            self._fold_at = time.monotonic() + FULL_RETRY_S
         self.book.committed()
         for pump in pumps:
             pump.committed()
-        for bind, sequence_number, status, command_id in answers:
-            bind.answer(sequence_number, status, command_id)
+        for answer in answers:
+            answer(ESME_ROK)
         self._settled()
         for work in works:
             work.then(work)

@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable
 from itertools import count
+from typing import Protocol
 
 VARIABLE = "VOLLEY_CRASH_AT"
 NAMES = frozenset(
@@ -32,11 +33,15 @@ NAMES = frozenset(
 When = Callable[[], bool]
 
 
+class CrashPoint(Protocol):
+    def __call__(self, name: str, when: When | None = None) -> None: ...
+
+
 def _pass(name: str, when: When | None = None) -> None:
     """A named moment; counted only where `when` is true."""
 
 
-def _armed(setting: str) -> Callable[[str, When | None], None]:
+def _armed(setting: str) -> CrashPoint:
     at, _, number = setting.partition(":")
     assert at in NAMES, f"{VARIABLE}={setting}: no such point"
     last = int(number or 1)
@@ -51,4 +56,4 @@ def _armed(setting: str) -> Callable[[str, When | None], None]:
     return crash_point
 
 
-crash_point = _armed(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else _pass
+crash_point: CrashPoint = _armed(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else _pass

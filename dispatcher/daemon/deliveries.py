@@ -22,8 +22,8 @@ from dispatcher.outcomes.inbound import Heard, Recent, hear, is_stop, plain, sea
 from dispatcher.outcomes.receipt_text import read_receipt
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.events import Delivered
-from dispatcher.smpp.bind import Bind
-from dispatcher.smpp.consts import ESME_RX_T_APPN, CommandId
+from dispatcher.smpp.bind import Answer
+from dispatcher.smpp.consts import ESME_ROK, ESME_RX_T_APPN
 from dispatcher.smpp.pdu import Message, Unparsed
 from dispatcher.smpp.pump import Book
 from dispatcher.text.decode import decode
@@ -60,13 +60,13 @@ class Deliveries:
             crash_point("after_response_before_commit", lambda: self.book.journal_records_waiting > 0)
             self.committer.kick()
 
-    def deliver(self, bind: Bind, sequence_number: int, message: Message | Unparsed) -> None:
+    def deliver(self, answer: Answer, message: Message | Unparsed) -> None:
         """Take one deliver_sm or data_sm. What cannot be read is counted, logged and answered, the session lives on."""
         assert self.committer is not None
         if isinstance(message, Unparsed):
             self.counters.unparsed += 1
             log.warning("unparsed", reason=message.reason, octets=message.octets[:64].hex())
-            self.committer.answer_after_commit(bind, sequence_number, 0, CommandId.DELIVER_SM)
+            self.committer.answer_after_commit(answer)
             return
         delivered = Delivered(
             source_addr=message.source_addr,
@@ -78,9 +78,9 @@ class Deliveries:
         )
         if delivered.is_receipt:
             self._receipt(delivered)
-            self.committer.answer_after_commit(bind, sequence_number, 0, CommandId.DELIVER_SM)
+            self.committer.answer_after_commit(answer)
         else:
-            self._message(bind, sequence_number, delivered)
+            self._message(answer, delivered)
 
     def _receipt(self, delivered: Delivered) -> None:
         receipt = read_receipt(delivered)
@@ -96,13 +96,13 @@ class Deliveries:
         state = 0 if receipt.state is None else int(receipt.state)
         self.book.receipt(receipt.message_id, state, receipt.err, receipt.subscriber)
 
-    def _message(self, bind: Bind, sequence_number: int, delivered: Delivered) -> None:
+    def _message(self, answer: Answer, delivered: Delivered) -> None:
         assert self.committer is not None
         if self.committer.waiting >= WAITING_MAX:
             text = decode(delivered.data_coding, delivered.octets, delivered.udhi)
             if not is_stop(plain(text or "")):
                 self.counters.refused += 1
-                bind.answer(sequence_number, ESME_RX_T_APPN)
+                answer(ESME_RX_T_APPN)
                 return
 
         def step(view: View) -> tuple[Changes, tuple[Heard, Entry | None]]:
@@ -115,12 +115,13 @@ class Deliveries:
         def then(work: Work) -> None:
             if work.error is not None:
                 self.counters.store_full += 1
-                self._recent.forget(seal_of(delivered))
-                bind.answer(sequence_number, ESME_RX_T_APPN)  # not kept: it must come again
+                if work.result is not None and work.result[0].what != "repeat":
+                    self._recent.forget(seal_of(delivered))
+                answer(ESME_RX_T_APPN)  # not kept: it must come again
                 return
             heard, entry = work.result
             self.counters.inbound[heard.what] = self.counters.inbound.get(heard.what, 0) + 1
             self._heard(heard, entry)
-            bind.answer(sequence_number, 0)
+            answer(ESME_ROK)
 
         self.committer.post(step, then)

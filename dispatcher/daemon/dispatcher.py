@@ -26,9 +26,11 @@ from dispatcher.daemon.imports import Imports
 from dispatcher.daemon.settler import Settler
 from dispatcher.daemon.writer import Work, Writer
 from dispatcher.errors import CommandRefused, StoreFull, WrongState
+from dispatcher.members.suppression import reach
 from dispatcher.outbox.entry import Entry
 from dispatcher.outcomes.inbound import Heard
 from dispatcher.records.changes import Changes, View
+from dispatcher.records.states import Decision
 from dispatcher.smpp.pool import Pool
 from dispatcher.smpp.pump import ACTION_OTHER, ACTIONS, BULK, REPLIES, Book
 from dispatcher.store import Store, ledger
@@ -150,10 +152,9 @@ class Dispatcher:
         elif name == "import.open" and self.imports is not None:
             self.imports.open(envelope.tenant, command.import_id)
         elif name == "suppression.add":
-            for text in command.numbers:
-                digits = "".join(c for c in text if c.isdigit())
-                if digits and len(digits) <= 15:
-                    self._revoke(envelope.tenant, int(digits))
+            with self.store.snapshot() as view:
+                for tenant, number in reach(view, command.numbers, envelope.tenant):
+                    self._revoke(tenant, number, Decision.SUPPRESSED)
         self.pool.push()
         self.committer.wake()
 
@@ -182,9 +183,9 @@ class Dispatcher:
             self.feeder.add_reply(entry)
         self.committer.wake()
 
-    def _revoke(self, tenant: int, number: int) -> None:
+    def _revoke(self, tenant: int, number: int, decision: Decision = Decision.OPTED_OUT) -> None:
         """What was claimed before this moment and has not left must not; see _settled for when that is over."""
-        self.book.revoke(tenant, number)
+        self.book.revoke(tenant, number, decision)
         self._revoked_until = (self.book.position(BULK)[0], self.book.position(REPLIES)[0])
 
     def _credit_raised(self, credit: int) -> None:

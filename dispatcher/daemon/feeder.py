@@ -15,7 +15,7 @@ import structlog
 
 from config import Endpoint
 from dispatcher.campaigns.expand import NEVER_NS, Expansion, Repeat
-from dispatcher.campaigns.render import render_singles, send_again
+from dispatcher.campaigns.render import mark_again, render_singles
 from dispatcher.outbox.entry import CONFIRMATIONS_BIT, Entry, read_entry, withdrawn
 from dispatcher.records.batch import ROW, Batch
 from dispatcher.records.changes import View
@@ -250,7 +250,7 @@ class Feeder:
             row = ROW.pack(entry.to, entry.position, 0, 0, 0, 0, 0, 0, 0, why, 0, entry.position, 0)
             rendered = Batch(bytearray(row), bytearray(), 1, entry.position, 1)
         elif item is not None:
-            send_again(rendered, {entry.position: (item.parts, item.tries)})
+            mark_again(rendered, {entry.position: (item.parts, item.tries)})
         return self._claim(REPLIES, batch.run, rendered)
 
     # ---- what came back
@@ -259,7 +259,7 @@ class Feeder:
         """Decide on what the pump gave back; returns the uncertain ones, for whoever settles those."""
         uncertain = []
         for item in items:
-            kind, run, rank, part, _, slot, _, status, tries = item
+            kind, run, rank, part, parts, slot, _, status, tries = item
             campaign = self._by_run.get(run)
             if kind == Kind.UNCERTAIN:
                 uncertain.append(item)
@@ -287,8 +287,12 @@ class Feeder:
             return
         due = now_ns if kind == Kind.RELEASED else now_ns + self._retry_ns
         used = tries if kind == Kind.RELEASED or status in THROTTLED_ACTION else tries + 1
-        item = self._again.setdefault((batch, position), Again(due, 0, used))
-        item.parts |= 1 << part
+        self.send_again(batch, position, 1 << part, used, due)
+
+    def send_again(self, batch: int, position: int, parts: int, tries: int, due_ns: int) -> None:
+        """Some parts (bit a part) of an answer, not before `due_ns`."""
+        item = self._again.setdefault((batch, position), Again(due_ns, 0, tries))
+        item.parts |= parts
         self._again_ns = min(self._again_ns, item.due_ns)
 
     def finished(self) -> list[Campaign]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ EMPTY_SLOT = 4  # + pool: log position when the pool was last seen empty
 POWER_CUT_JUMP = 1 << 32  # claims made since the mapping last reached the disk are fewer
 _BOOT_AT, _BOOT_OCTETS = 64, 36
 REASON_KILL, REASON_POWER = 3, 4
+OPEN = (State.ACCEPTED, State.UNCERTAIN, State.RETRY_WAIT)  # something may still happen to them
 RECOVERIES_KEPT = 100
 JOURNAL_RECORDS_AT_ONCE = 50_000
 
@@ -86,7 +87,7 @@ def open_marks(folder: Path) -> Marks:
     clean = not path.exists()
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     try:
-        os.ftruncate(fd, MARKS_OCTETS)
+        os.posix_fallocate(fd, 0, MARKS_OCTETS)  # a hole would be SIGBUS on a full disk, with no exception to catch
         octets = mmap.mmap(fd, MARKS_OCTETS)
     finally:
         os.close(fd)
@@ -178,7 +179,7 @@ def resume(
             row = unpack(octets)
             counts = ledger.read_counts(view, campaign)
             active = row["state"] in ACTIVE
-            if not active and not any(counts.state(state) for state in (State.ACCEPTED, State.UNCERTAIN, State.RETRY_WAIT)):
+            if not active and not any(map(counts.state, OPEN)):
                 continue
             known = feeder.open_campaign(tenant, campaign, row)
             if active:
@@ -232,13 +233,27 @@ def _repeats(view: Snapshot, feeder: Feeder, campaign: int) -> None:
     """Ranks that were refused for now: their parts that are not out yet go again at once."""
     expansion = feeder.campaigns[campaign].expansion
     assert expansion is not None
+    for rank, member_no, mask, tries in _refused_for_now(view, campaign):
+        expansion.repeat(Repeat(0, rank, member_no, mask, tries, fails=True))
+
+
+def _give_up(view: Snapshot, feeder: Feeder, campaign: int) -> None:
+    """The same of a campaign that was cancelled: the process before ended before it could say so."""
+    for rank, _, mask, _ in _refused_for_now(view, campaign):
+        for part in range(mask.bit_length()):
+            if mask >> part & 1:
+                feeder.give_up(feeder.campaigns[campaign].run, rank, part)
+
+
+def _refused_for_now(view: Snapshot, campaign: int) -> Iterator[tuple[int, int, int, int]]:
+    """(rank, member_no, bits of the parts that are not out, tries)"""
     for chunk in ledger.chunks(view, campaign):
         states = ledger.read_array(view, campaign, "state", chunk)
         assert states is not None
         ranks = ledger.ranks_in_state(states, State.RETRY_WAIT, chunk * BLOCK)
+        members = members_of_ranks(view, campaign, ranks)
         for rank, mask, tries in _masks(view, campaign, chunk, ranks, (State.UNSENT, State.RETRY_WAIT)):
-            member_no = members_of_ranks(view, campaign, [rank])[rank]
-            expansion.repeat(Repeat(0, rank, member_no, mask, tries))
+            yield rank, members[rank], mask, tries
 
 
 def _masks(
@@ -292,8 +307,13 @@ def _replies(view: Snapshot, feeder: Feeder, now_ms: int) -> None:
             states = ledger.read_array(view, batch, "state", chunk)
             state = State(states[r]) if states is not None and r < len(states) else State.UNSENT
             feeder.open_batch(batch, entry.sender)
-            if state in (State.UNSENT, State.RETRY_WAIT) and entry.expiry_ms > now_ms:
+            if entry.expiry_ms <= now_ms:
+                continue
+            if state == State.UNSENT:
                 feeder.add_reply(entry)
+            elif state == State.RETRY_WAIT:
+                for _, mask, tries in _masks(view, batch, chunk, [entry.position], (State.UNSENT, State.RETRY_WAIT)):
+                    feeder.send_again(batch, entry.position, mask, tries, 0)
 
 
 def _index(view: Snapshot, book: Book, feeder: Feeder, held_since_ms: int) -> None:

@@ -23,6 +23,7 @@ from dispatcher.daemon.imports import Imports
 from dispatcher.store import Store, open_store
 
 PACE_STEP_S = 0.001
+FLUSH_S = 1.5  # SIGTERM promises 15 s for all: drain_s, two of an unbind, and this
 
 log = structlog.get_logger("dispatcher")
 
@@ -31,19 +32,34 @@ def main(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; the exit status. Raises StoreError when the store cannot be had."""
     with open_store(settings.data, write=True, sync=settings.store.sync) as store:
         gc.freeze()
-        trio.run(live, settings, store)
-    return 0
+        return 0 if trio.run(_until_told, settings, store) else 1
+
+
+async def _until_told(settings: Settings, store: Store) -> bool:
+    """A life that SIGTERM or SIGINT ends. They are heard to the last, for a second one must not cut the drain short."""
+    stop = trio.Event()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+
+        async def listen() -> None:
+            async for _ in signals:
+                stop.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            flushed = await live(settings, store, stop.wait)
+            nursery.cancel_scope.cancel()
+    return flushed
 
 
 async def live(
     settings: Settings,
     store: Store,
-    stop: Callable[[], Awaitable[None]] | None = None,
+    stop: Callable[[], Awaitable[None]],
     *,
     task_status: trio.TaskStatus[Dispatcher] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """One life of a dispatcher over a store whose lock is held, from recovery to flush; it ends when `stop` does (None:
-    at SIGTERM or SIGINT). Started once commands are heard."""
+) -> bool:
+    """One life of a dispatcher over a store whose lock is held, from recovery to flush; it ends when `stop` does.
+    Started once commands are heard. False when a full disk kept the last outcomes from it."""
     marks = recovery.open_marks(settings.data)
     report = recovery.settle_claims(store, marks, time.time_ns() // 1_000_000)
     d = Dispatcher(settings, store, marks, report)
@@ -64,7 +80,7 @@ async def live(
             d.imports.resume()
             log.info("started", store=str(d.store.folder), endpoint=d.pool.endpoint.name if d.has_endpoint else None)
             task_status.started(d)
-            await (stop or _signal)()
+            await stop()
             log.info("stopping")
             d.committer.feeding = False
             if d.has_endpoint:
@@ -72,22 +88,19 @@ async def live(
                 log.info("drained", answered=answered)
                 binds.cancel()
                 await trio.sleep(0.01)
+                log.info("given_back", parts=d.book.release_queued())
+            d.committer.give_up_if_full()
             nursery.cancel_scope.cancel()
         outer.cancel_scope.cancel()
-    await d.committer.flush()
+    flushed = await d.committer.flush(FLUSH_S)
     d.writer.stop()
     log.info("stopped")
+    return flushed
 
 
 async def _within(scope: trio.CancelScope, function: object) -> None:
     with scope:
         await function()  # type: ignore[operator]
-
-
-async def _signal() -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            return
 
 
 async def _pace(d: Dispatcher) -> None:

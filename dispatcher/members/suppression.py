@@ -5,6 +5,7 @@ Touches: rows of `suppressions`, and the plane SUPPRESSED of the members concern
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from dispatcher.control.commands import AddSuppression, Envelope, RemoveSuppression
@@ -45,6 +46,13 @@ def remove_suppression(view: View, command: RemoveSuppression, envelope: Envelop
     return changes, {"removed": removed, "absent": len(numbers) - removed}
 
 
+def reach(view: View, texts: list[str], by: int) -> Iterator[tuple[int, int]]:
+    """Every (tenant, number) that a suppression of these numbers concerns."""
+    for number in _numbers(view, texts, by):
+        for tenant in _tenants(view, by):
+            yield tenant, number
+
+
 def _numbers(view: View, texts: list[str], tenant: int) -> list[int]:
     region = need_tenant(view, tenant).region if tenant != OPERATOR else ""
     if not 1 <= len(texts) <= NUMBERS_MAX:
@@ -62,10 +70,13 @@ def _numbers(view: View, texts: list[str], tenant: int) -> list[int]:
     return list(numbers)
 
 
+def _tenants(view: View, by: int) -> list[int]:
+    return [by] if by != OPERATOR else [tenant.number for tenant in list_tenants(view)]
+
+
 def _mark(changes: Changes, view: View, by: int, number: int, *, on: bool) -> None:
     """Set the plane, or clear it where the other list does not hold the number."""
-    tenants = [by] if by != OPERATOR else [tenant.number for tenant in list_tenants(view)]
-    for tenant in tenants:
+    for tenant in _tenants(view, by):
         member_no = number_slot(view, tenant, number)
         if member_no is None:
             continue

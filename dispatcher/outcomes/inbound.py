@@ -29,7 +29,7 @@ OPERATOR = 0
 
 
 class Recent:
-    """Seals of the last REPEAT_MS in the order heard; begins with what the store has, so that a restart forgets none."""
+    """Seals of the last REPEAT_MS, in the order heard. Begins with those of the store: a restart forgets none."""
 
     def __init__(self) -> None:
         self._at_ms: dict[bytes, int] = {}

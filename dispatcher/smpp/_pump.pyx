@@ -143,9 +143,12 @@ cdef struct pool:
 cdef struct int32_runs:
     int of[MAX_RUNS]
 
+cdef uint64_t REVOKED_KEY = (<uint64_t>1 << 56) - 1
+
 cdef inline uint64_t _revoked_key(uint16_t tenant, uint64_t number) noexcept nogil:
+    """56 bits; the eight above hold the decision"""
     cdef uint64_t k = (number * <uint64_t>0x9E3779B97F4A7C15ULL) ^ (<uint64_t>tenant << 48) ^ tenant
-    k ^= k >> 31
+    k = (k ^ k >> 31) & REVOKED_KEY
     return k if k else 1
 
 
@@ -562,6 +565,30 @@ cdef class Book:
         g.destination, g.rank, g.slot, g.status, g.run = f.destination, f.rank, f.slot, status, f.run
         g.part, g.parts, g.kind, g.tries = f.part, f.parts, kind, f.tries
 
+    def release_queued(self):
+        """The end of a run: give back everything claimed and not handed to a socket. Returns how many parts. The marks
+        stay: until that is on disk, a start finds these claims above them."""
+        cdef pool *p
+        cdef entry *x
+        cdef flying f
+        cdef int i
+        cdef uint32_t n = 0
+        with nogil:
+            for i in range(POOLS):
+                p = &self.pools[i]
+                while p.taken < p.made and self.journal_octets[self.current] + 64 <= JOURNAL - JOURNAL_ROOM // 4:
+                    x = &p.ring[p.taken & (p.size - 1)]
+                    _flying_of(&f, x)
+                    self._log(K_RELEASED, x.part, 0, x.rank, x.run, 0, NULL, 0, 0 if self.journal_records[self.current] == 0 else self._delta())
+                    self._give_back(&f, K_RELEASED, 0)
+                    self.journal_settles[self.current] += 1
+                    self.runs[x.run].open -= 1
+                    p.arena_taken = x.at + x.octets
+                    p.taken += 1
+                    n += 1
+            self.released += n
+        return n
+
     def take_returned(self):
         """What waits for a decision since the last call: [(kind, run, rank, part, parts, slot, destination, status, tries)]."""
         cdef size_t i
@@ -845,8 +872,9 @@ cdef class Book:
 
     # ---- opt-outs in mid-send
 
-    def revoke(self, int tenant, uint64_t number):
-        """From now on nothing of the purposes that honour STOP leaves from this tenant to this number."""
+    def revoke(self, int tenant, uint64_t number, int decision=20):
+        """From now on nothing of the purposes that honour STOP leaves from this tenant to this number; what was claimed
+        gets this Decision (20: opted out)."""
         if (self.n_revoked + 1) * 2 > self.revoked_room:
             old = [self.revoked[i] for i in range(self.revoked_room) if self.revoked[i]]
             self.revoked_room *= 2
@@ -855,24 +883,25 @@ cdef class Book:
             self.n_revoked = 0
             for key in old:
                 self._revoke(key)
-        self._revoke(_revoked_key(tenant, number))
+        self._revoke(_revoked_key(tenant, number) | <uint64_t>decision << 56)
 
     cdef void _revoke(self, uint64_t key) noexcept:
         cdef size_t i = key & (self.revoked_room - 1)
-        while self.revoked[i] and self.revoked[i] != key:
+        while self.revoked[i] and (self.revoked[i] ^ key) & REVOKED_KEY:
             i = (i + 1) & (self.revoked_room - 1)
         if self.revoked[i] == 0:
             self.n_revoked += 1
         self.revoked[i] = key
 
-    cdef bint _is_revoked(self, uint16_t tenant, uint64_t number) noexcept nogil:
+    cdef int _is_revoked(self, uint16_t tenant, uint64_t number) noexcept nogil:
+        """the decision, 0 for none"""
         cdef uint64_t key = _revoked_key(tenant, number)
         cdef size_t i = key & (self.revoked_room - 1)
         while self.revoked[i]:
-            if self.revoked[i] == key:
-                return True
+            if not (self.revoked[i] ^ key) & REVOKED_KEY:
+                return <int>(self.revoked[i] >> 56)
             i = (i + 1) & (self.revoked_room - 1)
-        return False
+        return 0
 
     def forget_revoked(self):
         """Drop the set; right when nothing claimed before the opt-outs' commit is left in a ring."""
@@ -973,7 +1002,7 @@ cdef class Pump:
     @property
     def full(self):
         """Reading must wait: too much is unanswered or unwritten."""
-        return (self.a_tail - self.a_head > ANSWERS - IN // 17 or self.off_octets > OFF // 2
+        return (self.a_tail - self.a_head > ANSWERS - IN // 17 or self.off_octets > OFF // 2 or self.raw_octets > OUT
                 or self.book.journal_octets[self.book.current] > JOURNAL - JOURNAL_ROOM)
 
     @property
@@ -1137,13 +1166,14 @@ cdef class Pump:
         cdef pool *p = &b.pools[which]
         cdef entry *x
         cdef flying f
-        cdef int i, n
+        cdef int i, n, why
         while p.taken < p.committed and q < e:
             x = &p.ring[p.taken & (p.size - 1)]
             n = x.group + 0
             if n < 1:
                 n = 1
-            if b.runs[x.run].stopped or (b.n_revoked and b.runs[x.run].honours_stop and b._is_revoked(b.runs[x.run].tenant, x.destination)):
+            why = b._is_revoked(b.runs[x.run].tenant, x.destination) if b.n_revoked and b.runs[x.run].honours_stop else 0
+            if b.runs[x.run].stopped or why:
                 for i in range(n):
                     x = &p.ring[p.taken & (p.size - 1)]
                     _flying_of(&f, x)
@@ -1152,8 +1182,8 @@ cdef class Pump:
                         b._give_back(&f, K_RELEASED, 0)
                         b.released += 1
                     else:
-                        b._log(K_SKIPPED, x.part, 20, x.rank, x.run, 0, NULL, 0, 0 if b.journal_records[b.current] == 0 else b._delta())
-                        b._give_back(&f, K_SKIPPED, 20)
+                        b._log(K_SKIPPED, x.part, why, x.rank, x.run, 0, NULL, 0, 0 if b.journal_records[b.current] == 0 else b._delta())
+                        b._give_back(&f, K_SKIPPED, why)
                         b.stopped += 1
                     b.journal_settles[b.current] += 1
                     b.runs[x.run].open -= 1

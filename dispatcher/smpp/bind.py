@@ -34,11 +34,14 @@ SEND_BUFFER_OCTETS = 256 << 10
 NOT_SENT_OCTETS = 64 << 10
 
 
+Answer = Callable[[int], None]
+
+
 class Deliveries(Protocol):
     """Who takes what the pump does not settle itself."""
 
-    def deliver(self, bind: Bind, sequence_number: int, message: Message | Unparsed) -> None:
-        """A deliver_sm or data_sm off the fast path; answered by bind.answer() once it is durable."""
+    def deliver(self, answer: Answer, message: Message | Unparsed) -> None:
+        """A deliver_sm or data_sm off the fast path; to be answered with a command_status once it is durable."""
 
     def kick(self) -> None:
         """Something was journalled or a window has room."""
@@ -65,11 +68,17 @@ class Bind:
         if self.pump is not None and self.pump.push() & BLOCKED:
             self._wake_writer.set()
 
-    def answer(self, sequence_number: int, status: int, command_id: int = CommandId.DELIVER_SM) -> None:
-        """Answer a deliver_sm off the fast path; nothing when its connection is gone (it will come again)."""
-        if self.pump is not None:
-            self.pump.queue(codec.encode(RESPONSE | command_id, status, sequence_number, b"\0"))
-            self.push()
+    def answerer(self, command_id: int, sequence_number: int) -> Answer:
+        """How to answer this request of the SMSC's, later. Once its connection is gone nothing is said: it comes again,
+        and on the next one the same number is another request."""
+        pump = self.pump
+
+        def answer(status: int) -> None:
+            if pump is not None and self.pump is pump:
+                pump.queue(codec.encode(RESPONSE | command_id, status, sequence_number, b"\0"))
+                self.push()
+
+        return answer
 
 
 async def hold_bind(bind: Bind, book: Book, deliveries: Deliveries, *, bound: Callable[[], None] | None = None) -> None:
@@ -101,7 +110,7 @@ async def hold_bind(bind: Bind, book: Book, deliveries: Deliveries, *, bound: Ca
             bound()
         try:
             async with trio.open_nursery() as nursery:  # the three live and die together
-                nursery.start_soon(_read, bind, sock, deliveries, nursery.cancel_scope)
+                nursery.start_soon(_read, bind, sock, deliveries, nursery)
                 nursery.start_soon(_write, bind, sock)
                 nursery.start_soon(_watch_clock, bind, deliveries)
                 bind.push()
@@ -184,20 +193,19 @@ async def _exactly(sock: trio.socket.SocketType, octets: int) -> bytes:
     return got
 
 
-async def _read(bind: Bind, sock: trio.socket.SocketType, deliveries: Deliveries, whole: trio.CancelScope) -> None:
+async def _read(bind: Bind, sock: trio.socket.SocketType, deliveries: Deliveries, nursery: trio.Nursery) -> None:
     """The only one that reads; most of what is sent leaves from here too, in the same call."""
     pump = bind.pump
     assert pump is not None
     while True:
         if not pump.stalled:
             await trio.lowlevel.wait_readable(sock)
-        while pump.full:
+        while pump.full and not pump.closed:
             await trio.sleep(0.002)
         flags = pump.pull()
         if flags & OFF_PATH:
             for pdu in pump.take_off():
-                if _take(bind, pdu, deliveries):
-                    whole.cancel()
+                _take(bind, pdu, deliveries, nursery)
         if flags & BLOCKED:
             bind._wake_writer.set()
         deliveries.kick()
@@ -211,25 +219,35 @@ async def _read(bind: Bind, sock: trio.socket.SocketType, deliveries: Deliveries
             raise BindLost(f"closed by the SMSC{reason}")
 
 
-def _take(bind: Bind, pdu: bytes, deliveries: Deliveries) -> bool:
-    """One PDU off the fast path; True when the bind is over (their unbind)."""
+def _take(bind: Bind, pdu: bytes, deliveries: Deliveries, nursery: trio.Nursery) -> None:
+    """One PDU off the fast path."""
     header = codec.decode_header(pdu)
     assert not isinstance(header, Unparsed) and bind.pump is not None
     if header.command_id in (CommandId.DELIVER_SM, CommandId.DATA_SM):
-        deliveries.deliver(bind, header.sequence_number, codec.decode_message(pdu))
+        answer = bind.answerer(header.command_id, header.sequence_number)
+        deliveries.deliver(answer, codec.decode_message(pdu))
     elif header.command_id == CommandId.UNBIND:
-        bind.last_error = "unbind from the SMSC"
-        bind.pump.draining = True
-        bind.pump.queue(codec.encode(RESPONSE | CommandId.UNBIND, 0, header.sequence_number))
-        bind.push()
-        return True
+        nursery.start_soon(_let_go, bind, header.sequence_number, nursery.cancel_scope)
     elif not header.command_id & RESPONSE and header.command_id not in (
         CommandId.ALERT_NOTIFICATION,
         CommandId.OUTBIND,
     ):
         bind.pump.queue(codec.generic_nack(header.sequence_number, ESME_RINVCMDID))
         bind.push()
-    return False
+
+
+async def _let_go(bind: Bind, sequence_number: int, whole: trio.CancelScope) -> None:
+    """Their unbind: nothing more is submitted, what is in flight may still be answered (SMPP_FACTS 7), then goodbye."""
+    pump = bind.pump
+    assert pump is not None
+    pump.draining = True
+    bind.last_error = "unbind from the SMSC"
+    with trio.move_on_after(UNBIND_WAIT_S):
+        while pump.in_flight or pump.waiting_answers:
+            await trio.sleep(0.005)
+    pump.queue(codec.encode(RESPONSE | CommandId.UNBIND, 0, sequence_number))
+    bind.push()
+    whole.cancel()
 
 
 async def _write(bind: Bind, sock: trio.socket.SocketType) -> None:

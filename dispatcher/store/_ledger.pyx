@@ -441,6 +441,8 @@ cdef inline bint _may(int old, int new, int kind) noexcept nogil:
         return False
     if old in (CLAIMED, RETRY_WAIT, ACCEPTED, UNCERTAIN):
         return True
+    if kind == K_SETTLED and old == UNSENT:            # of several parts, one that nobody sends any more
+        return True
     return new == DELIVERED and old in (EXPIRED, UNKNOWN, NO_RECEIPT)
 
 

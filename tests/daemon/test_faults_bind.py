@@ -80,7 +80,7 @@ async def test_an_unbind_from_the_smsc_is_answered_and_the_bind_comes_back(house
     house.smsc.unbind_all()
     await house.until(lambda: house.smsc.summary()["binds"] >= 4)
     await house.settled(campaign)
-    house.judge(campaign)
+    assert house.judge(campaign)["states"]["uncertain"] == 0, "what was in flight could still be answered"
 
 
 @in_house(500, endpoint={"binds": 1})

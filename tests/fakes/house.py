@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import inspect
 import os
+import resource
 import signal
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ from dispatcher.records.keys import parse_public_id
 from dispatcher.smpp.smsc import Smsc, serve_smsc
 from dispatcher.smpp.smsc_session import SmscOptions
 from dispatcher.store import Store, ledger, open_store
+from dispatcher.store.values import unpack
 from dispatcher.store.verify import find_problems
 from dispatcher.tenants.tenant import create_tenant
 from dispatcher.text.octets import encode
@@ -47,7 +51,11 @@ SENDER, BRAND = "10690000", "Corner Shop"
 FIRST_NUMBER = 4_915_100_000_000
 WITHIN_S = 15.0  # of any wait: far above what it takes, far below what a hanging suite costs
 TEXT = "Hello {name}, you have {points|0} points"
+SHOWN = ("binds", "totals", "lanes", "claimed_open", "in_flight", "campaigns", "faults", "held_receipts", "writer")
 LONG_TEXT = "Hello {name}, " + "this is the long story of a shop that could not stop talking about itself. " * 4
+
+
+Test = Callable[..., Awaitable[None]]
 
 
 def in_house(
@@ -58,15 +66,17 @@ def in_house(
     process: bool = False,
     started: bool = True,
     **smsc: Any,
-) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
+) -> Callable[[Test], Callable[..., None]]:
     """Make `async def test(house, ...)` a test: members, settings and SmscOptions as given. Parameters of
-    pytest.mark.parametrize below this decorator pass through."""
+    pytest.mark.parametrize above this decorator pass through."""
 
-    def decorate(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    def decorate(test: Test) -> Callable[..., None]:
         def run(tmp_path: Path, **parameters: Any) -> None:
             settings = quick_settings(tmp_path / "data", endpoint or {}, dispatcher or {})
-            house = House(settings, tmp_path / "smsc.log", make_members(settings.data, members))
-            trio.run(_hold, house, SmscOptions(log=house.log, mo_parts=mo_parts, **smsc), process, started, test, parameters)
+            numbers = make_members(settings.data, members)
+            house = House(settings, tmp_path / "smsc.log", numbers, process=process)
+            options = SmscOptions(log=house.log, mo_parts=mo_parts, **smsc)
+            trio.run(_hold, house, options, started, partial(test, house, **parameters))
 
         wanted = [p for name, p in inspect.signature(test).parameters.items() if name != "house"]
         place = inspect.Parameter("tmp_path", inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -77,19 +87,16 @@ def in_house(
     return decorate
 
 
-async def _hold(
-    house: House, options: SmscOptions, process: bool, started: bool, test: Callable[..., Awaitable[None]], parameters: Any
-) -> None:
+async def _hold(house: House, options: SmscOptions, started: bool, test: Callable[[], Awaitable[None]]) -> None:
     with trio.fail_after(4 * WITHIN_S):
         async with trio.open_nursery() as nursery:
             house.nursery = nursery
             house.smsc = await nursery.start(lambda task_status: serve_smsc(options, task_status=task_status))
             house.port = house.smsc.port
-            house.process = process
             if started:
                 await house.start()
             try:
-                await test(house, **parameters)
+                await test()
             finally:
                 with trio.CancelScope(shield=True):
                     await house.end()
@@ -153,11 +160,11 @@ class House:
 
     # ---- the dispatcher's life
 
-    async def start(self) -> None:
-        """The dispatcher, until its commands are heard."""
+    async def start(self, file_octets: int | None = None) -> None:
+        """The dispatcher, until its commands are heard. file_octets: how long a file its process may write."""
         self.endpoint(port=self.port)
         if self.process:
-            await self._start_process()
+            await self._start_process(file_octets)
             return
         self.store = self.store or open_store(self.settings.data, write=True, sync=False)
         self._stop, self._ended = trio.Event(), trio.Event()
@@ -171,13 +178,15 @@ class House:
             self.dispatcher = None
             self._ended.set()
 
-    async def _start_process(self) -> None:
+    async def _start_process(self, file_octets: int | None) -> None:
         lines = []
         for name, table in (("store", self.settings.store), ("dispatcher", self.settings.dispatcher)):
             lines += [f"[{name}]", *_toml(table)]
         lines += ["[[endpoint]]", *_toml(self.settings.endpoints[0])]
         (self.settings.data / "volley.toml").write_text("\n".join(lines))
         self.child = await open_dispatcher(self.settings.data)
+        if file_octets is not None:
+            limit_files(self.child.pid, file_octets)
         await self.until(self._heard)
         self.store = self.store or open_store(self.settings.data)
 
@@ -276,8 +285,6 @@ class House:
 
     def inbox(self) -> list[dict[str, Any]]:
         """What was heard from phones, oldest first."""
-        from dispatcher.store.values import unpack
-
         assert self.store is not None
         with self.store.snapshot() as view:
             return [unpack(row) for _, row in view.range("inbound")]
@@ -299,8 +306,7 @@ class House:
 
     async def _shown(self) -> str:
         status = await self.status() if self.dispatcher or self.child else {}
-        keep = ("binds", "totals", "lanes", "claimed_open", "in_flight", "campaigns", "faults", "held_receipts", "writer")
-        return f"{ {name: status.get(name) for name in keep} } {self.smsc.summary()}"
+        return f"{ {name: status.get(name) for name in SHOWN} } {self.smsc.summary()}"
 
     async def settled(self, campaign: int, awaiting: int = 0) -> None:
         """Until the campaign is done and all receipts but `awaiting` have come."""
@@ -321,7 +327,9 @@ class House:
         lines = self.lines()
         verdict = judge(account, lines, replies, resends=resends)
         assert (verdict.lost, verdict.duplicates_on_wire, verdict.replies_missing) == (0, 0, []), verdict
-        assert self.smsc.summary()["accepted"] == len(lines)
+        summary = self.smsc.summary()
+        assert summary["accepted"] == len(lines)
+        assert summary["unexpected_answers"] == 0, "an answer to what was not asked on that connection"
         if not resends:
             most = Counter((line.destination, line.octets_hash, line.part) for line in lines).most_common(1)
             assert not most or most[0][1] == 1, most
@@ -331,8 +339,6 @@ class House:
 
 def reply_to(number: int, text: str, what: str = "reply") -> Reply:
     """The line that an answer of ours must make, once."""
-    import zlib
-
     return Reply(SENDER, str(number), zlib.crc32(encode(text)[1]), what)
 
 
@@ -356,6 +362,11 @@ async def open_dispatcher(data: Path) -> trio.Process:
         return await trio.lowlevel.open_process(
             [sys.executable, "-m", "dispatcher", "--data", str(data)], stdout=out, stderr=out, env=dict(os.environ)
         )
+
+
+def limit_files(pid: int, octets: int) -> None:
+    """How long a file a process may write: past it a write fails with EFBIG, as on a full disk with ENOSPC."""
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (octets, resource.RLIM_INFINITY))
 
 
 def _toml(table: Any) -> Iterator[str]:

@@ -1,0 +1,36 @@
+"""The crash points: each has its place in the code, and none does anything in a process that is not told to die."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dispatcher.daemon
+from dispatcher.daemon import crash
+
+DYING = "from dispatcher.daemon.crash import crash_point as c; c('in_fold'); c('before_commit'); "
+DYING += "c('in_fold', lambda: False); print('lives', flush=True); c('in_fold'); print('lives on')"
+
+
+def test_without_the_variable_a_crash_point_is_an_empty_function():
+    assert crash.crash_point is crash._pass
+    assert crash._pass.__code__.co_names == ()
+
+
+def test_every_named_point_has_its_place():
+    folder = Path(dispatcher.daemon.__file__).parent
+    found = {name for file in folder.glob("*.py") for name in re.findall(r'crash_point\("(\w+)"', file.read_text())}
+    assert found == crash.NAMES
+
+
+@pytest.mark.parametrize(
+    ("setting", "said", "status"), [("in_fold:2", "lives\n", -9), ("in_fold:3", "lives\nlives on\n", 0)]
+)
+def test_the_process_dies_at_the_nth_passing_and_not_before(setting: str, said: str, status: int):
+    told = {"VOLLEY_CRASH_AT": setting}
+    done = subprocess.run([sys.executable, "-c", DYING], env=told, stdout=subprocess.PIPE, text=True)
+    assert (done.stdout, done.returncode) == (said, status)
