@@ -2,6 +2,8 @@
 
 Touches: the View it is given, for as long as a call takes. Never a queue of recipients: its memory is one block's
 bitmap, whatever the audience. Rests on: DESIGN 6; ranks are the order of member_no in the frozen audience.
+A repeat is rendered anew: a message of which nothing is out goes as it reads now, one that is partly out only if it
+still reads the same, else its rest is given up (two halves of two texts help nobody).
 Weak spot: repeats of one block are rendered together, so a repeat costs about a claim each when they are scattered.
 """
 
@@ -14,14 +16,16 @@ from typing import Any
 
 from dispatcher.campaigns.campaign import bitmap_key, compile_text
 from dispatcher.campaigns.render import Renderer, clear_through, mark_again
-from dispatcher.records.batch import Batch
+from dispatcher.records.batch import ROW, Batch, Row
 from dispatcher.records.changes import View
-from dispatcher.records.states import Purpose
+from dispatcher.records.states import Decision, Purpose
 from dispatcher.store import ledger
 from dispatcher.store.columns import open_block
 from dispatcher.store.layout import BLOCK, BLOCK_WORDS
 
 WHICH_AUDIENCE, WHICH_RANKS = 0, 2
+_DECISION_AT = 26  # part_row, records/batch.h
+_ALL_PARTS = (1 << 255) - 1
 REPEATS_AT_ONCE = 512
 NEVER_NS = 1 << 63
 
@@ -133,8 +137,26 @@ class Expansion:
         bitmap = view.get("bitmaps", bitmap_key(self.campaign, WHICH_AUDIENCE, block)) or bytes(8 * BLOCK_WORDS)
         rows = len(items) * self._renderer.max_parts
         batch = self._render(view, block, todo, bitmap, self._base_of[block], rows)
-        mark_again(batch, {item.rank: (item.parts, item.tries) for item in items.values()})
+        wanted = {item.rank: (item.parts, item.tries) for item in items.values()}
+        for at in range(0, batch.count * ROW.size, ROW.size):
+            row = Row(*ROW.unpack_from(batch.rows, at))
+            mine, tries = wanted[row.rank]
+            parts, text_hash = self._sent_as(view, row.rank)
+            if mine in (_ALL_PARTS, (1 << parts) - 1):
+                wanted[row.rank] = _ALL_PARTS, tries
+            elif parts and row.decision == Decision.SENT and (row.parts, row.text_hash) != (parts, text_hash):
+                batch.rows[at + _DECISION_AT] = Decision.TEXT_GREW
+        mark_again(batch, wanted)
         return batch
+
+    def _sent_as(self, view: View, rank: int) -> tuple[int, int]:
+        """Parts and text_hash of a message's last claim, as of the last fold; 0 parts: not folded yet."""
+        chunk, r = divmod(rank, BLOCK)
+        parts = ledger.read_array(view, self.campaign, "parts", chunk)
+        hashes = ledger.read_array(view, self.campaign, "text_hash", chunk)
+        if parts is None or hashes is None or r >= len(parts) or 4 * r >= len(hashes):
+            return 0, 0
+        return parts[r], int.from_bytes(hashes[4 * r : 4 * r + 4], "little")
 
     def _render(
         self, view: View, block: int, todo: bytes | bytearray, bitmap: bytes, base: int, max_rows: int

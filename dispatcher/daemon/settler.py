@@ -101,17 +101,17 @@ class Settler:
         known = self._in_log(view, {key for key, *_ in held})
         for key, number, state, status, at_ms in held:
             if key in known:
+                self.counters.held_matched_in_log += 1
                 campaign, rank, part = known[key]
                 run = self._run_of(campaign)
-                if run is not None:
+                if run is not None and self.state_of(view, campaign, rank, part) not in (state, State.DELIVERED):
                     self.book.log(Kind.RECEIPT, part, state, rank, run, status)
-                    self.counters.held_matched_in_log += 1
-                    continue
+                continue
             fits = [
                 item
                 for item in self.uncertain.of(number)
-                if self.state_of(view, item) == State.UNCERTAIN
-                and item.since_ms - int(self.holding_s * 1000) - 600_000 <= at_ms
+                if self.state_of(view, item.campaign, item.rank, item.part) == State.UNCERTAIN
+                and self._claimed_s(view, item) <= at_ms // 1000
             ]
             if len(fits) == 1:
                 item = fits[0]
@@ -138,15 +138,21 @@ class Settler:
         known = self.feeder.campaigns.get(campaign)
         return None if known is None else known.run
 
-    def state_of(self, view: View, item: Uncertain) -> State:
-        """The part's state as of the last fold."""
+    def _claimed_s(self, view: View, item: Uncertain) -> int:
+        """When it was last claimed, epoch seconds: a receipt from before that is of another message."""
         chunk, r = divmod(item.rank, BLOCK)
-        width = ledger.part_width(view, item.campaign, chunk)
-        counts = ledger.read_array(view, item.campaign, "parts", chunk)
+        times = ledger.read_array(view, item.campaign, "submit_s", chunk)
+        return int.from_bytes(times[4 * r : 4 * r + 4], "little") if times is not None else 0
+
+    def state_of(self, view: View, campaign: int, rank: int, part: int) -> State:
+        """The part's state as of the last fold."""
+        chunk, r = divmod(rank, BLOCK)
+        width = ledger.part_width(view, campaign, chunk)
+        counts = ledger.read_array(view, campaign, "parts", chunk)
         if width > 1 and counts is not None and counts[r] > 1:
-            spread = ledger.read_array(view, item.campaign, "part_state", chunk)
-            return State(spread[r * width + item.part] & 0x7F) if spread is not None else State.UNSENT
-        states = ledger.read_array(view, item.campaign, "state", chunk)
+            spread = ledger.read_array(view, campaign, "part_state", chunk)
+            return State(spread[r * width + part] & 0x7F) if spread is not None else State.UNSENT
+        states = ledger.read_array(view, campaign, "state", chunk)
         return State(states[r]) if states is not None and r < len(states) else State.UNSENT
 
     def _resend_one(self, view: View, item: Uncertain, now_ns: int) -> None:
@@ -155,7 +161,8 @@ class Settler:
         if item not in self.uncertain.of(item.number):
             return  # settled by number meanwhile
         self.uncertain.remove(item)
-        if campaign.expansion is not None and self.state_of(view, item) == State.UNCERTAIN:
+        state = self.state_of(view, item.campaign, item.rank, item.part)
+        if campaign.expansion is not None and state == State.UNCERTAIN:
             campaign.expansion.repeat(Repeat(now_ns, item.rank, item.member_no, 1 << item.part, 1))
             self._resent.add((item.campaign, item.rank, item.part))
             self.counters.resent += 1

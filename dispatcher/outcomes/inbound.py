@@ -26,6 +26,7 @@ from dispatcher.text.decode import decode
 REPEAT_MS = 30_000
 RECENT_MAX = 200_000  # seals remembered; a flood of more hides a repeat, then the person is answered twice
 OPERATOR = 0
+_NUMBER = re.compile(r"\+?[0-9]{1,15}")  # a sender with letters is nobody's phone
 
 
 class Recent:
@@ -89,8 +90,7 @@ def hear(view: View, message: Delivered, now_ms: int, recent: Recent) -> tuple[C
 
     `recent` has its seal from then on: whoever fails to commit the rows takes it out again.
     """
-    digits = re.sub(r"\D", "", message.source_addr)
-    number = int(digits) if 0 < len(digits) <= 15 else 0
+    number = int(message.source_addr.lstrip("+")) if _NUMBER.fullmatch(message.source_addr) else 0
     text = decode(message.data_coding, message.octets, message.udhi)
     word = plain(text or "")
     tenant = _tenant_of(view, message.destination_addr)

@@ -42,11 +42,12 @@ class Receipt:
 
 def read_receipt(message: Delivered) -> Receipt | None:
     """The receipt in a deliver_sm whose esm_class says it is one; None when it names no id or no known state."""
-    octets = message.octets.rstrip(b"\0")
-    if message.data_coding == 8:
-        octets = octets.decode("utf-16-be", "replace").encode("latin-1", "replace")
+    octets = message.octets
     if message.udhi and octets:
         octets = octets[octets[0] + 1 :]
+    if message.data_coding == 8:
+        octets = octets.decode("utf-16-be", "replace").encode("latin-1", "replace")
+    octets = octets.rstrip(b"\0")
     found: dict[str, bytes] = {}
     labels = list(_LABEL.finditer(octets))
     for index, label in enumerate(labels):

@@ -17,15 +17,15 @@
 #include <stdint.h>
 #define LOG_MAGIC 0x564F
 enum {
-    K_CLAIM = 1,      /* ranks taken for sending, or skipped with a reason (>= 128: 128 + decision) */
+    K_CLAIM = 1,      /* ranks taken for sending (parts 1..127), or skipped with a reason (>= 128: 128 + decision) */
     K_ACCEPTED = 2,   /* ESME_ROK; id = message_id as received */
-    K_REFUSED = 3,    /* permanent; status = command_status */
-    K_RETRY = 4,      /* for now; status = command_status, due at the kernel's retry time; tries counts it unless throttled */
+    K_REFUSED = 3,    /* permanent; status = command_status; state 1: answered after its timer, settles only an uncertain one */
+    K_RETRY = 4,      /* for now; status = command_status; state 1: no attempt used up (throttled, queue full), tries does not count it */
     K_RELEASED = 5,   /* never reached the socket: not sent, no attempt used */
     K_UNCERTAIN = 6,  /* may have left, no answer; state = reason (1 timeout, 2 bind lost, 3 kill, 4 power cut) */
     K_RECEIPT = 7,    /* state = our State; status = error code of the receipt; kinds of match in the high octet of status */
     K_HELD = 8,       /* receipt of an unknown id, kept */
-    K_SKIPPED = 9,    /* claimed, then stopped at the socket; state = Decision */
+    K_SKIPPED = 9,    /* claimed, then stopped at the socket; state = Decision; status = parts of the message stopped together */
     K_SETTLED = 10    /* by a person or by time: state = new State */
 };
 typedef struct { uint16_t magic, runs; uint32_t records; uint64_t base_ms; uint32_t octets, zero; } log_header;

@@ -12,7 +12,7 @@ are forgotten with their segment, later repeats of their receipts are then looke
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport abort, calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 cdef extern from "batch.h" nogil:
@@ -65,19 +65,14 @@ cdef extern from "pump.h" nogil:
     ssize_t send(int fd, const void *b, size_t n, int flags)
     int MSG_DONTWAIT, MSG_NOSIGNAL, errno, EAGAIN, EWOULDBLOCK, EINTR
 
-cdef extern from * nogil:
-    """
-    #define _GNU_SOURCE
-    #include <string.h>
-    extern void *memmem(const void *, size_t, const void *, size_t);
-    """
-    void *memmem(const void *, size_t, const void *, size_t)
+cdef extern from "string.h" nogil:
+    void *memmem(const void *, size_t, const void *, size_t)    # Python.h asks for GNU's names
 
 cdef enum:
     POOLS = 2               # 0 bulk, 1 replies; replies leave first
     MAX_RUNS = 4096         # campaigns and batches alive in one process
     JOURNAL = 4 << 20       # octets of one journal buffer: a commit stays below 4 MiB (DESIGN 2)
-    JOURNAL_ROOM = 1 << 20  # kept free for what one receive buffer can make
+    JOURNAL_ROOM = 1 << 20  # kept free for what one receive buffer can make; past it only binds that end may grow it
     OUT = 1 << 16           # octets filled before a send
     IN = 1 << 17            # receive buffer; a PDU is at most MAX_PDU
     MAX_PDU = 65536 + 1024
@@ -87,6 +82,11 @@ cdef enum:
     HELD = 1 << 16
     SEGMENT = 1 << 20       # index entries a segment
     SEGMENTS = 64
+    NO_RUN = 0xFFFF         # run of a record that is nobody's yet: a held receipt
+    PARTS_MAX = 127         # of a message: a claim's octet from 128 on is a decision (outcome_log.h)
+    STATUSES = 512          # command_status values with an action of their own
+    PACE_NS = 1_005_000_000     # part n leaves not before part n - rate left + this (DESIGN 6)
+    PACE_SPARE_NS = 5_000_000   # what of it a second does not need: how late a filled part may leave
     PACE_SLACK_NS = 50_000_000  # what a late wake-up may make up at once: no burst after an idle stretch
 
 # flags of pull()
@@ -152,6 +152,29 @@ cdef inline uint64_t _revoked_key(uint16_t tenant, uint64_t number) noexcept nog
     return k if k else 1
 
 
+cdef inline bint _better(int old, int new) noexcept nogil:
+    """a receipt that may replace a final one: DELIVRD after EXPIRED or UNKNOWN (SMPP_FACTS 10)"""
+    return new == 4 and (old == 5 or old == 7)
+
+
+cdef inline uint32_t _message_end(const part_row *rows, uint32_t n, uint32_t i, uint32_t *group, uint16_t *again) noexcept nogil:
+    """the row after the message at `i`; group: its parts to be sent; again: their bits when some are not (outcome_log.h)"""
+    cdef uint32_t rank = rows[i].rank
+    cdef uint16_t wanted = 0
+    cdef bint partial = False
+    group[0] = 0
+    while i < n and rows[i].rank == rank:
+        if rows[i].decision < 16:
+            if rows[i].skip:
+                partial = True
+            else:
+                group[0] += 1
+                wanted |= <uint16_t>1 << (rows[i].part if rows[i].part < 15 else 15)
+        i += 1
+    again[0] = wanted if partial else 0
+    return i
+
+
 cdef class Settled:
     """A set of (run, rank, part) for rebuilding the index; grows by doubling."""
 
@@ -209,6 +232,7 @@ cdef class Book:
     cdef uint32_t n_runs
     cdef uint8_t *journal[2]
     cdef size_t journal_octets[2]
+    cdef size_t journal_size[2]
     cdef uint32_t journal_records[2]
     cdef uint64_t journal_settles[2]
     cdef uint64_t journal_base_ms[2]
@@ -229,7 +253,8 @@ cdef class Book:
     cdef uint64_t pace_no
     cdef double pace_interval_ns, pace_due_ns   # the even spacing, and when the next part is due by it
     cdef readonly uint64_t rate
-    cdef uint8_t actions[256]
+    cdef uint8_t actions[STATUSES]
+    cdef uint64_t aside[POOLS]      # parts out of their ring and not out of a Pump: carried, or filled and to be paced anew
     cdef uint8_t action_other
     cdef int hex_response, hex_receipt, tries_max
     cdef readonly uint64_t hold_until_ns, made_total, settled_total, max_open, blocked_until_ns
@@ -246,8 +271,8 @@ cdef class Book:
         cdef uint64_t sizes[POOLS]
         if ring & (ring - 1) or reply_ring & (reply_ring - 1):
             raise ValueError("ring sizes are powers of two")
-        if len(actions) != 256:
-            raise ValueError("actions: one octet for each command_status below 256")
+        if not 256 <= len(actions) <= STATUSES:
+            raise ValueError(f"actions: one octet for each command_status below 256, at most below {STATUSES}")
         self.marks = marks
         if self.marks.shape[0] < POOLS:
             raise ValueError("marks: 8 octets a pool")
@@ -260,6 +285,7 @@ cdef class Book:
             self.pools[i].made = self.pools[i].committed = self.pools[i].taken = self.marks[i]
         for i in range(2):
             self.journal[i] = <uint8_t *>malloc(JOURNAL)
+            self.journal_size[i] = JOURNAL
             self.journal_octets[i] = sizeof(log_header)
         self.runs = <run_head *>calloc(MAX_RUNS, sizeof(run_head))
         self.returned_room = 4096
@@ -267,8 +293,8 @@ cdef class Book:
         self.held = <held_receipt *>calloc(HELD, sizeof(held_receipt))
         self.revoked_room = 256
         self.revoked = <uint64_t *>calloc(self.revoked_room, 8)
-        for i in range(256):
-            self.actions[i] = actions[i]
+        for i in range(STATUSES):
+            self.actions[i] = actions[i] if i < len(actions) else action_other
         self.action_other = action_other
         self.credit = credit
         self.hex_response = ids == "hex_decimal"
@@ -330,6 +356,7 @@ cdef class Book:
 
     def position(self, int which):
         """(claim numbers made, taken) of a pool: taken is its mark."""
+        self._known_pool(which)
         return self.pools[which].made, self.pools[which].taken
 
     # ---- claims
@@ -340,26 +367,38 @@ cdef class Book:
         return self.made_total - self.settled_total
 
     def room(self, int which):
-        """Parts that may be claimed into a pool now: credit, ring and arena."""
+        """Parts that may be claimed into a pool now: credit, ring, arena and journal. A large ring keeps one message of
+        room beyond it, since whoever renders takes messages whole."""
+        self._known_pool(which)
         cdef pool *p = &self.pools[which]
         cdef uint64_t taken = self.made_total - self.settled_total
         cdef uint64_t n = self.credit - taken if self.credit > taken else 0
+        cdef uint64_t spare = PARTS_MAX if p.size >= 1024 else 0
+        cdef uint64_t slots = p.size - (p.made - p.taken)
+        cdef uint64_t frames = (p.arena_octets - (p.arena_made - p.arena_taken)) // PDU_SLACK
         if which == 1:
             n = max(n, 64)                          # a reply never waits for bulk's credit
-        n = min(n, p.size - (p.made - p.taken))
-        n = min(n, (p.arena_octets - (p.arena_made - p.arena_taken)) // PDU_SLACK)
+        n = min(n, slots - spare if slots > spare else 0)
+        n = min(n, frames - spare - 1 if frames > spare + 1 else 0)      # one is lost where the arena turns round
         cdef size_t left = JOURNAL - JOURNAL_ROOM // 2 - min(self.journal_octets[self.current], <size_t>(JOURNAL - JOURNAL_ROOM // 2))
         return min(n, left // 48)
 
     def queued(self, int which):
         """Parts claimed and not yet handed to a socket."""
-        return self.pools[which].made - self.pools[which].taken
+        self._known_pool(which)
+        return self.pools[which].made - self.pools[which].taken + self.aside[which]
+
+    cdef int _known_pool(self, int which) except -1:
+        if not 0 <= which < POOLS:
+            raise ValueError(f"pool {which}: there are {POOLS}")
+        return 0
 
     def claim(self, int which, uint32_t run, const uint8_t[::1] rows, uint32_t n, const uint8_t[::1] octets):
         """Put rendered rows (records/batch.h) into a pool and their claim into the journal. They may leave after `committed`.
 
         Rows of one message are consecutive. The caller has asked room(): more than that raises ValueError."""
         cdef size_t need = <size_t>n * sizeof(part_row)
+        self._known_pool(which)
         if rows.shape[0] < need:
             raise ValueError("rows: fewer octets than rows")
         if n == 0:
@@ -367,89 +406,91 @@ cdef class Book:
         if run >= self.n_runs:
             raise ValueError("unknown run")
         cdef const uint8_t *o = &octets[0] if octets.shape[0] else NULL
-        cdef int rc
+        cdef const char *wrong
         with nogil:
-            rc = self._claim(which, run, <const part_row *>&rows[0], n, o, octets.shape[0])
-        if rc:
-            raise ValueError("claim without room" if rc == 1 else "a row points outside its octets")
+            wrong = self._may_claim(which, <const part_row *>&rows[0], n, octets.shape[0])
+            if wrong == NULL:
+                self._claim(which, run, <const part_row *>&rows[0], n, o)
+        if wrong != NULL:
+            raise ValueError(wrong.decode())
 
-    cdef int _claim(self, int which, uint32_t run, const part_row *rows, uint32_t n, const uint8_t *octets, size_t n_octets) noexcept nogil:
+    cdef const char *_may_claim(self, int which, const part_row *rows, uint32_t n, size_t n_octets) noexcept nogil:
+        """what forbids a claim, before anything of it is done"""
         cdef pool *p = &self.pools[which]
-        cdef run_head *r = &self.runs[run]
-        cdef const part_row *row
-        cdef entry *e
-        cdef uint8_t *q
-        cdef uint32_t i = 0, j, k, ranks, group, first
-        cdef uint64_t at, claim_no
-        cdef log_claim *c
-        cdef size_t size
-        cdef uint8_t *bytes_
-        cdef uint8_t *hashes
-        cdef bint partial
-        cdef uint16_t taken = 0
+        cdef uint64_t parts = 0, written = 0
+        cdef uint32_t i
         for i in range(n):
             if rows[i].octets > 254 or <size_t>rows[i].octets_at + rows[i].octets > n_octets:
-                return 2
-        if p.made - p.taken + n > p.size or <size_t>n * 48 + self.journal_octets[self.current] > JOURNAL:
-            return 1
-        i = 0
+                return b"a row points outside its octets"
+            if rows[i].decision >= 16:
+                written += 1
+            elif rows[i].parts > PARTS_MAX:
+                return b"a message of more than 127 parts"
+            elif not rows[i].skip:
+                parts += 1
+                written += 1
+        if (p.made - p.taken + parts > p.size or self.journal_octets[self.current] + written * 48 > JOURNAL
+                or p.arena_made - p.arena_taken + (parts + 1) * PDU_SLACK > p.arena_octets):
+            return b"claim without room"
+        return NULL
+
+    cdef void _claim(self, int which, uint32_t run, const part_row *rows, uint32_t n, const uint8_t *octets) noexcept nogil:
+        cdef pool *p = &self.pools[which]
+        cdef uint32_t i = 0, j, ranks, first, group
+        cdef uint64_t claim_no
+        cdef uint16_t again
         while i < n:
-            # one record for each run of consecutive ranks; a partly repeated message ends its record
-            first = i
-            ranks = 0
-            partial = False
-            claim_no = p.made
-            while i < n and not partial and (ranks == 0 or rows[i].rank == rows[first].rank + ranks):
-                j = i
-                group = taken = 0
-                while j < n and rows[j].rank == rows[i].rank:
-                    if rows[j].decision < 16:
-                        if rows[j].skip:
-                            partial = True
-                        else:
-                            group += 1
-                            taken |= 1 << (rows[j].part if rows[j].part < 15 else 15)
-                    j += 1
-                k = i
-                while k < j:
-                    row = &rows[k]
-                    k += 1
-                    if row.decision >= 16 or row.skip:
-                        continue
-                    at = p.arena_made
-                    if at % p.arena_octets + PDU_SLACK > p.arena_octets:
-                        at += p.arena_octets - at % p.arena_octets
-                    if at + PDU_SLACK - p.arena_taken > p.arena_octets:
-                        return 1
-                    q = p.arena + at % p.arena_octets
-                    e = &p.ring[p.made & (p.size - 1)]
-                    e.octets = self._submit_sm(r, row, octets, q)
-                    e.destination, e.at, e.rank, e.slot, e.run = row.destination, at, row.rank, row.slot, run
-                    e.part, e.parts, e.tries, e.group = row.part, row.parts, row.tries, group
-                    p.arena_made = at + e.octets
-                    p.made += 1
-                    r.open += 1
-                    self.made_total += 1
-                    group -= 1
+            # one record for consecutive ranks; a partly repeated message is the last of its record
+            first, ranks, claim_no, again = i, 0, p.made, 0
+            while i < n and not again and rows[i].rank == rows[first].rank + ranks:
+                j = _message_end(rows, n, i, &group, &again)
+                if group == 0 and rows[i].decision < 16:      # every part is out already
+                    break
+                while i < j:
+                    if rows[i].decision < 16 and not rows[i].skip:
+                        self._enter(p, run, &rows[i], octets, group)
+                        group -= 1
+                    i += 1
                 ranks += 1
+            if ranks:
+                self._claim_record(which, run, &rows[first], i - first, ranks, claim_no, again)
+            else:
                 i = j
-            if self.made_total - self.settled_total > self.max_open:
-                self.max_open = self.made_total - self.settled_total
-            size = sizeof(log_claim) + PAD8(ranks) + PAD8(4 * <size_t>ranks)
-            c = <log_claim *>self._record(size, run)
-            c.kind, c.pool, c.first_rank, c.run, c.count, c.claim_no = K_CLAIM, which, rows[first].rank, run, ranks, claim_no
-            c.again = taken if partial else 0
-            c.delta_ms = self._delta()
-            bytes_ = <uint8_t *>c + sizeof(log_claim)
-            hashes = bytes_ + PAD8(ranks)
-            k = first
-            for j in range(ranks):
-                row = &rows[k]
-                bytes_[j] = row.parts if row.decision < 16 else 128 + row.decision
-                memcpy(hashes + 4 * j, &row.text_hash, 4)
-                while k < i and rows[k].rank == row.rank:
-                    k += 1
-        return 0
+        if self.made_total - self.settled_total > self.max_open:
+            self.max_open = self.made_total - self.settled_total
+
+    cdef void _enter(self, pool *p, uint32_t run, const part_row *row, const uint8_t *octets, uint32_t group) noexcept nogil:
+        """one part into its ring, encoded but for the sequence_number; `group` parts of its message are still to come, with it"""
+        cdef run_head *r = &self.runs[run]
+        cdef entry *e = &p.ring[p.made & (p.size - 1)]
+        cdef uint64_t at = p.arena_made
+        if at % p.arena_octets + PDU_SLACK > p.arena_octets:
+            at += p.arena_octets - at % p.arena_octets
+        e.octets = self._submit_sm(r, row, octets, p.arena + at % p.arena_octets)
+        e.destination, e.at, e.rank, e.slot, e.run = row.destination, at, row.rank, row.slot, run
+        e.part, e.parts, e.tries, e.group = row.part, row.parts, row.tries, group
+        p.arena_made = at + e.octets
+        p.made += 1
+        r.open += 1
+        self.made_total += 1
+
+    cdef void _claim_record(self, int which, uint32_t run, const part_row *rows, uint32_t n, uint32_t ranks, uint64_t claim_no,
+                            uint16_t again) noexcept nogil:
+        cdef log_claim *c
+        cdef uint8_t *of
+        cdef uint8_t *hashes
+        cdef uint32_t j, k = 0, rank
+        c = <log_claim *>self._record(sizeof(log_claim) + PAD8(ranks) + PAD8(4 * <size_t>ranks), run)
+        c.kind, c.pool, c.first_rank, c.run, c.count, c.claim_no = K_CLAIM, which, rows[0].rank, run, ranks, claim_no
+        c.again, c.delta_ms = again, self._delta()
+        of = <uint8_t *>c + sizeof(log_claim)
+        hashes = of + PAD8(ranks)
+        for j in range(ranks):
+            rank = rows[k].rank
+            of[j] = rows[k].parts if rows[k].decision < 16 else 128 + rows[k].decision
+            memcpy(hashes + 4 * j, &rows[k].text_hash, 4)
+            while k < n and rows[k].rank == rank:
+                k += 1
 
     cdef uint16_t _submit_sm(self, run_head *r, const part_row *row, const uint8_t *octets, uint8_t *q) noexcept nogil:
         cdef uint8_t *s = q
@@ -471,9 +512,12 @@ cdef class Book:
     # ---- journal
 
     cdef uint8_t *_record(self, size_t size, uint32_t run) noexcept nogil:
-        """room for a record; the buffer never overflows: binds stop reading and claims stop while it is nearly full"""
+        """room for a record. Binds stop reading and claims stop while the buffer is nearly full; it grows only where a
+        disk is full and binds end meanwhile, a record a part of their windows"""
         cdef int c = self.current
-        cdef uint8_t *q = self.journal[c] + self.journal_octets[c]
+        cdef uint8_t *q
+        self._reserve(c, self.journal_octets[c] + size)
+        q = self.journal[c] + self.journal_octets[c]
         if self.journal_records[c] == 0:
             self.journal_base_ms[c] = epoch_ms()
         memset(q, 0, size)
@@ -483,9 +527,23 @@ cdef class Book:
             self.runs[run].in_journal[c] = 1
         return q
 
+    cdef void _reserve(self, int c, size_t octets) noexcept nogil:
+        if octets > self.journal_size[c]:
+            self.journal_size[c] = octets + JOURNAL // 4
+            self.journal[c] = <uint8_t *>realloc(self.journal[c], self.journal_size[c])
+            if self.journal[c] == NULL:
+                abort()                                     # without a journal nothing true can be said any more
+
     cdef uint16_t _delta(self) noexcept nogil:
-        cdef uint64_t d = epoch_ms() - self.journal_base_ms[self.current]
-        return 65535 if d > 65535 else <uint16_t>d
+        """milliseconds since the journal's first record; 0 where the wall clock went back"""
+        cdef uint64_t now = epoch_ms(), base = self.journal_base_ms[self.current]
+        if now <= base:
+            return 0
+        return 65535 if now - base > 65535 else <uint16_t>(now - base)
+
+    cdef uint16_t _now(self) noexcept nogil:
+        """delta_ms of a record written now, be it the first"""
+        return 0 if self.journal_records[self.current] == 0 else self._delta()
 
     cdef void _log(self, int kind, int part, int state, uint32_t rank, uint32_t run, uint32_t status, const uint8_t *id, size_t n, uint16_t delta) noexcept nogil:
         cdef log_record *x
@@ -498,9 +556,7 @@ cdef class Book:
 
     def log(self, int kind, int part, int state, uint32_t rank, uint32_t run, uint32_t status):
         """One record from Python: settlements by number, by hand, by time; decisions at start."""
-        if self.journal_octets[self.current] + 64 > JOURNAL:
-            raise ValueError("the journal is full")
-        self._log(kind, part, state, rank, run, status, NULL, 0, 0 if self.journal_records[self.current] == 0 else self._delta())
+        self._log(kind, part, state, rank, run, status, NULL, 0, self._now())
 
     @property
     def journal_full(self):
@@ -511,20 +567,20 @@ cdef class Book:
         return self.journal_records[self.current]
 
     def cut(self):
-        """Freeze the journal: (value as a memoryview, records). The view stays valid until the cut after the next."""
+        """Freeze the journal: (value as a memoryview, records). The view stays valid until the next cut."""
         if self.is_cut:
             raise RuntimeError("cut before the last one was committed")
         cdef int c = self.current, i
         cdef uint32_t run, runs = 0
-        cdef log_header *h = <log_header *>self.journal[c]
+        cdef log_header *h
         cdef size_t n = self.journal_octets[c]
         cdef log_run *t
         if self.journal_records[c]:
+            self._reserve(c, n + self.n_runs * sizeof(log_run))
+            h = <log_header *>self.journal[c]
             h.octets = <uint32_t>(n - sizeof(log_header))
             for run in range(self.n_runs):
                 if self.runs[run].in_journal[c]:
-                    if n + sizeof(log_run) > JOURNAL:
-                        raise RuntimeError("the journal has no room for its run table")
                     t = <log_run *>(self.journal[c] + n)
                     t.id, t.run, t.endpoint, t.zero = self.runs[run].id, run, self.runs[run].endpoint, 0
                     n += sizeof(log_run)
@@ -541,7 +597,7 @@ cdef class Book:
         records = self.journal_records[c]
         self.journal_records[c ^ 1] = 0
         self.journal_settles[c ^ 1] = 0
-        return (<uint8_t[:JOURNAL]>self.journal[c])[:n], records
+        return (<uint8_t[:self.journal_size[c]]>self.journal[c])[:n], records
 
     def committed(self):
         """What the last cut froze is on disk: its claims may leave, its settlements free their credit."""
@@ -579,7 +635,7 @@ cdef class Book:
                 while p.taken < p.made and self.journal_octets[self.current] + 64 <= JOURNAL - JOURNAL_ROOM // 4:
                     x = &p.ring[p.taken & (p.size - 1)]
                     _flying_of(&f, x)
-                    self._log(K_RELEASED, x.part, 0, x.rank, x.run, 0, NULL, 0, 0 if self.journal_records[self.current] == 0 else self._delta())
+                    self._log(K_RELEASED, x.part, 0, x.rank, x.run, 0, NULL, 0, self._now())
                     self._give_back(&f, K_RELEASED, 0)
                     self.journal_settles[self.current] += 1
                     self.runs[x.run].open -= 1
@@ -657,6 +713,14 @@ cdef class Book:
             s -= 1
         return NULL
 
+    cdef known *_lookup(self, const uint8_t *id, size_t n, int *segment) noexcept nogil:
+        """by the id of a receipt: as the endpoint writes receipts, then as it writes responses (a TLV may differ from the
+        text)"""
+        cdef known *k = self._find(hash_id(id, n, self.hex_receipt, 0), segment)
+        if k == NULL and self.hex_receipt != self.hex_response:
+            k = self._find(hash_id(id, n, self.hex_response, 0), segment)
+        return k
+
     def key_of(self, bytes id, *, bint receipt=False):
         """The hash under which a message_id is known (from a response, or from a receipt)."""
         cdef const uint8_t *p = id
@@ -672,12 +736,12 @@ cdef class Book:
         set_settled: a Settled, which collects what has its final receipt already. Returns ids inserted."""
         cdef Settled settled = set_settled
         cdef size_t at = sizeof(log_header), end, left, n, size
-        cdef const log_header *h = <const log_header *>&value[0]
+        cdef const uint8_t *p = &value[0] if value.shape[0] else NULL
+        cdef const log_header *h = <const log_header *>p
         cdef int32_runs runs
         cdef uint32_t inserted = 0
         cdef uint64_t key
         cdef const log_record *x
-        cdef const uint8_t *p = &value[0]
         cdef int pass_
         if value.shape[0] < <ssize_t>sizeof(log_header) or h.magic != LOG_MAGIC or sizeof(log_header) + h.octets + 16 * <size_t>h.runs > <size_t>value.shape[0]:
             raise ValueError("not a value of the outcome log")
@@ -708,14 +772,14 @@ cdef class Book:
 
     def find_ids(self, const uint8_t[::1] value, Settled wanted):
         """Accepted records of one log value whose id's key is in `wanted`: [(key, campaign id, rank, part)]."""
-        cdef const uint8_t *p = &value[0]
+        cdef const uint8_t *p = &value[0] if value.shape[0] else NULL
         cdef const log_header *h = <const log_header *>p
         cdef size_t at = sizeof(log_header), end, size
         cdef const log_record *x
         cdef const log_run *t
         cdef uint64_t key
         cdef uint32_t i
-        if value.shape[0] < <ssize_t>sizeof(log_header) or h.magic != LOG_MAGIC or sizeof(log_header) + h.octets > <size_t>value.shape[0]:
+        if value.shape[0] < <ssize_t>sizeof(log_header) or h.magic != LOG_MAGIC or sizeof(log_header) + h.octets + 16 * <size_t>h.runs > <size_t>value.shape[0]:
             raise ValueError("not a value of the outcome log")
         end = sizeof(log_header) + h.octets
         t = <const log_run *>(p + end)
@@ -728,6 +792,8 @@ cdef class Book:
                 x = <const log_record *>(p + at)
                 if x.kind == K_ACCEPTED and x.id_octets:
                     key = hash_id(p + at + sizeof(log_record), x.id_octets, self.hex_response, 0)
+                    if self.hex_receipt != self.hex_response and not wanted.has(key):
+                        key = hash_id(p + at + sizeof(log_record), x.id_octets, self.hex_receipt, 0)
                     if wanted.has(key):
                         with gil:
                             for i in range(h.runs):
@@ -739,12 +805,8 @@ cdef class Book:
     # ---- receipts
 
     cdef void _receipt(self, const uint8_t *id, size_t n, int state, uint32_t status, uint64_t number, uint16_t delta) noexcept nogil:
-        cdef uint64_t key = hash_id(id, n, self.hex_receipt, 0)
         cdef int s = 0
-        cdef known *k = self._find(key, &s)
-        if k == NULL and self.hex_response:          # the TLV may be in hex where the text is decimal
-            key = hash_id(id, n, 1, 0)
-            k = self._find(key, &s)
+        cdef known *k = self._lookup(id, n, &s)
         self.receipts += 1
         if state == 0:
             self.receipts_not_final += 1
@@ -755,7 +817,7 @@ cdef class Book:
         self._hold(hash_id(id, n, self.hex_receipt, 0), id, n, state, status, number, delta)
 
     cdef void _settle_known(self, known *k, int s, int state, uint32_t status, uint16_t delta) noexcept nogil:
-        if k.state >= 4 and not (state == 4 and (k.state == 5 or k.state == 7)):
+        if k.state >= 4 and not _better(k.state, state):
             self.receipts_repeated += 1
             return
         if k.state < 4:
@@ -769,17 +831,17 @@ cdef class Book:
         cdef uint64_t i = key & (HELD - 1)
         if n > 64:
             n = 64
-        while self.held[i].key:
-            if self.held[i].key == key:              # the same receipt again before its response
-                self.receipts_repeated += 1
-                return
+        while self.held[i].key and self.held[i].key != key:
             i = (i + 1) & (HELD - 1)
+        if self.held[i].key and not _better(self.held[i].state, state):   # the same again before its response
+            self.receipts_repeated += 1
+            return
         x = <log_record *>self._record(sizeof(log_record) + PAD8(n) + 8, MAX_RUNS)
-        x.kind, x.state, x.id_octets, x.run, x.delta_ms, x.status = K_HELD, state, n, 0xFFFF, delta, status
+        x.kind, x.state, x.id_octets, x.run, x.delta_ms, x.status = K_HELD, state, n, NO_RUN, delta, status
         memcpy(<uint8_t *>x + sizeof(log_record), id, n)
         memcpy(<uint8_t *>x + sizeof(log_record) + PAD8(n), &number, 8)
         self.receipts_held += 1
-        if self.n_held >= HELD // 4 * 3:
+        if self.held[i].key == 0 and self.n_held >= HELD // 4 * 3:
             self.held_overflow += 1
             return
         self._put_held(key, number, epoch_ms(), status, state)
@@ -790,6 +852,8 @@ cdef class Book:
             i = (i + 1) & (HELD - 1)
         if self.held[i].key == 0:
             self.n_held += 1
+        elif not _better(self.held[i].state, state):
+            return
         self.held[i].key, self.held[i].number, self.held[i].at_ms, self.held[i].status, self.held[i].state = key, number, at_ms, status, state
 
     cdef void _drop_held(self, uint64_t h) noexcept nogil:
@@ -821,27 +885,29 @@ cdef class Book:
     def receipt(self, bytes id, int state, uint32_t status, uint64_t number):
         """A receipt that Python read (off the fast path)."""
         cdef const uint8_t *p = id
-        self._receipt(p, len(id), state, status, number, 0 if self.journal_records[self.current] == 0 else self._delta())
+        self._receipt(p, len(id), state, status, number, self._now())
 
     def hold(self, uint64_t key, uint64_t number, uint64_t at_ms, uint32_t status, int state):
         """A held receipt found in the log at start; one whose id is known by now is settled instead."""
         cdef int s = 0
         cdef known *k = self._find(key, &s)
         if k != NULL:
-            self._settle_known(k, s, state, status, 0 if self.journal_records[self.current] == 0 else self._delta())
+            self._settle_known(k, s, state, status, self._now())
         elif self.n_held < HELD // 4 * 3:
             self._put_held(key, number, at_ms, status, state)
 
     def held_in(self, const uint8_t[::1] value, uint64_t since_ms):
         """Held receipts of one log value that came at or after `since_ms`: [(key, number, at_ms, status, state)]."""
-        cdef const uint8_t *p = &value[0]
+        cdef const uint8_t *p = &value[0] if value.shape[0] else NULL
         cdef const log_header *h = <const log_header *>p
         cdef size_t at = sizeof(log_header), end, size
         cdef const log_record *x
         cdef uint64_t number
-        end = sizeof(log_header) + h.octets
         out = []
-        if h.magic != LOG_MAGIC or end > <size_t>value.shape[0] or h.base_ms + 65536 < since_ms:
+        if value.shape[0] < <ssize_t>sizeof(log_header) or h.magic != LOG_MAGIC or sizeof(log_header) + h.octets > <size_t>value.shape[0]:
+            raise ValueError("not a value of the outcome log")
+        end = sizeof(log_header) + h.octets
+        if h.base_ms + 65536 < since_ms:
             return out
         while at < end:
             size = log_record_octets(p + at, end - at)
@@ -937,7 +1003,7 @@ cdef class Book:
         """The monotonic instant before which pace or a hold lets nothing leave; 0 = now."""
         cdef uint64_t t = self.hold_until_ns
         if self.rate:
-            t = max(t, self.pace[self.pace_no % self.rate] + 1_005_000_000)
+            t = max(t, self.pace[self.pace_no % self.rate] + PACE_NS)
             t = max(t, <uint64_t>max(0.0, self.pace_due_ns - PACE_SLACK_NS))
         return t
 
@@ -959,7 +1025,10 @@ cdef class Pump:
     cdef uint8_t *carry             # the rest of a message with more parts than the window is wide
     cdef size_t carry_octets, carry_at
     cdef flying *carry_meta
-    cdef int carry_n, carry_i
+    cdef int carry_n, carry_i, carry_pool
+    cdef uint64_t fill_ns           # when the out buffer was filled, and how many submit_sm are in it
+    cdef uint32_t fill_parts
+    cdef bint repacing              # the socket took them too late for their places in the pace
     cdef size_t stat_at             # where the last receipt had its stat:, tried first
     cdef readonly uint32_t window, in_flight
     cdef readonly bint blocked, closed, broken, stalled
@@ -1099,6 +1168,8 @@ cdef class Pump:
                 b.marks[1] = b.pools[1].taken
                 if self.out_octets == 0:
                     return
+            elif self.fill_parts and not self._repaced(b):
+                return
             n = send(self.fd, self.out + self.out_at, self.out_octets - self.out_at, MSG_DONTWAIT | MSG_NOSIGNAL)
             if n < 0:
                 if errno == EAGAIN or errno == EWOULDBLOCK:
@@ -1110,19 +1181,44 @@ cdef class Pump:
             self.out_at += n
             self.octets_out += n
 
+    cdef bint _repaced(self, Book b) noexcept nogil:
+        """Octets that the socket did not take when they were filled leave now: past the slack they need new places in the
+        pace, or a second would see more than the rate. Their old places stay used."""
+        cdef uint64_t now = monotonic_ns()
+        cdef uint32_t i
+        if now < self.fill_ns + PACE_SPARE_NS:
+            return True
+        if b.rate and not self._pace_allows(b, now, self.fill_parts):
+            if not self.repacing:
+                self.repacing = True
+                b.aside[0] += 1
+            return False
+        if self.repacing:
+            self.repacing = False
+            b.aside[0] -= 1
+        if b.rate:
+            for i in range(self.fill_parts):
+                self._pace_left(b, now)
+        self.fill_ns = now
+        return True
+
     cdef size_t _fill(self, Book b) noexcept nogil:
         """Python's octets, answers to committed deliver_sm, then claimed parts: replies before bulk, as far as window,
         pace and the 64 KiB of a send allow. A message leaves whole, on one bind, in order."""
         cdef uint8_t *q = self.out
         cdef uint8_t *e = self.out + OUT
         cdef uint64_t now
-        cdef size_t n
+        cdef size_t n = 0
+        self.fill_parts = 0
         if self.raw_octets:
-            n = self.raw_octets if self.raw_octets < OUT else OUT
+            while n < self.raw_octets and n + get_u32(self.raw + n) <= OUT:       # whole PDUs: close() walks the buffer
+                n += get_u32(self.raw + n)
             memcpy(q, self.raw, n)
             memmove(self.raw, self.raw + n, self.raw_octets - n)
             self.raw_octets -= n
             q += n
+            if self.raw_octets:
+                return n
         while self.a_head < self.a_ready and q < e:
             put_u32(q, 17)
             put_u32(q + 4, 0x80000005U)
@@ -1134,23 +1230,29 @@ cdef class Pump:
         if self.draining:
             return q - self.out
         now = monotonic_ns()
+        self.fill_ns = now
         q = self._fill_carry(b, q, e, now)
-        if self.carry_i == self.carry_n:
-            q = self._fill_pool(b, 1, q, e, now)
-        if self.carry_i == self.carry_n and now >= b.hold_until_ns:
+        if self.carry_i < self.carry_n:
+            return q - self.out
+        q = self._fill_pool(b, 1, q, e, now)
+        # while a reply waits for window or pace, bulk does not take what is there
+        if self.carry_i == self.carry_n and now >= b.hold_until_ns and b.pools[1].taken == b.pools[1].committed:
             q = self._fill_pool(b, 0, q, e, now)
-        q = self._fill_carry(b, q, e, now)          # what a pool has just put there: nobody would push for it
+        q = self._fill_carry(b, q, e, now)
         return q - self.out
 
     cdef uint8_t *_fill_carry(self, Book b, uint8_t *q, uint8_t *e, uint64_t now) noexcept nogil:
+        """the rest of a message that window or pace cannot take at once, part by part"""
         cdef size_t n
-        while self.carry_i < self.carry_n and self.in_flight < self.window and q < e and self._pace_allows(b, now, 1):
+        while (self.carry_i < self.carry_n and self.in_flight < self.window and q < e and self._pace_allows(b, now, 1)
+               and (self.carry_pool == 1 or now >= b.hold_until_ns)):
             n = get_u32(self.carry + self.carry_at)
             memcpy(q, self.carry + self.carry_at, n)
             self._fly(b, q, &self.carry_meta[self.carry_i], now)
             q += n
             self.carry_at += n
             self.carry_i += 1
+            b.aside[self.carry_pool] -= 1
         return q
 
     cdef inline bint _pace_allows(self, Book b, uint64_t now, int parts) noexcept nogil:
@@ -1159,30 +1261,34 @@ cdef class Pump:
             return True
         if <uint64_t>parts > b.rate:
             parts = <int>b.rate
-        return (now >= b.pace[(b.pace_no + parts - 1) % b.rate] + 1_005_000_000
+        return (now >= b.pace[(b.pace_no + parts - 1) % b.rate] + PACE_NS
                 and <double>now + PACE_SLACK_NS >= b.pace_due_ns)
+
+    cdef inline void _pace_left(self, Book b, uint64_t now) noexcept nogil:
+        b.pace[b.pace_no % b.rate] = now
+        b.pace_no += 1
+        b.pace_due_ns = (b.pace_due_ns if b.pace_due_ns > <double>now else <double>now) + b.pace_interval_ns
 
     cdef uint8_t *_fill_pool(self, Book b, int which, uint8_t *q, uint8_t *e, uint64_t now) noexcept nogil:
         cdef pool *p = &b.pools[which]
         cdef entry *x
         cdef flying f
         cdef int i, n, why
+        cdef bint piecemeal
         while p.taken < p.committed and q < e:
             x = &p.ring[p.taken & (p.size - 1)]
-            n = x.group + 0
-            if n < 1:
-                n = 1
+            n = x.group
             why = b._is_revoked(b.runs[x.run].tenant, x.destination) if b.n_revoked and b.runs[x.run].honours_stop else 0
             if b.runs[x.run].stopped or why:
                 for i in range(n):
                     x = &p.ring[p.taken & (p.size - 1)]
                     _flying_of(&f, x)
                     if b.runs[x.run].stopped:
-                        b._log(K_RELEASED, x.part, 0, x.rank, x.run, 0, NULL, 0, 0 if b.journal_records[b.current] == 0 else b._delta())
+                        b._log(K_RELEASED, x.part, 0, x.rank, x.run, 0, NULL, 0, b._now())
                         b._give_back(&f, K_RELEASED, 0)
                         b.released += 1
                     else:
-                        b._log(K_SKIPPED, x.part, why, x.rank, x.run, 0, NULL, 0, 0 if b.journal_records[b.current] == 0 else b._delta())
+                        b._log(K_SKIPPED, x.part, why, x.rank, x.run, n, NULL, 0, b._now())
                         b._give_back(&f, K_SKIPPED, why)
                         b.stopped += 1
                     b.journal_settles[b.current] += 1
@@ -1194,11 +1300,12 @@ cdef class Pump:
                 continue
             if self.in_flight + n > self.window and (self.in_flight or n <= <int>self.window):
                 break
-            if not self._pace_allows(b, now, 1 if self.in_flight + n > self.window else n):
+            piecemeal = self.in_flight + n > self.window or (b.rate and <uint64_t>n > b.rate)
+            if not self._pace_allows(b, now, 1 if piecemeal else n):
                 break
-            if self.in_flight + n > self.window:
-                self._carry_message(b, p, n)
-                return q                            # the next fill takes it from the carry
+            if piecemeal:
+                self._carry_message(b, which, n)
+                return q
             for i in range(n):
                 x = &p.ring[p.taken & (p.size - 1)]
                 memcpy(q, p.arena + x.at % p.arena_octets, x.octets)
@@ -1209,11 +1316,12 @@ cdef class Pump:
                 p.taken += 1
                 if q >= e + PDU_SLACK:              # a long message: what follows goes through the carry
                     if i + 1 < n:
-                        self._carry_message(b, p, n - i - 1)
+                        self._carry_message(b, which, n - i - 1)
                     return q
         return q
 
-    cdef void _carry_message(self, Book b, pool *p, int n) noexcept nogil:
+    cdef void _carry_message(self, Book b, int which, int n) noexcept nogil:
+        cdef pool *p = &b.pools[which]
         cdef int i
         cdef size_t octets = 0
         cdef entry *x
@@ -1221,7 +1329,8 @@ cdef class Pump:
             octets += p.ring[(p.taken + i) & (p.size - 1)].octets
         self.carry = <uint8_t *>realloc(self.carry, octets)
         self.carry_meta = <flying *>realloc(self.carry_meta, n * sizeof(flying))
-        self.carry_octets, self.carry_at, self.carry_n, self.carry_i = octets, 0, n, 0
+        self.carry_octets, self.carry_at, self.carry_n, self.carry_i, self.carry_pool = octets, 0, n, 0, which
+        b.aside[which] += n
         octets = 0
         for i in range(n):
             x = &p.ring[p.taken & (p.size - 1)]
@@ -1242,12 +1351,11 @@ cdef class Pump:
         put_u32(pdu + 12, self.seq)
         self.seq = 1 if self.seq == 0x7FFFFFFF else self.seq + 1
         self.in_flight += 1
+        self.fill_parts += 1
         self.submits += 1
         b.submits += 1
         if b.rate:
-            b.pace[b.pace_no % b.rate] = now
-            b.pace_no += 1
-            b.pace_due_ns = (b.pace_due_ns if b.pace_due_ns > <double>now else <double>now) + b.pace_interval_ns
+            self._pace_left(b, now)
 
     # ---- in
 
@@ -1257,7 +1365,7 @@ cdef class Pump:
         cdef uint32_t n, id
         cdef uint16_t delta
         cdef uint64_t now = monotonic_ns()
-        delta = 0 if b.journal_records[b.current] == 0 else b._delta()
+        delta = b._now()
         while e - p >= 16:
             n = get_u32(p)
             if n < 16 or n > MAX_PDU:
@@ -1303,6 +1411,7 @@ cdef class Pump:
         cdef const uint8_t *z
         cdef size_t k = 0
         cdef int action, state
+        cdef bint again, free_
         cdef uint64_t key
         if w.seq != seq or seq == 0:
             b.strange_responses += 1
@@ -1322,27 +1431,27 @@ cdef class Pump:
             if k and b.runs[w.run].receipts:
                 key = hash_id(p + 16, k, b.hex_response, 0)
                 state = b._match_held(key, w.run, w.rank, w.part, delta) if b.n_held else 0
+                if state == 0 and b.n_held and b.hex_receipt != b.hex_response:
+                    state = b._match_held(hash_id(p + 16, k, b.hex_receipt, 0), w.run, w.rank, w.part, delta)
                 b._remember(key, w.run, w.rank, w.part, state if state else 3)
         else:
             self.last_status = status
-            action = b.actions[status] if status < 256 else b.action_other
-            if action == ACT_THROTTLED or action == ACT_LATER:
-                b._log(K_RETRY, w.part, 1 if action == ACT_THROTTLED else 0, w.rank, w.run, status, NULL, 0, delta)
-                if not w.late:
-                    b._give_back(w, K_RETRY, status)
-                if action == ACT_THROTTLED:
-                    b.throttled += 1
-                    b.hold_until_ns = now + b.retry_ns
-                else:
-                    b.retried += 1
-            elif (action == ACT_BOUNDED or action == ACT_CLOSE) and w.tries + 1 < b.tries_max:
-                b._log(K_RETRY, w.part, 0, w.rank, w.run, status, NULL, 0, delta)
-                if not w.late:
-                    b._give_back(w, K_RETRY, status)
-                b.retried += 1
-            else:
-                b._log(K_REFUSED, w.part, 0, w.rank, w.run, status, NULL, 0, delta)
+            action = b.actions[status] if status < STATUSES else b.action_other
+            again = action == ACT_THROTTLED or action == ACT_LATER
+            free_ = again                                # no attempt is used up
+            if (action == ACT_BOUNDED or action == ACT_CLOSE) and w.tries + 1 < b.tries_max:
+                again = True
+            if not again:
+                b._log(K_REFUSED, w.part, w.late, w.rank, w.run, status, NULL, 0, delta)
                 b.refused += 1
+            elif not w.late:                             # a late one stays uncertain: its purpose may have sent it again
+                b._log(K_RETRY, w.part, free_, w.rank, w.run, status, NULL, 0, delta)
+                b._give_back(w, K_RETRY, status)
+            if action == ACT_THROTTLED:
+                b.throttled += 1
+                b.hold_until_ns = now + b.retry_ns
+            elif again:
+                b.retried += 1
             if action == ACT_CLOSE:
                 self.broken = True
         if w.late:
@@ -1362,7 +1471,7 @@ cdef class Pump:
         cdef const uint8_t *sm
         cdef const uint8_t *id = NULL
         cdef size_t k = 0, sm_octets, i
-        cdef int state = -2, tag, length, esm, data_coding, t
+        cdef int state = -2, tag, length, esm, data_coding, t, s = 0
         cdef uint64_t number = 0
         cdef uint32_t err = 0
         z = <const uint8_t *>memchr(q, 0, 6 if e - q > 6 else e - q)
@@ -1416,32 +1525,38 @@ cdef class Pump:
         if q != e:
             return False
         if sm_octets >= 4 and not memcmp(sm, b"id:", 3):
-            if id == NULL or k == 0:
-                id = sm + 3
-                z = <const uint8_t *>memchr(id, 32, sm_octets - 3)
-                k = z - id if z != NULL else sm_octets - 3
-            if state == -2:
-                i = self.stat_at
-                if i + 13 > sm_octets or memcmp(sm + i, b" stat:", 6):
-                    z = <const uint8_t *>memmem(sm, sm_octets, b" stat:", 6)
-                    if z == NULL:
-                        return False
-                    i = z - sm
-                    self.stat_at = i
+            q = sm + 3
+            z = <const uint8_t *>memchr(q, 32, sm_octets - 3)
+            length = <int>((z if z != NULL else sm + sm_octets) - q)
+            # the TLV's id first, then the text's (SMPP_FACTS 10)
+            if k == 0 or (k <= 64 and 0 < length <= 64 and b._lookup(id, k, &s) == NULL and b._lookup(q, length, &s) != NULL):
+                id, k = q, length
+            i = self.stat_at
+            if i + 13 > sm_octets or memcmp(sm + i, b" stat:", 6):
+                z = <const uint8_t *>memmem(sm, sm_octets, b" stat:", 6)
+                i = z - sm if z != NULL else sm_octets
+                if z != NULL and memmem(sm, i, b"ext:", 4) != NULL:
+                    return False                                      # all after `text:` is text
+            if i < sm_octets:
+                self.stat_at = i
                 q = sm + i + 6
                 z = <const uint8_t *>memchr(q, 32, sm + sm_octets - q)
                 if z == NULL:
                     z = sm + sm_octets
-                t = receipt_state(q, z - q)
-                if t < 0:
-                    return False
-                state = t
-                if sm + sm_octets - z >= 8 and not memcmp(z, b" err:", 5):
-                    for i in range(3):
-                        if z[5 + i] < 48 or z[5 + i] > 57:
-                            err = 0
-                            break
-                        err = err * 10 + (z[5 + i] - 48)
+                if state == -2:
+                    state = receipt_state(q, z - q)
+                    if state < 0:
+                        return False
+                if sm + sm_octets - z >= 5 and not memcmp(z, b" err:", 5):
+                    z += 5
+                    q = z
+                    while z < sm + sm_octets and 48 <= z[0] <= 57:
+                        err = err * 10 + (z[0] - 48)
+                        z += 1
+                    if not 0 < z - q < 7:
+                        return False
+                if z < sm + sm_octets and (sm + sm_octets - z < 6 or memcmp(z + 2, b"ext:", 4)):
+                    return False                                      # something between stat, err and text
         if id == NULL or k == 0 or k > 64 or state == -2:
             return False
         b._receipt(id, k, state, err, number, delta)
@@ -1467,7 +1582,7 @@ cdef class Pump:
         return n
 
     cdef void _lose(self, Book b, flying *w, int reason) noexcept nogil:
-        b._log(K_UNCERTAIN, w.part, reason, w.rank, w.run, 0, NULL, 0, 0 if b.journal_records[b.current] == 0 else b._delta())
+        b._log(K_UNCERTAIN, w.part, reason, w.rank, w.run, 0, NULL, 0, b._now())
         b._give_back(w, K_UNCERTAIN, reason)
         b.uncertain += 1
         b.journal_settles[b.current] += 1
@@ -1486,9 +1601,7 @@ cdef class Pump:
         return n
 
     def close(self):
-        """The connection ended: what never reached the socket is given back, what did and is unanswered is uncertain.
-
-        The journal must have room for the window (one record of 16 octets each): the buffers' sizes see to it."""
+        """The connection ended: what never reached the socket is given back, what did and is unanswered is uncertain."""
         cdef Book b = self.book
         cdef size_t at = 0, n
         cdef uint32_t i, seq
@@ -1508,7 +1621,11 @@ cdef class Pump:
             at += n
         for i in range(self.carry_i, self.carry_n):
             self._release(b, &self.carry_meta[i])
+            b.aside[self.carry_pool] -= 1
         self.carry_i = self.carry_n
+        if self.repacing:
+            self.repacing = False
+            b.aside[0] -= 1
         for i in range(self.mask + 1):
             w = &self.window_table[i]
             if w.seq:
@@ -1518,7 +1635,7 @@ cdef class Pump:
         self.out_octets = self.out_at = 0
 
     cdef void _release(self, Book b, flying *w) noexcept:
-        b._log(K_RELEASED, w.part, 0, w.rank, w.run, 0, NULL, 0, 0 if b.journal_records[b.current] == 0 else b._delta())
+        b._log(K_RELEASED, w.part, 0, w.rank, w.run, 0, NULL, 0, b._now())
         b._give_back(w, K_RELEASED, 0)
         b.released += 1
         b.journal_settles[b.current] += 1

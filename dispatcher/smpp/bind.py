@@ -21,7 +21,7 @@ from smpplib.smpp import make_pdu
 from config import Endpoint
 from dispatcher.errors import BindLost, BindRefused, PeerBrokeProtocol
 from dispatcher.smpp import codec
-from dispatcher.smpp.consts import COMMAND_LENGTH_MAX, RESPONSE, CommandId
+from dispatcher.smpp.consts import COMMAND_LENGTH_MAX, RESPONSE, Action, CommandId, action_of, status_name
 from dispatcher.smpp.pdu import Message, Unparsed
 from dispatcher.smpp.pump import BLOCKED, BROKEN, CLOSED, OFF_PATH, Book, Pump
 
@@ -72,10 +72,11 @@ class Bind:
         """How to answer this request of the SMSC's, later. Once its connection is gone nothing is said: it comes again,
         and on the next one the same number is another request."""
         pump = self.pump
+        assert pump is not None
 
         def answer(status: int) -> None:
-            if pump is not None and self.pump is pump:
-                pump.queue(codec.encode(RESPONSE | command_id, status, sequence_number, b"\0"))
+            if self.pump is not None and self.pump is pump:
+                self.pump.queue(codec.encode(RESPONSE | command_id, status, sequence_number, b"\0"))
                 self.push()
 
         return answer
@@ -210,10 +211,12 @@ async def _read(bind: Bind, sock: trio.socket.SocketType, deliveries: Deliveries
             bind._wake_writer.set()
         deliveries.kick()
         if flags & BROKEN:
+            if action_of(pump.last_status) is Action.CLOSE:
+                raise BindLost(f"a submit_sm was refused with {status_name(pump.last_status)}, which ends the bind")
             pump.queue(codec.generic_nack(0, ESME_RINVCMDLEN))
             pump.draining = True
             pump.push()
-            raise PeerBrokeProtocol("the stream has no frame any more (command_length), or a status that ends the bind")
+            raise PeerBrokeProtocol("the stream has no frame any more (command_length)")
         if flags & CLOSED:
             reason = f": {os.strerror(pump.last_errno)}" if pump.last_errno else ""
             raise BindLost(f"closed by the SMSC{reason}")

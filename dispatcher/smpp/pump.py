@@ -33,7 +33,7 @@ BULK, REPLIES = 0, 1  # the pools of a Book
 
 _ORDER = (Action.DONE, Action.THROTTLED, Action.LATER, Action.BOUNDED, Action.FAIL, Action.CLOSE)
 ACTION_OTHER = _ORDER.index(Action.BOUNDED)  # SMPP_FACTS 3: any value not listed
-ACTIONS = bytes(_ORDER.index(STATUSES[s][1]) if s in STATUSES else ACTION_OTHER for s in range(256))
+ACTIONS = bytes(_ORDER.index(STATUSES[s][1]) if s in STATUSES else ACTION_OTHER for s in range(512))
 
 
 class Kind:

@@ -73,7 +73,7 @@ cdef class Folder:
     cdef image *images
     cdef uint32_t n_images
     cdef int *table
-    cdef size_t budget, used
+    cdef size_t budget, used, noted  # noted: records that scan() has taken
     cdef uint64_t **counts
     cdef uint64_t *log_base
     cdef uint32_t n_campaigns, campaigns_room
@@ -98,14 +98,15 @@ cdef class Folder:
         free(self.log_base)
 
     cdef int _runs(self, const uint8_t[::1] value, run_map *runs) except -1:
-        cdef const log_header *h = <const log_header *>&value[0]
+        cdef const uint8_t *p = &value[0] if value.shape[0] else NULL
+        cdef const log_header *h = <const log_header *>p
         cdef const log_run *t
         cdef uint32_t i
         if value.shape[0] < <Py_ssize_t>sizeof(log_header) or h.magic != LOG_MAGIC \
                 or sizeof(log_header) + h.octets + sizeof(log_run) * <size_t>h.runs > <size_t>value.shape[0]:
             raise ValueError("not a value of the outcome log")
         memset(runs, 0xFF, sizeof(run_map))
-        t = <const log_run *>(&value[0] + sizeof(log_header) + h.octets)
+        t = <const log_run *>(p + sizeof(log_header) + h.octets)
         for i in range(h.runs):
             if t[i].run >= MAX_RUNS:
                 raise ValueError("run number out of range")
@@ -140,7 +141,7 @@ cdef class Folder:
         return self.n_images - 1
 
     cdef bint _want(self, uint32_t campaign, uint32_t chunk, uint32_t load, uint32_t write, uint32_t top, uint32_t width) noexcept nogil:
-        """note what a record needs; False when it would pass the budget"""
+        """note what a record needs; False when it would pass the budget, which the first record may"""
         cdef int i = self._image(campaign, chunk, True), a
         cdef image *m
         cdef size_t more = 0
@@ -153,7 +154,7 @@ cdef class Folder:
             for a in range(N_ARRAYS):
                 if added & _bit(a):
                     more += WIDTHS[a] * CHUNK
-            if self.used + more > self.budget and self.used:
+            if self.used + more > self.budget and self.noted:
                 return False
             self.used += more
             m.load |= load | write
@@ -162,7 +163,7 @@ cdef class Folder:
             m.slots = top + 1
         if width > m.width:
             if width > 1:
-                if self.used + width * CHUNK > self.budget and self.used > width * CHUNK:
+                if self.used + (width - m.width) * CHUNK > self.budget and self.noted:
                     return False
                 self.used += (width - m.width) * CHUNK
             m.width = width
@@ -174,7 +175,7 @@ cdef class Folder:
         self._runs(value, &runs)
         cdef const uint8_t *p = &value[0]
         cdef const log_header *h = <const log_header *>p
-        cdef size_t end = sizeof(log_header) + h.octets, size
+        cdef size_t end = sizeof(log_header) + h.octets, size = 1
         cdef uint32_t n = 0
         if at == 0:
             at = sizeof(log_header)
@@ -185,6 +186,7 @@ cdef class Folder:
                     break
                 at += size
                 n += 1
+                self.noted += 1
         if at < end and size == 0:
             raise ValueError(f"a record of the outcome log is cut off at octet {at}")
         return at, n, at >= end
@@ -193,7 +195,7 @@ cdef class Folder:
         cdef const log_record *x = <const log_record *>p
         cdef const log_claim *c = <const log_claim *>p
         cdef const uint8_t *b
-        cdef uint32_t base = _bit(DECISION) | _bit(STATE) | _bit(PARTS), write, i, first, last, width = 1, chunk
+        cdef uint32_t base = _bit(DECISION) | _bit(STATE) | _bit(PARTS), load, write, i, first, last, width = 1, chunk
         cdef int campaign
         if x.kind == K_HELD or x.run >= MAX_RUNS:
             return True
@@ -201,6 +203,8 @@ cdef class Folder:
         if campaign < 0:
             return True
         if x.kind == K_CLAIM:
+            if c.count == 0:
+                return True
             b = p + sizeof(log_claim)
             for i in range(c.count):
                 if b[i] < 128 and b[i] > width:
@@ -213,20 +217,23 @@ cdef class Folder:
                     return False
                 chunk += 1
             return True
-        write = _bit(STATE)
+        load, write = base, _bit(STATE)
         if x.kind == K_ACCEPTED:
             write |= _bit(LOG_NO)
         elif x.kind == K_REFUSED:
             write |= _bit(ERROR) | _bit(FINAL_S)
         elif x.kind == K_RETRY:
-            write |= _bit(ERROR)
+            write |= _bit(ERROR) | _bit(TRIES)
         elif x.kind == K_RELEASED or x.kind == K_SKIPPED:
             write |= _bit(DECISION) | _bit(TRIES)
+            if x.kind == K_SKIPPED:
+                write |= _bit(FINAL_S)
+            load |= _bit(ERROR)
         elif x.kind == K_RECEIPT or x.kind == K_SETTLED:
             write |= _bit(FINAL_S)
             if x.status & 0xFFFFFF:
                 write |= _bit(ERROR)
-        return self._want(campaign, x.rank // CHUNK, base, write, x.rank % CHUNK, x.part + 1)
+        return self._want(campaign, x.rank // CHUNK, load, write, x.rank % CHUNK, x.part + 1)
 
     def wanted(self):
         """[(image number, campaign id, chunk, load mask, write mask, slots, part width)]"""
@@ -301,7 +308,9 @@ cdef class Folder:
         if r >= m.slots or m.array[STATE] == NULL:
             return
         if x.kind == K_ACCEPTED:
-            n[C_PARTS_ACCEPTED] += 1
+            if m.array[DECISION][r] != SENT or x.part >= m.array[PARTS][r]:
+                return
+            _note_accepted(m, r, x.part, n)
             if m.array[LOG_NO] != NULL and (x.part == 0 or (<uint32_t *>m.array[LOG_NO])[r] == 0):
                 log_no = position - self.log_base[campaign] + 1
                 (<uint32_t *>m.array[LOG_NO])[r] = <uint32_t>log_no if log_no < 0xFFFFFFFFU else 0xFFFFFFFFU
@@ -311,7 +320,7 @@ cdef class Folder:
         elif x.kind == K_RETRY:
             n[C_RETRIES] += 1
             self._part(m, r, x.part, RETRY_WAIT, x, n, now_s)
-        elif x.kind == K_RELEASED or x.kind == K_SKIPPED:
+        elif x.kind == K_RELEASED or (x.kind == K_SKIPPED and x.state < C_STATE):
             self._part(m, r, x.part, UNSENT, x, n, now_s)
         elif x.kind == K_UNCERTAIN:
             self._part(m, r, x.part, UNCERTAIN, x, n, now_s)
@@ -342,10 +351,19 @@ cdef class Folder:
             if m == NULL or r >= m.slots:
                 continue
             old = m.array[STATE][r]
+            if b[k] >= 128 + C_STATE:
+                continue                                       # no decision of ours
             if b[k] >= 128:                                    # skipped, with a reason
                 if m.array[DECISION][r] == SENT:
-                    if old != RETRY_WAIT or (m.array[PARTS][r] > 1 and m.array[PART_STATE] != NULL and _touched(m, r)):
-                        continue                               # part of it is out already: the decision stands
+                    ps = _parts_of(m, r)
+                    if ps != NULL and _is_out(ps, m.array[PARTS][r]):
+                        for j in range(m.array[PARTS][r]):     # some of it is out: it stays sent, the rest never will be
+                            if ps[j] & 0x7F in (UNSENT, RETRY_WAIT):
+                                ps[j] = (ps[j] & FLAG_ACCEPTED) | FAILED
+                        _set_state(m, r, _worst(ps, m.array[PARTS][r]), n)
+                        continue
+                    if ps == NULL and old != RETRY_WAIT:
+                        continue
                     n[SENT] -= 1
                     n[C_STATE + old] -= 1
                 elif m.array[DECISION][r]:
@@ -364,13 +382,13 @@ cdef class Folder:
             elif old == UNCERTAIN:
                 n[C_RESENT] += 1
             m.array[PARTS][r] = b[k]
-            if m.array[TRIES][r] < 255:
+            again = c.again if c.again and k == c.count - 1 else 0xFFFF
+            if m.array[TRIES][r] < 255 and again == 0xFFFF:
                 m.array[TRIES][r] += 1
             (<uint32_t *>m.array[SUBMIT_S])[r] = now_s
             memcpy(m.array[TEXT_HASH] + 4 * r, hashes + 4 * k, 4)
             if b[k] > 1 and m.array[PART_STATE] != NULL and b[k] <= m.width:
                 ps = m.array[PART_STATE] + r * m.width
-                again = c.again if c.again and k == c.count - 1 else 0xFFFF
                 for j in range(b[k]):
                     if again >> (j if j < 15 else 15) & 1 and ps[j] & 0x7F in (UNSENT, RETRY_WAIT, UNCERTAIN):
                         ps[j] = (ps[j] & FLAG_ACCEPTED) | CLAIMED
@@ -381,26 +399,13 @@ cdef class Folder:
                 _set_state(m, r, CLAIMED, n)
 
     cdef void _part(self, image *m, uint32_t r, uint32_t part, int new, const log_record *x, uint64_t *n, uint32_t now_s) noexcept nogil:
-        cdef uint32_t parts = m.array[PARTS][r], j
-        cdef uint8_t *ps = NULL
+        cdef uint32_t parts = m.array[PARTS][r]
+        cdef uint8_t *ps = _parts_of(m, r)
         cdef int old, state
-        cdef bint was, all_accepted
-        if m.array[DECISION][r] != SENT:
+        if m.array[DECISION][r] != SENT or part >= parts:
             return
-        if parts > 1 and m.array[PART_STATE] != NULL and part < parts <= m.width:
-            ps = m.array[PART_STATE] + r * m.width
-            old = ps[part] & 0x7F
-        else:
-            old = m.array[STATE][r]
-        if x.kind == K_ACCEPTED:
-            if ps != NULL:
-                was = _all_accepted(ps, parts)
-                ps[part] |= FLAG_ACCEPTED
-                if not was and _all_accepted(ps, parts):
-                    n[C_ACCEPTED] += 1
-            else:
-                n[C_ACCEPTED] += 1
-        if not _may(old, new, x.kind):
+        old = ps[part] & 0x7F if ps != NULL else m.array[STATE][r]
+        if not _may(old, new, x):
             if x.kind == K_RECEIPT:
                 n[C_REPEATED] += 1
             return
@@ -411,13 +416,20 @@ cdef class Folder:
                 (<uint32_t *>m.array[ERROR])[r] = x.status if x.kind in (K_REFUSED, K_RETRY) else x.status & 0xFFFFFF
         if new in (DELIVERED, EXPIRED, FAILED, UNKNOWN, NO_RECEIPT) and m.array[FINAL_S] != NULL:
             (<uint32_t *>m.array[FINAL_S])[r] = now_s
+        if x.kind == K_RETRY and x.state == 1 and m.array[TRIES] != NULL and m.array[TRIES][r] and ps == NULL:
+            m.array[TRIES][r] -= 1                     # throttled: no attempt used up
         if ps != NULL:
-            if x.kind == K_SKIPPED:
-                new = FAILED if _touched(m, r) else UNSENT
+            if x.kind == K_SKIPPED and x.status < parts:
+                new = FAILED                           # the other parts are out or on their way
+                if m.array[FINAL_S] != NULL:
+                    (<uint32_t *>m.array[FINAL_S])[r] = now_s
             ps[part] = (ps[part] & FLAG_ACCEPTED) | new
             state = _worst(ps, parts)
         else:
             state = new
+            if new == UNSENT and m.array[TRIES][r] > 1 and (<uint32_t *>m.array[ERROR])[r] == 0:
+                state = UNCERTAIN                      # a resend that never left: the try before it still may have
+                m.array[TRIES][r] -= 1
         _set_state(m, r, state, n)
         if state == UNSENT and (x.kind == K_RELEASED or x.kind == K_SKIPPED):
             n[C_STATE + UNSENT] -= 1
@@ -429,12 +441,13 @@ cdef class Folder:
                 m.array[TRIES][r] -= 1
 
 
-cdef inline bint _may(int old, int new, int kind) noexcept nogil:
+cdef inline bint _may(int old, int new, const log_record *x) noexcept nogil:
     """whether a part may go from one state to another; never backwards"""
+    cdef int kind = x.kind
     if kind == K_ACCEPTED:
         return old in (CLAIMED, UNCERTAIN, RETRY_WAIT)
     if kind == K_REFUSED:
-        return old in (CLAIMED, UNCERTAIN)
+        return old == UNCERTAIN if x.state else old in (CLAIMED, UNCERTAIN)
     if kind in (K_RETRY, K_RELEASED, K_SKIPPED, K_UNCERTAIN):
         return old == CLAIMED
     if new not in (DELIVERED, EXPIRED, FAILED, UNKNOWN, NO_RECEIPT):
@@ -454,12 +467,31 @@ cdef inline bint _all_accepted(const uint8_t *ps, uint32_t parts) noexcept nogil
     return True
 
 
-cdef inline bint _touched(const image *m, uint32_t r) noexcept nogil:
-    """some part is beyond the claim: accepted, final or uncertain"""
+cdef inline uint8_t *_parts_of(const image *m, uint32_t r) noexcept nogil:
+    """states of a message's parts, NULL when it has one"""
+    cdef uint32_t parts = m.array[PARTS][r]
+    return m.array[PART_STATE] + r * m.width if parts > 1 and m.array[PART_STATE] != NULL and parts <= m.width else NULL
+
+
+cdef inline void _note_accepted(image *m, uint32_t r, uint32_t part, uint64_t *n) noexcept nogil:
+    """count a part's first ESME_ROK, and its message's when it was the last"""
+    cdef uint8_t *ps = _parts_of(m, r)
+    if ps == NULL:
+        if m.array[LOG_NO] == NULL or (<uint32_t *>m.array[LOG_NO])[r] == 0:
+            n[C_PARTS_ACCEPTED] += 1
+            n[C_ACCEPTED] += 1
+    elif not ps[part] & FLAG_ACCEPTED:
+        ps[part] |= FLAG_ACCEPTED
+        n[C_PARTS_ACCEPTED] += 1
+        if _all_accepted(ps, m.array[PARTS][r]):
+            n[C_ACCEPTED] += 1
+
+
+cdef inline bint _is_out(const uint8_t *ps, uint32_t parts) noexcept nogil:
+    """some part is on its way or beyond"""
     cdef uint32_t j
-    cdef const uint8_t *ps = m.array[PART_STATE] + r * m.width
-    for j in range(m.array[PARTS][r]):
-        if ps[j] & 0x7F not in (UNSENT, RETRY_WAIT, CLAIMED):
+    for j in range(parts):
+        if ps[j] & 0x7F not in (UNSENT, RETRY_WAIT):
             return True
     return False
 
@@ -571,11 +603,11 @@ cdef inline int _trailing(uint64_t a) noexcept nogil:
     return n
 
 
-def records(const uint8_t[::1] value):
+def records(const uint8_t[::1] value, *, bint claims_only=False):
     """Every record of one log value as tuples, for recovery, verify and tests:
     ("claim", run id, pool, first_rank, claim_no, parts-or-skip octets, at_ms, again) or
-    (kind, run id, rank, part, state, status, id, at_ms, octet) with run id None for held ones (their id slot then has number last)."""
-    cdef const uint8_t *p = &value[0]
+    (kind, run id, rank, part, state, status, id, at_ms, octet), where a held one has run id None and its number for rank."""
+    cdef const uint8_t *p = &value[0] if value.shape[0] else NULL
     cdef const log_header *h = <const log_header *>p
     cdef size_t at = sizeof(log_header), end, size
     cdef const log_record *x
@@ -598,8 +630,9 @@ def records(const uint8_t[::1] value):
         x = <const log_record *>(p + at)
         if x.kind == K_CLAIM:
             c = <const log_claim *>x
-            out.append(("claim", ids.get(c.run), c.pool, c.first_rank, c.claim_no, (<const char *>c + sizeof(log_claim))[:c.count], h.base_ms + c.delta_ms, c.again))
-        else:
+            out.append(("claim", ids.get(c.run), c.pool, c.first_rank, c.claim_no, (<const char *>c + sizeof(log_claim))[:c.count],
+                        h.base_ms + c.delta_ms, c.again))
+        elif not claims_only:
             number = 0
             if x.kind == K_HELD:
                 memcpy(&number, p + at + sizeof(log_record) + PAD8(x.id_octets), 8)

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 COUNTS_OCTETS = 512
+SKIPPED = 128  # in a claim: 128 + Decision
 _COUNTS = struct.Struct("<64Q")
 _CHUNK_HEADER = struct.Struct("<IB3xI")  # slots, array, width of part_state
 _LOG_HEADER = struct.Struct("<HHIQII")  # records/outcome_log.h
@@ -194,9 +195,7 @@ def claim_tail(
         settled_pools |= {pool for pool in marks if position < since.get(pool, 0)}
         if settled_pools >= set(marks):
             break
-        for record in reversed(records(value)):
-            if record[0] != "claim":
-                continue
+        for record in reversed(records(value, claims_only=True)):
             _, campaign, pool, first, claim_no, parts, _, again = record
             taken = [claimed_parts(n, again if index == len(parts) - 1 else 0) for index, n in enumerate(parts)]
             end = claim_no + sum(map(len, taken))
@@ -217,7 +216,7 @@ def claim_tail(
 
 def claimed_parts(parts: int, again: int) -> list[int]:
     """The parts that a claim takes of one message: `parts` of its octet, `again` of its record where it is the last."""
-    if parts >= 128:
+    if parts >= SKIPPED:
         return []
     return [part for part in range(parts) if not again or again >> min(part, 15) & 1]
 

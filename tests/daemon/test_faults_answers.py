@@ -118,7 +118,7 @@ async def test_uncertain_again_after_that_it_is_held(house: House):
     assert house.smsc.summary()["muted"] == 200, "each left twice"
 
 
-@in_house(100, endpoint={"response_timeout_s": 0.2, "window": 200}, dispatcher={"holding_s": 1.0}, delay_ms=400)
+@in_house(100, endpoint={"response_timeout_s": 0.2, "window": 200}, dispatcher={"holding_s": 0.5}, delay_ms=400)
 async def test_an_answer_that_comes_late_still_settles_its_message(house: House):
     campaign = await house.send(purpose="transactional")
     await house.until(lambda: house.counts(campaign)["states"]["uncertain"] == 100)

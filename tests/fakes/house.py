@@ -63,6 +63,8 @@ def in_house(
     *,
     endpoint: dict[str, Any] | None = None,
     dispatcher: dict[str, Any] | None = None,
+    store: dict[str, Any] | None = None,
+    brand: str = BRAND,
     process: bool = False,
     started: bool = True,
     **smsc: Any,
@@ -72,8 +74,8 @@ def in_house(
 
     def decorate(test: Test) -> Callable[..., None]:
         def run(tmp_path: Path, **parameters: Any) -> None:
-            settings = quick_settings(tmp_path / "data", endpoint or {}, dispatcher or {})
-            numbers = make_members(settings.data, members)
+            settings = quick_settings(tmp_path / "data", endpoint or {}, dispatcher or {}, store or {})
+            numbers = make_members(settings.data, members, brand)
             house = House(settings, tmp_path / "smsc.log", numbers, process=process)
             options = SmscOptions(log=house.log, mo_parts=mo_parts, **smsc)
             trio.run(_hold, house, options, started, partial(test, house, **parameters))
@@ -103,26 +105,26 @@ async def _hold(house: House, options: SmscOptions, started: bool, test: Callabl
             nursery.cancel_scope.cancel()
 
 
-def quick_settings(data: Path, endpoint: dict[str, Any], dispatcher: dict[str, Any]) -> Settings:
+def quick_settings(data: Path, endpoint: dict[str, Any], dispatcher: dict[str, Any], store: dict[str, Any]) -> Settings:
     usual: dict[str, Any] = {
         "name": "smsc", "host": "127.0.0.1", "system_id": "volley", "binds": 2, "window": 20,
         "response_timeout_s": 5.0, "reconnect_min_s": 0.02, "reconnect_max_s": 0.05,
     }  # fmt: skip
-    tuning: dict[str, Any] = {"retry_s": 0.1, "fold_every_s": 0.05, "drain_s": 3.0}
+    tuning: dict[str, Any] = {"retry_s": 0.1, "fold_every_s": 0.05, "drain_s": 1.5}
     return Settings(
         data=data,
-        store=StoreSettings(sync=False),
+        store=StoreSettings(**({"sync": False} | store)),
         dispatcher=Tuning(**(tuning | dispatcher)),
         endpoints=(Endpoint(**(usual | endpoint)),),
     )
 
 
-def make_members(data: Path, count: int) -> list[int]:
+def make_members(data: Path, count: int, brand: str = BRAND) -> list[int]:
     """A store with one tenant, its field `name` and members with points; their numbers by member_no."""
     numbers = list(range(FIRST_NUMBER, FIRST_NUMBER + count))
     rows = "".join(f"+{number},Member {number % 1000},{number % 50}\n" for number in numbers)
     with open_store(data, write=True, create=True, sync=False) as store:
-        tenant = c.CreateTenant(title="Corner Shop", region="DE", sender=SENDER, brand=BRAND)
+        tenant = c.CreateTenant(title="Corner Shop", region="DE", sender=SENDER, brand=brand)
         do(store, create_tenant, tenant, tenant=0)
         do(store, define_field, c.DefineField(title="name", kind="text", max_length=40))
         done = run_import(store, 1, f"phone,name,points\n{rows}".encode())
@@ -329,7 +331,9 @@ class House:
         assert (verdict.lost, verdict.duplicates_on_wire, verdict.replies_missing) == (0, 0, []), verdict
         summary = self.smsc.summary()
         assert summary["accepted"] == len(lines)
-        assert summary["unexpected_answers"] == 0, "an answer to what was not asked on that connection"
+        assert summary["unexpected_answers"] <= summary["garbage_sent"], (
+            "an answer to what was not asked on that connection"
+        )
         if not resends:
             most = Counter((line.destination, line.octets_hash, line.part) for line in lines).most_common(1)
             assert not most or most[0][1] == 1, most
