@@ -37,11 +37,13 @@ lint: build $(V)/.dev
 	$(V)/bin/ruff check .
 	$(V)/bin/mypy
 
-build: $(V)/.kernels $(V)/.volley
+build: $(V)/.tools
+	@$(MAKE) --no-print-directory -j2 $(V)/.packages $(V)/.kernels
+	@$(MAKE) --no-print-directory $(V)/.volley
 
 # Stamps: a second make does nothing that the first has done. Packages compile to .pyc when first imported, which
 # halves the installing; for the tests all at once, as there a warning met on the way would be an error.
-$(V)/.packages: requirements.lock
+$(V)/.tools: requirements.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is missing: apt install python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "Python's venv module is missing: apt install python3-venv" >&2; exit 1; }
@@ -49,8 +51,13 @@ $(V)/.packages: requirements.lock
 		{ echo "A C compiler is missing: apt install build-essential" >&2; exit 1; }
 	@$(PYTHON) -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || \
 		{ echo "Python's C header files are missing: apt install python3-dev" >&2; exit 1; }
-	@echo "installing the packages of requirements.lock into $(V)"
 	@test -x $(V)/bin/python || $(PYTHON) -m venv $(V)
+	@$(PIP) install --no-compile --constraint requirements.lock cython setuptools
+	@touch $@
+
+# The packages come while the kernels compile: the one waits for the network, the other for the cores.
+$(V)/.packages: requirements.lock $(V)/.tools
+	@echo "installing the packages of requirements.lock into $(V)"
 	@$(PIP) install --no-compile -r requirements.lock
 	@touch $@
 
@@ -60,7 +67,7 @@ $(V)/.dev: requirements-dev.lock $(V)/.packages
 	@$(V)/bin/python -W ignore -m compileall -q -j $(JOBS) $(V)/lib/python3*/site-packages || true
 	@touch $@
 
-$(V)/.kernels: $(V)/.packages setup.py $(KERNELS)
+$(V)/.kernels: $(V)/.tools setup.py $(KERNELS)
 	@echo "compiling the kernels, $(JOBS) at a time"
 	@$(V)/bin/python setup.py --quiet build_ext --inplace --parallel $(JOBS)
 	@touch $@

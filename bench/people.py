@@ -11,7 +11,18 @@ from itertools import repeat
 from pathlib import Path
 
 FIELDS = ("phone", "name", "sex", "birthday", "region", "tier", "points", "joined")
-REGIONS: tuple[str, ...] = ("Beijing", "Shanghai", "Guangzhou", "Shenzhen", "Chengdu", "Hangzhou", "Wuhan", "Xi'an", "Nanjing", "Suzhou")
+REGIONS: tuple[str, ...] = (
+    "Beijing",
+    "Shanghai",
+    "Guangzhou",
+    "Shenzhen",
+    "Chengdu",
+    "Hangzhou",
+    "Wuhan",
+    "Xi'an",
+    "Nanjing",
+    "Suzhou",
+)
 REGIONS += ("Tianjin", "Chongqing", "Qingdao", "Xiamen", "Kunming", "Harbin")
 TIERS = ("basic", "silver", "gold", "platinum")
 TAGS = ("coffee", "tea", "online", "shop", "family", "student", "newsletter", "complaint")

@@ -320,7 +320,7 @@ cdef class Folder:
         elif x.kind == K_RETRY:
             n[C_RETRIES] += 1
             self._part(m, r, x.part, RETRY_WAIT, x, n, now_s)
-        elif x.kind == K_RELEASED or (x.kind == K_SKIPPED and x.state < C_STATE):
+        elif x.kind == K_RELEASED or (x.kind == K_SKIPPED and 16 <= x.state < C_STATE):
             self._part(m, r, x.part, UNSENT, x, n, now_s)
         elif x.kind == K_UNCERTAIN:
             self._part(m, r, x.part, UNCERTAIN, x, n, now_s)
@@ -382,15 +382,15 @@ cdef class Folder:
             elif old == UNCERTAIN:
                 n[C_RESENT] += 1
             m.array[PARTS][r] = b[k]
-            again = c.again if c.again and k == c.count - 1 else 0xFFFF
-            if m.array[TRIES][r] < 255 and again == 0xFFFF:
+            again = c.again if k == c.count - 1 else 0
+            if m.array[TRIES][r] < 255 and not again:
                 m.array[TRIES][r] += 1
             (<uint32_t *>m.array[SUBMIT_S])[r] = now_s
             memcpy(m.array[TEXT_HASH] + 4 * r, hashes + 4 * k, 4)
             if b[k] > 1 and m.array[PART_STATE] != NULL and b[k] <= m.width:
                 ps = m.array[PART_STATE] + r * m.width
                 for j in range(b[k]):
-                    if again >> (j if j < 15 else 15) & 1 and ps[j] & 0x7F in (UNSENT, RETRY_WAIT, UNCERTAIN):
+                    if (not again or again >> (j if j < 15 else 15) & 1) and ps[j] & 0x7F in (UNSENT, RETRY_WAIT, UNCERTAIN):
                         ps[j] = (ps[j] & FLAG_ACCEPTED) | CLAIMED
                         n[C_PARTS_SENT] += 1
                 _set_state(m, r, _worst(ps, b[k]), n)

@@ -108,7 +108,9 @@ class ReferenceBook:
 
     def give_back(self, kind: int, part: Part, status: int) -> None:
         row = part.row
-        self.returned.append((kind, part.run, row.rank, row.part, row.parts, row.slot, row.destination, status, row.tries))
+        self.returned.append(
+            (kind, part.run, row.rank, row.part, row.parts, row.slot, row.destination, status, row.tries)
+        )
 
     def commit(self) -> None:
         self.committed = [len(ring) for ring in self.rings]

@@ -176,7 +176,11 @@ class Line:
 
 
 def response(sequence: int, status: int = 0, message_id: str = "") -> bytes:
-    return codec.encode_answer(4, status, sequence, message_id) if not status else codec.encode(0x80000004, status, sequence)
+    return (
+        codec.encode_answer(4, status, sequence, message_id)
+        if not status
+        else codec.encode(0x80000004, status, sequence)
+    )
 
 
 def read_submit(pdu: bytes) -> Submit:
@@ -184,7 +188,10 @@ def read_submit(pdu: bytes) -> Submit:
     theirs = judge.parse_pdu(pdu, client=Sequence(), allow_unknown_opt_params=True)
     ours = codec.decode_message(pdu)
     assert isinstance(ours, Message) and theirs.command == "submit_sm"
-    assert theirs.destination_addr == ours.destination_addr.encode() and (theirs.short_message or b"") == ours.short_message
+    assert (
+        theirs.destination_addr == ours.destination_addr.encode()
+        and (theirs.short_message or b"") == ours.short_message
+    )
     assert theirs.esm_class == ours.esm_class and theirs.data_coding == ours.data_coding
     return Submit(theirs.sequence, int(theirs.destination_addr), ours.short_message, pdu)
 

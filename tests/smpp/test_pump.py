@@ -48,7 +48,9 @@ def test_a_claim_made_while_a_commit_runs_waits_for_the_next(new_line):
 def test_the_judge_reads_every_field_of_a_submit_sm(new_line):
     line = new_line()
     head = submit_head("4915199", 1, 1, 2, 8)
-    run = line.book.open_run(7, 1, 0, head, submit_mid(validity_s=93_784, receipts=False, priority=2), receipts=False, honours_stop=False)
+    run = line.book.open_run(
+        7, 1, 0, head, submit_mid(validity_s=93_784, receipts=False, priority=2), receipts=False, honours_stop=False
+    )
     rows, count, octets = batch([Text(3, (b"\5\0\3\7\2\1one", b"\5\0\3\7\2\2two"), number=36205551234)])
     line.book.claim(BULK, run, rows, count, octets)
     line.commit()
@@ -130,7 +132,13 @@ def test_skipped_recipients_are_in_the_claim_and_never_leave(new_line):
 def test_a_repeat_of_some_parts_claims_those_alone(new_line):
     line = new_line()
     parts = (b"aa", b"bb", b"cc", b"dd")
-    submits = line.send(Text(0), Text(1, parts, skip=(0, 2)), Text(2, parts, skip=(0, 1, 2, 3)), Text(3), Text(4, (b"z",) * 20, skip=(17,)))
+    submits = line.send(
+        Text(0),
+        Text(1, parts, skip=(0, 2)),
+        Text(2, parts, skip=(0, 1, 2, 3)),
+        Text(3),
+        Text(4, (b"z",) * 20, skip=(17,)),
+    )
     assert [s.octets for s in submits] == [b"hello", b"bb", b"dd", b"hello"]
     line.answer(submits[0], message_id="a")
     # first_rank, claim_no, parts; again: bits of the last rank's

@@ -66,7 +66,9 @@ def test_pieces_of_any_size_give_the_same_events(sizes):
     assert told(pieces) == told([stream])
 
 
-@pytest.mark.parametrize("length", [0, 1, 15, 65 * 1024 + 1, 0x48545450, 0x15030100, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+@pytest.mark.parametrize(
+    "length", [0, 1, 15, 65 * 1024 + 1, 0x48545450, 0x15030100, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+)
 def test_a_wrong_command_length_breaks_the_bind_after_what_came_before(new_line, length):
     line = new_line()
     submits = line.send(0, 1)

@@ -66,7 +66,11 @@ def test_a_start_knows_the_ids_that_still_await_their_receipt(new_line):
     line.commit()
 
     after = new_line()
-    wanted = {CAMPAIGN: after.run, OTHER: after.book.open_run(OTHER, 1, 0, HEAD, MID, receipts=True, honours_stop=False), 99: -1}
+    wanted = {
+        CAMPAIGN: after.run,
+        OTHER: after.book.open_run(OTHER, 1, 0, HEAD, MID, receipts=True, honours_stop=False),
+        99: -1,
+    }
     settled = Settled()
     assert sum(after.book.rebuild(value, wanted, settled) for value in reversed(line.values)) == 29
     assert settled.count == 3 and after.book.index_live == 29
@@ -187,7 +191,11 @@ def test_the_mark_outlives_kill_9_and_covers_what_reached_the_smsc(tmp_path):
     marks.write_bytes(bytes(4096))
     read, write = os.pipe()
     child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(marks), str(write)], pass_fds=[write], cwd=os.getcwd(), timeout=30, check=False
+        [sys.executable, "-c", CHILD, str(marks), str(write)],
+        pass_fds=[write],
+        cwd=os.getcwd(),
+        timeout=30,
+        check=False,
     )
     os.close(write)
     with os.fdopen(read) as lines:

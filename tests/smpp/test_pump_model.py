@@ -9,7 +9,7 @@ from dispatcher.records.batch import ROW, Row
 from dispatcher.records.states import Decision
 from dispatcher.smpp.pump import BULK, REPLIES
 from tests.reference.pump import ReferenceBook, ReferencePump, Run
-from tests.smpp.line import CAMPAIGN, HEAD, MID, NUMBER, Line, Text, batch, now_ns, receipt, response
+from tests.smpp.line import CAMPAIGN, HEAD, MID, Line, Text, batch, now_ns, receipt, response
 
 SECOND = 1_000_000_000
 STATS = {"DELIVRD": 4, "EXPIRED": 5, "UNDELIV": 6, "UNKNOWN": 7, "ENROUTE": 0}
@@ -28,11 +28,18 @@ gap = st.sampled_from([0, 0, 0, 1, 5])
 bind = st.integers(0, 1)
 step = st.one_of(
     st.tuples(
-        st.just("claim"), st.sampled_from([BULK, BULK, REPLIES]), st.integers(0, 1), st.lists(st.tuples(text, gap), max_size=6)
+        st.just("claim"),
+        st.sampled_from([BULK, BULK, REPLIES]),
+        st.integers(0, 1),
+        st.lists(st.tuples(text, gap), max_size=6),
     ),
     st.tuples(st.just("commit")),
     st.tuples(
-        st.just("answer"), bind, st.integers(0, 30), st.sampled_from([0, 0, 0, 0, 0x58, 0x14, 0x08, 0x0B, 0x04, 0x55F]), st.integers(0, 9)
+        st.just("answer"),
+        bind,
+        st.integers(0, 30),
+        st.sampled_from([0, 0, 0, 0, 0x58, 0x14, 0x08, 0x0B, 0x04, 0x55F]),
+        st.integers(0, 9),
     ),
     st.tuples(st.just("receipt"), bind, st.integers(0, 9), st.sampled_from(list(STATS)), st.integers(0, 999)),
     st.tuples(st.just("tick"), bind),

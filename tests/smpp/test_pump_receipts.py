@@ -93,7 +93,13 @@ def test_the_message_state_tlv_beats_the_text_and_the_err_stays_the_texts(new_li
 def test_a_later_delivery_replaces_expired_and_unknown_and_nothing_else_does(new_line):
     line = new_line()
     for rank, (first, then) in enumerate(
-        [("EXPIRED", "DELIVRD"), ("UNKNOWN", "DELIVRD"), ("UNDELIV", "DELIVRD"), ("DELIVRD", "EXPIRED"), ("EXPIRED", "UNDELIV")]
+        [
+            ("EXPIRED", "DELIVRD"),
+            ("UNKNOWN", "DELIVRD"),
+            ("UNDELIV", "DELIVRD"),
+            ("DELIVRD", "EXPIRED"),
+            ("EXPIRED", "UNDELIV"),
+        ]
     ):
         accepted(line, f"id{rank}", rank)
         for stat in (first, then, first):
@@ -225,7 +231,9 @@ def test_the_held_table_loses_nobody_while_some_are_matched_and_some_taken(data)
             line.answer(submits[message_id], message_id=message_id)
         left = set(early) - set(answered)
         assert line.book.n_held == len(left)
-        assert {key for key, *_ in line.book.take_held(1 << 62)} == {line.book.key_of(i.encode(), receipt=True) for i in left}
+        assert {key for key, *_ in line.book.take_held(1 << 62)} == {
+            line.book.key_of(i.encode(), receipt=True) for i in left
+        }
         assert {rank for rank, *_ in receipts(line)} == {ids.index(i) for i in set(early) & set(answered)}
 
 
@@ -343,7 +351,9 @@ def test_a_receipt_that_python_read_settles_as_any_other(new_line):
     assert (line.book.n_held, line.book.receipts_not_final) == (1, 1)
 
 
-words = st.sampled_from(["DELIVRD", "EXPIRED", "UNDELIV", "REJECTD", "FAILED", "UNKNOWN", "ENROUTE", "delivrd", "Failed", "XYZ", ""])
+words = st.sampled_from(
+    ["DELIVRD", "EXPIRED", "UNDELIV", "REJECTD", "FAILED", "UNKNOWN", "ENROUTE", "delivrd", "Failed", "XYZ", ""]
+)
 lines = st.builds(
     "{}{}{} stat:{}{}{}".format,
     st.sampled_from(["id:", "id:", "id:", "ID:", " id:", ""]),
@@ -367,13 +377,23 @@ lines = st.builds(
 def test_the_fast_path_reads_a_receipt_as_the_parser_does(text, tlvs, source, esm_class):
     """What the kernel settles itself, it settles as outcomes/receipt_text.py would have."""
     message = Message(
-        source_addr=source, destination_addr="SHOP", esm_class=esm_class, short_message=text.encode("latin-1"), tlvs=tlvs
+        source_addr=source,
+        destination_addr="SHOP",
+        esm_class=esm_class,
+        short_message=text.encode("latin-1"),
+        tlvs=tlvs,
     )
     with Line(binds=1) as line:
         if line.give(codec.encode_message(5, 1, message)) & OFF_PATH:
             return
         said = read_receipt(
-            Delivered(source_addr=source, destination_addr="SHOP", esm_class=esm_class, octets=message.short_message, tlvs=tlvs)
+            Delivered(
+                source_addr=source,
+                destination_addr="SHOP",
+                esm_class=esm_class,
+                octets=message.short_message,
+                tlvs=tlvs,
+            )
         )
         assert said is not None and esm_class & 0x3C == 4
         line.commit()

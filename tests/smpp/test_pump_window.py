@@ -213,7 +213,12 @@ def test_everything_that_can_happen_to_a_part_ends_its_account(new_line):
     for round_ in range(40):
         for bind in (0, 1):
             for submit in line.submits(bind):
-                line.give(response(submit.sequence, (0, 0x58, 0x0B, 0x08, 0x14)[submit.sequence % 5], "m%d" % submit.sequence), bind)
+                line.give(
+                    response(
+                        submit.sequence, (0, 0x58, 0x0B, 0x08, 0x14)[submit.sequence % 5], "m%d" % submit.sequence
+                    ),
+                    bind,
+                )
         if round_ == 10:
             line.book.revoke(1, NUMBER + 25)
             line.book.stop_run(line.run, True)
@@ -270,7 +275,7 @@ def test_claims_stop_before_the_journal_is_full(new_line):
         line.claim(*(Text(rank + 2 * no) for no in range(room)))  # every second rank: a record each
         rank += 2 * room
     assert line.book.queued(BULK) <= 1 << 16
-    assert 0 < line.book.journal_records_waiting
+    assert line.book.journal_records_waiting > 0
     line.commit()
     assert line.book.room(BULK) >= 0
 
