@@ -221,7 +221,7 @@ def test_tries_count_claims_that_used_an_attempt(store):
 def test_a_damaged_value_is_refused_and_nothing_is_half_folded(store):
     good = value_of([Claim(CAMPAIGN, 0, (1,) * 4), Record(CAMPAIGN, Kind.ACCEPTED, 0)])
     for bad in (b"XX" + good[2:], good[:-9], good[:24] + b"\7\0\0\xff" + good[28:]):
-        with pytest.raises(ValueError, match="outcome log|run number"):
+        with pytest.raises(ValueError, match=r"outcome log|run number"):
             Folder().scan(bad, 0)
     append(store, good, good[:24] + bytes((Kind.ACCEPTED, 0, 0, 255)) + good[28:])
     with pytest.raises(ValueError, match="outcome log"), store.begin_write() as view:
