@@ -45,8 +45,15 @@ static inline fm_step fm_read_step(const uint8_t *p) {
     return s;
 }
 
+/* The same plain loops compiled twice and chosen at load, where gcc and the loader can: counts of 64-bit columns gain most. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define FM_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define FM_CLONES
+#endif
+
 /* mask: one octet a slot, 0 or 1 -> 64 slots a word */
-static void fm_pack(const uint8_t *mask, int slots, uint64_t *out) {
+FM_CLONES static void fm_pack(const uint8_t *mask, int slots, uint64_t *out) {
     for (int w = 0; w < slots / 64; w++) {
         uint64_t word = 0;
         for (int i = 0; i < 8; i++)
@@ -78,7 +85,7 @@ static int64_t fm_popcount_octets(const uint8_t *data, int64_t octets) {
 
 /* one pass a range: low <= x <= high is x - low <= high - low without sign, for either kind of number */
 #define FM_RANGE_PASSES(NAME, TYPE, LOAD)                                                              \
-    static void NAME(const uint8_t *restrict a, int slots, const uint8_t *pairs, uint32_t count,       \
+    FM_CLONES static void NAME(const uint8_t *restrict a, int slots, const uint8_t *pairs, uint32_t count, \
                      uint8_t *restrict mask) {                                                         \
         for (uint32_t r = 0; r < count; r++) {                                                         \
             const TYPE low = (TYPE)fm_u64(pairs + 16 * r), span = (TYPE)(fm_u64(pairs + 16 * r + 8) - low); \
@@ -116,7 +123,7 @@ FM_RANGE_SEARCH(fm_search_i64, int64_t, fm_i64)
 FM_RANGE_SEARCH(fm_search_u64, uint64_t, fm_u64)
 
 /* 64-bit compares have no SSE2 form, but two halves that are equal do */
-static void fm_equal_u64(const uint8_t *restrict a, int slots, uint64_t value, uint8_t *restrict mask) {
+FM_CLONES static void fm_equal_u64(const uint8_t *restrict a, int slots, uint64_t value, uint8_t *restrict mask) {
     const uint32_t low = (uint32_t)value, high = (uint32_t)(value >> 32);
     for (int i = 0; i < slots; i++)
         mask[i] = (fm_u32(a + 8 * (size_t)i) == low) & (fm_u32(a + 8 * (size_t)i + 4) == high);

@@ -257,7 +257,7 @@ cdef class Book:
     cdef uint64_t aside[POOLS]      # parts out of their ring and not out of a Pump: carried, or filled and to be paced anew
     cdef uint8_t action_other
     cdef int hex_response, hex_receipt, tries_max
-    cdef readonly uint64_t hold_until_ns, made_total, settled_total, max_open, blocked_until_ns
+    cdef readonly uint64_t hold_until_ns, made_total, settled_total, max_open
     cdef public uint64_t credit
     cdef readonly uint64_t submits, accepted, refused, throttled, retried, released, uncertain, late, strange_responses
     cdef readonly uint64_t receipts, receipts_repeated, receipts_not_final, receipts_held, held_overflow, held_matched, stopped

@@ -201,12 +201,13 @@ class ReferencePump:
         sent.append(pdu)
         self.sequence = self.sequence % 0x7FFFFFFF + 1
 
-    def response(self, sequence: int, status: int, message_id: bytes) -> None:
+    def response(self, sequence: int, status: int, message_id: bytes, places: int = 0) -> None:
         book = self.book
-        part = self.flying.get(sequence % self.places)
+        place = sequence % (places or self.places)
+        part = self.flying.get(place)
         if part is None or part.pdu[12:16] != sequence.to_bytes(4, "big"):
             return
-        del self.flying[sequence % self.places]
+        del self.flying[place]
         if status == 0:
             message_id = message_id.split(b"\0")[0][:64]
             book.log(Kind.ACCEPTED, part, message_id=message_id)

@@ -1,0 +1,157 @@
+"""What a message from a phone is, what is kept of it, and that the SMSC's repeats count once."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dispatcher.control.commands import CreateTenant
+from dispatcher.members.consent import opted_out
+from dispatcher.outcomes.inbound import RECENT_MAX, REPEAT_MS, Recent, hear, is_stop, plain, seal_of
+from dispatcher.records.events import Delivered
+from dispatcher.store.layout import OPTOUT_GROUPS, TENANT
+from dispatcher.store.values import unpack
+from dispatcher.tenants.tenant import create_tenant
+from tests.fakes.shop import NOW_MS, do
+
+NUMBER = 4915100000001
+
+
+@pytest.fixture
+def shop(store):
+    do(store, create_tenant, CreateTenant(title="Corner Shop", zone="Europe/Berlin", region="DE", sender="SHOP"), tenant=0)
+    return store
+
+
+def said(text: str | bytes, *, number: str = str(NUMBER), to: str = "SHOP", data_coding: int = 0, esm_class: int = 0) -> Delivered:
+    octets = text if isinstance(text, bytes) else text.encode("utf-16-be" if data_coding == 8 else "ascii")
+    return Delivered(source_addr=number, destination_addr=to, octets=octets, data_coding=data_coding, esm_class=esm_class)
+
+
+def heard(store, message: Delivered, at_ms: int = NOW_MS, recent: Recent | None = None):
+    with store.begin_write() as view:
+        changes, what = hear(view, message, at_ms, Recent() if recent is None else recent)
+        view.apply(changes)
+    return what
+
+
+def inbox(store, tenant: int = 1):
+    with store.snapshot() as view:
+        return [unpack(row) for _, row in view.range("inbound", TENANT.pack(tenant))]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("STOP", "stop"), (" stop.\r\n", "stop"), ("Stop, thanks", "stop"), ("UNSUBSCRIBE me please", "stop"), ("\uff33top", "stop"),
+        ("退订", "stop"), ("opt-out", "stop"), ("END", "stop"), ("end of story", "inbox"), ("stop 12345", "inbox"),
+        ("non stop", "inbox"), ("stopping", "inbox"), ("START", "start"), ("start me up", "inbox"), ("Points?", "points"),
+        ("BALANCE", "points"), ("points please", "inbox"), ("", "inbox"), ("???", "inbox"), ("hello", "inbox"),
+    ],
+)  # fmt: skip
+def test_words_decide_in_their_order(shop, text, what):
+    message = said(text, data_coding=8)
+    assert heard(shop, message).what == what
+    (row,) = inbox(shop)
+    assert (row["what"], row["text"], row["octets"], row["from"], row["to"]) == (what, text, message.octets, str(NUMBER), "SHOP")
+    assert row["at_ms"] == NOW_MS and row["data_coding"] == 8
+
+
+def test_a_stop_opts_out_of_every_group_and_is_first_once(shop):
+    first = heard(shop, said("STOP"))
+    again = heard(shop, said("stop"), NOW_MS + 1_000)
+    assert (first.first, again.first) == (True, False) and first.answer_from == "SHOP" and first.number == NUMBER
+    with shop.snapshot() as view:
+        assert all(opted_out(view, 1, NUMBER, group) for group in OPTOUT_GROUPS)
+    assert heard(shop, said("start"), NOW_MS + 2_000).what == "start"
+    with shop.snapshot() as view:
+        assert not any(opted_out(view, 1, NUMBER, group) for group in OPTOUT_GROUPS)
+    assert heard(shop, said("STOP"), NOW_MS + REPEAT_MS * 2).first
+
+
+@pytest.mark.parametrize("number", ["+4915100000001", "004915100000001", "4915100000001"])
+def test_a_number_is_a_number_however_it_is_written(shop, number):
+    assert heard(shop, said("STOP", number=number)).number == NUMBER
+
+
+@pytest.mark.parametrize("number", ["INFO24", "24-7", "", "+", "1234567890123456", "٤٩"])
+def test_a_sender_that_is_no_phone_stops_nothing_and_is_kept(shop, number):
+    what = heard(shop, said("STOP", number=number))
+    assert (what.what, what.number) == ("inbox", 0)
+    assert [row["from"] for row in inbox(shop)] == [number]
+    with shop.snapshot() as view:
+        assert view.count("optouts") == 0
+
+
+def test_a_likely_opt_out_that_was_not_taken_as_one_is_marked(shop):
+    for text in ("stop 12345", "end of story", "hello"):
+        heard(shop, said(text))
+    assert [row["probable_opt_out"] for row in inbox(shop)] == [True, True, False]
+
+
+def test_octets_that_no_alphabet_reads_are_kept_as_they_are(shop):
+    assert heard(shop, said(b"\xff\x00\x01", data_coding=4)).what == "inbox"
+    assert heard(shop, said(b"\x05\x00\x03", data_coding=8, esm_class=0x40)).what == "inbox"
+    assert [row["octets"] for row in inbox(shop)] == [b"\xff\x00\x01", b"\x05\x00\x03"]
+
+
+def test_it_belongs_to_whose_number_was_written_to(shop):
+    assert heard(shop, said("hi", to="ELSE")).tenant == 1  # the only tenant there is
+    do(shop, create_tenant, CreateTenant(title="Other", zone="Europe/Berlin", region="DE", sender="OTHER"), tenant=0)
+    assert heard(shop, said("hi", to="OTHER")).tenant == 2
+    assert heard(shop, said("STOP", to="ELSE")).what == "inbox"  # nobody's: the operator's inbox
+    assert [len(inbox(shop, tenant)) for tenant in (0, 1, 2)] == [1, 1, 1]
+
+
+# ---- repeats
+
+
+def test_the_same_octets_between_the_same_numbers_count_once_for_a_while(shop):
+    recent = Recent()
+    for at_ms, what in ((0, "stop"), (1, "repeat"), (REPEAT_MS - 1, "repeat"), (REPEAT_MS + 1, "stop")):
+        assert heard(shop, said("STOP"), NOW_MS + at_ms, recent).what == what
+    for other in (said("STOP "), said("STOP", number="4915100000002"), said("STOP", to="X")):
+        assert heard(shop, other, NOW_MS + REPEAT_MS + 2, recent).what == "stop"
+    assert len(inbox(shop)) == 5
+
+
+def test_a_restart_still_knows_what_it_heard_just_before(shop):
+    heard(shop, said("one"), NOW_MS - REPEAT_MS - 1)
+    heard(shop, said("two"), NOW_MS)
+    after = Recent()
+    assert heard(shop, said("two"), NOW_MS + 1_000, after).what == "repeat"
+    assert heard(shop, said("one"), NOW_MS + 1_001, after).what == "inbox"
+    assert len(after) == 2
+
+
+def test_what_did_not_reach_the_disk_is_no_repeat_when_it_comes_again(shop):
+    recent, message = Recent(), said("STOP")
+    with shop.snapshot() as view:
+        assert hear(view, message, NOW_MS, recent)[1].what == "stop"  # and its commit failed
+    recent.forget(seal_of(message))
+    recent.forget(b"never heard")
+    assert heard(shop, message, NOW_MS + 10, recent).what == "stop"
+
+
+def test_a_flood_is_remembered_up_to_a_bound(shop):
+    recent = Recent()
+    with shop.snapshot() as view:
+        for no in range(RECENT_MAX + 10):
+            recent.heard(view, b"%d" % no, NOW_MS)
+        assert len(recent) == RECENT_MAX
+        assert recent.heard(view, b"%d" % (RECENT_MAX + 9), NOW_MS)
+        assert not recent.heard(view, b"0", NOW_MS)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(octets=st.binary(max_size=160), data_coding=st.integers(0, 255), esm_class=st.integers(0, 255), number=st.text(max_size=20))
+def test_any_octets_are_kept_and_nothing_is_raised(shop, octets, data_coding, esm_class, number):
+    message = Delivered(source_addr=number, destination_addr="SHOP", octets=octets, data_coding=data_coding, esm_class=esm_class)
+    assert heard(shop, message).what in ("stop", "start", "points", "inbox", "repeat")
+
+
+@given(st.text(max_size=30))
+def test_plain_is_its_own_plain_and_a_stop_word_first_among_letters_stops(text):
+    word = plain(text)
+    assert plain(word) == word
+    assert is_stop(word) or not is_stop(f"{word}")
+    assert is_stop(plain(f"Stop, {text}")) == (not any(c.isdigit() for c in plain(text)))
