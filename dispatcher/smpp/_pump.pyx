@@ -405,7 +405,7 @@ cdef class Book:
             return
         if run >= self.n_runs:
             raise ValueError("unknown run")
-        cdef const uint8_t *o = &octets[0] if octets.shape[0] else NULL
+        cdef const uint8_t *o = &octets[0] if octets.shape[0] else &rows[0]    # of no octets, memcpy still wants an address
         cdef const char *wrong
         with nogil:
             wrong = self._may_claim(which, <const part_row *>&rows[0], n, octets.shape[0])
