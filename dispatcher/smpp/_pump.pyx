@@ -254,6 +254,7 @@ cdef class Book:
     cdef double pace_interval_ns, pace_due_ns   # the even spacing, and when the next part is due by it
     cdef readonly uint64_t rate
     cdef uint8_t actions[STATUSES]
+    cdef uint32_t delivered         # deliver_sm taken by the fast path since the last cut
     cdef uint64_t aside[POOLS]      # parts out of their ring and not out of a Pump: carried, or filled and to be paced anew
     cdef uint8_t action_other
     cdef int hex_response, hex_receipt, tries_max
@@ -564,7 +565,9 @@ cdef class Book:
 
     @property
     def journal_records_waiting(self):
-        return self.journal_records[self.current]
+        """What waits for the next commit: records, and deliver_sm to be answered after it (a repeat makes no record, but
+        the first of it may not be on disk yet)."""
+        return self.journal_records[self.current] + self.delivered
 
     def cut(self):
         """Freeze the journal: (value as a memoryview, records). The view stays valid until the next cut."""
@@ -597,6 +600,7 @@ cdef class Book:
         records = self.journal_records[c]
         self.journal_records[c ^ 1] = 0
         self.journal_settles[c ^ 1] = 0
+        self.delivered = 0
         return (<uint8_t[:self.journal_size[c]]>self.journal[c])[:n], records
 
     def committed(self):
@@ -1378,6 +1382,7 @@ cdef class Pump:
                 self._response(b, p, n, delta, now)
             elif id == 5 and self._deliver(b, p, n, delta):
                 self.delivers += 1
+                b.delivered += 1
                 self.answers[self.a_tail & (ANSWERS - 1)] = get_u32(p + 12)
                 self.a_tail += 1
             elif id == 0x00000015:

@@ -47,6 +47,19 @@ def test_a_receipt_is_answered_only_after_its_commit(new_line):
     assert line.pump.waiting_answers == 0 and line.pump.delivers == 2
 
 
+def test_a_repeat_makes_no_record_and_still_asks_for_the_commit_that_answers_it(new_line):
+    line = new_line()
+    accepted(line, "a1")
+    line.give(receipt("a1"))
+    line.commit()
+    line.pdus()
+    assert line.book.journal_records_waiting == 0
+    line.give(receipt("a1", sequence=7) + receipt("zz", "ENROUTE", sequence=8))
+    assert line.book.journal_records_waiting == 2
+    assert line.commit() == [] and line.book.journal_records_waiting == 0
+    assert line.pdus() == [codec.encode(0x80000005, 0, no, b"\0") for no in (7, 8)]
+
+
 def test_enquire_link_is_answered_at_once_with_its_own_number(new_line):
     line = new_line()
     line.give(codec.encode(0x15, 0, 0) + codec.encode(0x15, 0, 0xFFFFFFFF) + codec.encode(0x80000015, 0, 3))
