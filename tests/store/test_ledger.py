@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
-from dispatcher.store._ledger import Folder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from dispatcher.records.changes import Changes
 from dispatcher.records.states import Decision, State
 from dispatcher.smpp.pump import Kind
 from dispatcher.store import ledger
+from dispatcher.store._ledger import Folder
 from dispatcher.store.layout import BLOCK
 from tests.reference.ledger import ReferenceLedger, fold_value
 from tests.store.logs import Claim, Record, append, assert_same, fold_all, folded, value_of

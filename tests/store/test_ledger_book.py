@@ -6,13 +6,13 @@ import random
 from collections import defaultdict
 
 import pytest
-from dispatcher.store._ledger import popcount, ranks_in_state, slots_of_ranks, todo_bitmap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.records.states import Decision, State
 from dispatcher.smpp.pump import BULK, REPLIES, Kind
 from dispatcher.store import ledger
+from dispatcher.store._ledger import popcount, ranks_in_state, slots_of_ranks, todo_bitmap
 from dispatcher.store.layout import BLOCK
 from tests.reference.ledger import ReferenceLedger, fold_value
 from tests.smpp.line import HEAD, MID, NUMBER, Line, Text, now_ns, receipt, response
