@@ -1529,7 +1529,9 @@ cdef class Pump:
             q += 4 + length
         if q != e:
             return False
-        if sm_octets >= 4 and not memcmp(sm, b"id:", 3):
+        if sm_octets:
+            if sm_octets < 4 or memcmp(sm, b"id:", 3):
+                return False                                          # another order or case
             q = sm + 3
             z = <const uint8_t *>memchr(q, 32, sm_octets - 3)
             length = <int>((z if z != NULL else sm + sm_octets) - q)

@@ -174,7 +174,7 @@ def test_the_id_of_the_tlv_is_tried_before_that_of_the_text(new_line):
     accepted(line, "cc", 2)
     line.give(receipt("bb", tlvs={ID_TLV: b"aa\0"}))
     line.give(receipt("cc", "EXPIRED", tlvs={ID_TLV: b"dd"}))  # a TLV that nobody knows: the text's then
-    line.give(receipt("", text="no label here", tlvs={ID_TLV: b"bb", STATE_TLV: b"\2"}))
+    line.give(receipt("", text="", tlvs={ID_TLV: b"bb", STATE_TLV: b"\2"}))
     assert receipts(line) == [(0, 0, 4, 0), (2, 0, 5, 0), (1, 0, 4, 0)]
 
 
@@ -292,6 +292,7 @@ ODD = {
     "a receipt with a UDH": receipt("7", esm_class=0x44),
     "in UCS-2": receipt("7", data_coding=8),
     "another case": receipt("", text="ID:7 STAT:DELIVRD"),
+    "TLVs and a text without labels": receipt("", text="hello", tlvs={ID_TLV: b"7", STATE_TLV: b"\2"}),
     "small letters": receipt("", text="id:7 stat:delivrd"),
     "a word of a vendor": receipt("7", "DND_REJECTED"),
     "an err with letters": receipt("7", err="21b"),
@@ -378,7 +379,7 @@ lines = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=1_000)
 @given(
     text=lines | st.text(st.characters(max_codepoint=255), max_size=60),
     tlvs=st.fixed_dictionaries(
