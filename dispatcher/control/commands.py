@@ -113,10 +113,13 @@ class OpenImport(Command):
     """The body is (being) spooled to `imports/<import_id>/body` in the data folder."""
 
     import_id: int
-    mode: str = "upsert"  # upsert, insert, update
-    mapping: dict[str, str] = field(default_factory=dict)  # column header -> field name; empty: by equal names
+    mode: str = "upsert"  # upsert, insert, update, replace_tags
+    mapping: dict[str, Any] = field(default_factory=dict)  # column -> field, or {field, date_format, region, values}
     dry_run: bool = False
-    delimiter: str = ""  # "" = found out
+    format: str = ""  # csv, ndjson, parquet; this and the next three: "" = found out
+    compression: str = ""  # none, gzip, zstd
+    charset: str = ""
+    delimiter: str = ""
     filename: str = ""
 
 
@@ -128,6 +131,20 @@ class EndImportBody(Command):
 
 @_command("import.cancel")
 class CancelImport(Command):
+    import_id: int
+
+
+@_command("import.commit")
+class CommitImport(Command):
+    """After a dry run: do it."""
+
+    import_id: int
+
+
+@_command("import.undo")
+class UndoImport(Command):
+    """Give every member the values from before, unless a later change touched some: those are listed and stay."""
+
     import_id: int
 
 

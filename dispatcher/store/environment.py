@@ -109,7 +109,7 @@ def open_store(folder: str | Path, *, write: bool = False, create: bool = False,
         if write:
             tables = {name: env.open_db(name.encode()) for name in TABLES}
         else:
-            tables = {name: env.open_db(name.encode(), create=False) for name in TABLES}
+            tables = _open_tables(root, env)
         store = Store(root, env, tables, write, lock_fd)
         _check_schema(store)
     except BaseException:
@@ -119,14 +119,27 @@ def open_store(folder: str | Path, *, write: bool = False, create: bool = False,
     return store
 
 
+def _open_tables(root: Path, env: lmdb.Environment) -> dict[str, lmdb._Database]:
+    try:
+        return {name: env.open_db(name.encode(), create=False) for name in TABLES}
+    except lmdb.NotFoundError as exc:
+        env.close()
+        raise StoreError(f"{root}: the store is of an earlier version; start the dispatcher once to bring it on") from exc
+
+
 def _check_schema(store: Store) -> None:
+    """Mark a new store, bring an earlier one on, refuse a later one.
+
+    Schema 2 added tables and changed no row, and open_store has made the tables by now: only the number is left.
+    """
     with store.snapshot() as view:
         row = view.get("meta", b"schema")
-    found = unpack(row)["schema"] if row else None
-    if found is None and store.writable:
-        changes = Changes()
-        changes.put("meta", b"schema", pack({"schema": SCHEMA, "map_size": MAP_SIZE}))
-        store.apply(changes)
-    elif found is None or found > SCHEMA:
+    meta = unpack(row) if row else {"schema": 0, "map_size": MAP_SIZE}
+    if meta["schema"] == SCHEMA:
+        return
+    if meta["schema"] > SCHEMA or not store.writable:
         store.env.close()
-        raise NewerSchema(f"{store.folder}: store has schema {found}, this version reads up to {SCHEMA}")
+        raise NewerSchema(f"{store.folder}: store has schema {meta['schema']}, this version reads up to {SCHEMA}")
+    changes = Changes()
+    changes.put("meta", b"schema", pack({**meta, "schema": SCHEMA}))
+    store.apply(changes)

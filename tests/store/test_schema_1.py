@@ -13,6 +13,7 @@ from dispatcher.campaigns.campaign import list_campaigns
 from dispatcher.campaigns.progress import progress
 from dispatcher.campaigns.recipients import recipients
 from dispatcher.control.commands import UpsertMember
+from dispatcher.errors import StoreError
 from dispatcher.members.consent import history, opted_out, suppressed
 from dispatcher.members.fields import fields_of
 from dispatcher.members.importer import list_imports, list_rejects
@@ -24,7 +25,7 @@ from dispatcher.segments.count import count
 from dispatcher.segments.segment import list_segments
 from dispatcher.store import Snapshot, Store, ledger, open_store
 from dispatcher.store.columns import find_number, fold_some
-from dispatcher.store.layout import TABLES
+from dispatcher.store.layout import SCHEMA, SINCE_2, TABLES
 from dispatcher.store.values import unpack
 from dispatcher.store.verify import verify
 from dispatcher.tenants.keys import find_key
@@ -54,7 +55,18 @@ def campaign_of(view: Snapshot, title: str) -> int:
 def test_it_adds_up_and_has_a_row_of_every_table(view: Snapshot):
     found = verify(view)
     assert found["problems"] == []
-    assert {table for table in TABLES if not found["tables"][table]} == set()
+    assert {table for table in TABLES if not found["tables"][table]} == set(SINCE_2)
+
+
+def test_it_is_brought_to_the_schema_of_today(view: Snapshot):
+    row = view.get("meta", b"schema")
+    assert row is not None and unpack(row)["schema"] == SCHEMA
+
+
+def test_a_reader_that_comes_before_the_dispatcher_is_told_to_wait(tmp_path: Path):
+    shutil.copytree(made.FOLDER, tmp_path / "data")
+    with pytest.raises(StoreError, match="start the dispatcher once"):
+        open_store(tmp_path / "data")
 
 
 def test_its_tenant_and_its_key_are_known(view: Snapshot):
