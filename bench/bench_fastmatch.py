@@ -111,8 +111,9 @@ def main(argv: Sequence[str]) -> int:
         wanted = fill(store)
         with store.snapshot() as view:
             compiled = compile_text(view, TENANT, SEGMENTS["three"])
-            block = open_block(view, TENANT, 0, compiled.columns)
-            arrays, out = arrays_of(block, compiled.columns), bytearray(BITMAP_OCTETS)
+            stored = [column for column in compiled.columns if isinstance(column, tuple)]
+            block = open_block(view, TENANT, 0, stored)
+            arrays, out = arrays_of(block, stored), bytearray(BITMAP_OCTETS)
             plain = reference.match_block(compiled.program.octets, arrays, block.slots)
             match_block(compiled.program, arrays, block.slots, out)
             assert out == reference.bitmap_of(plain, BITMAP_OCTETS)

@@ -2,6 +2,7 @@
 
 Touches: standard library and the compiled kernel; only the buffers it is handed, never keeping them.
 Rests on: fastmatch.h, which draws the program's octets; tests/reference/fastmatch.py says what it means.
+The loops exist for each instruction set (`isas()`); the best that the machine has is used, or VOLLEY_ISA's.
 
 A program works a stack of bitmaps, one bit a slot. Tests push; and, or, and_not combine the two on
 top; tally counts the top. What is left at the end, exactly one bitmap, is the answer.
@@ -13,6 +14,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from hashlib import sha256
 from typing import Any
 
 try:
@@ -49,6 +51,8 @@ class Op(IntEnum):
     TEXT_STARTS = 7
     TEXT_ENDS = 8
     TEXT_KNOWN = 9
+    BUCKETS = 10
+    LIVE = 11
     AND = 16
     OR = 17
     AND_NOT = 18
@@ -56,6 +60,7 @@ class Op(IntEnum):
     DROP = 20
     TALLY = 21
     TALLY_CUT = 22
+    SKIP = 23
 
 
 LEAST = {Kind.U8: 0, Kind.U16: 0, Kind.I32: -(1 << 31), Kind.I64: -(1 << 63), Kind.U64: 0}
@@ -63,6 +68,8 @@ GREATEST = {Kind.U8: 0xFF, Kind.U16: 0xFFFF, Kind.I32: (1 << 31) - 1, Kind.I64: 
 
 TABLE_MAX = 16_384  # numbers in a table; a set that reaches further is searched, so programs stay small
 WITHIN = 0x100  # fastmatch.h FM_WITHIN
+BUCKETS = 10_000
+ISAS = ("avx512", "avx2", "plain")  # best first; "plain" is what the compiler makes of C: SSE2, NEON
 
 HEADER = struct.Struct("<4sIIII12x")
 INSTRUCTION = struct.Struct("<BBHIII")
@@ -75,17 +82,82 @@ class Program:
     octets: bytes
     columns: int
     tallies: int
+    steps: int = 0  # instructions: so many counters `zoned` takes
 
 
-def match_block(program: Program, arrays: list[Any], slots: int, out: Any, tallies: Any = None) -> int:
+def isas() -> list[str]:
+    """The instruction sets that this machine can match with, best first."""
+    before = _fastmatch.use_isa("plain")
+    try:
+        return [name for name in ISAS if _has(name)]
+    finally:
+        _fastmatch.use_isa(before)
+
+
+def use_isa(name: str) -> str:
+    """Match with `name` from now on, in the whole process (tests, benches); returns what was. Raises ValueError."""
+    before: str = _fastmatch.use_isa(name)
+    return before
+
+
+def _has(name: str) -> bool:
+    try:
+        _fastmatch.use_isa(name)
+    except ValueError:
+        return False
+    return True
+
+
+def seed_of(salt: bytes) -> int:
+    return int.from_bytes(sha256(salt).digest()[:8], "little")
+
+
+def bucket_of(member_no: int, salt: bytes) -> int:
+    """Which of BUCKETS a member falls into; another salt deals anew. Stable for ever: samples must not move."""
+    return int(_fastmatch.mix64(member_no + seed_of(salt) & (1 << 64) - 1)) * BUCKETS >> 64
+
+
+def match_block(
+    program: Program, arrays: list[Any], slots: int, out: Any, tallies: Any = None, first_no: int = 0
+) -> int:
     """Runs `program` over one block; returns how many slots matched. Holds no GIL while it works.
 
     arrays: buffers by column number: slots x width octets; PLANES: 8 bitmaps of slots / 8 octets; TEXT
     takes three: starts and ends as u32[slots], then the heap. Zero-copy; any alignment.
     slots: a multiple of 64, at most SLOTS_MAX. out: writable, BITMAP_OCTETS; bits past `slots` are 0.
-    tallies: array('Q') that the program's tallies are added to. Raises ValueError when any of it is short.
+    tallies: array('Q') that the program's tallies are added to. first_no: the first slot's member_no, for buckets.
+    Raises ValueError when any of it is short.
     """
-    return _fastmatch.match_block(program.octets, arrays, slots, out, tallies)
+    return _fastmatch.match_block(program.octets, arrays, slots, out, tallies, first_no)
+
+
+def match_blocks(
+    program: Program,
+    columns: list[Any],
+    ids: list[int],
+    edges: list[Any],
+    changes: Any,
+    first: int,
+    end: int,
+    bitmaps: Any = None,
+    tallies: Any = None,
+    zoned: Any = None,
+) -> int:
+    """Runs `program` over blocks first .. end - 1 in one call without the GIL; returns how many members matched.
+
+    columns: by number, records of records/column_blocks.h, one a block from block 0 (None at a text's 2nd and 3rd
+    number). They hold addresses: whoever made them keeps what they point at (store/scan.py).
+    ids: by number, field << 8 | part, or -1 where no delta row can change it. changes: member_change records, sorted.
+    edges: by number, the edges that its derived codes were made with, or None.
+    bitmaps: (end - first) x BITMAP_OCTETS or None. zoned: array('Q') by instruction: blocks that a zone map answered.
+    Every bitmap that the program tallies or answers with must have been narrowed by `live`. Raises ValueError.
+    """
+    return _fastmatch.match_blocks(program.octets, columns, ids, edges, changes, first, end, bitmaps, tallies, zoned)
+
+
+def members_of(bitmaps: Any, first_no: int, out: Any) -> int:
+    """Writes the numbers (u32) of the set bits, ascending from first_no, into `out`, which has room for 16 more."""
+    return _fastmatch.members_of(bitmaps, first_no, out)
 
 
 def count_bits(bitmap: Any) -> int:
@@ -128,10 +200,9 @@ class Assembler:
         if not merged:
             self.const(False)
         elif len(merged) > FEW and kind in (Kind.U8, Kind.U16) and merged[-1][1] < TABLE_MAX:
-            table = bytearray(merged[-1][1] + 2)  # the last octet answers for all greater numbers
-            for low, high in merged:
-                table[low : high + 1] = b"\1" * (high + 1 - low)
-            self._push(Op.TABLE, kind, column, count=len(table) - 1, constants=bytes(table))
+            count = merged[-1][1] + 1
+            bits = sum((1 << high + 1) - (1 << low) for low, high in merged)
+            self._push(Op.TABLE, kind, column, count=count, constants=bits.to_bytes(-(-count // 512) * 64, "little"))
         else:
             mask = (1 << 64) - 1
             packed = b"".join(struct.pack("<QQ", low & mask, high & mask) for low, high in merged)
@@ -140,6 +211,17 @@ class Assembler:
     def planes(self, column: int, mask: int, *, every: bool = False) -> None:
         """Slots with a bit in any (or every) plane of `mask`, planes 0 to 7 of one part."""
         self._push(Op.PLANES_ALL if every else Op.PLANES_ANY, Kind.PLANES, column, arg=mask & 0xFF)
+
+    def live(self, column: int) -> None:
+        """Slots of plane 0, but for those that a scan answers from their delta rows."""
+        self._push(Op.LIVE, Kind.PLANES, column)
+
+    def buckets(self, salt: bytes, low: int, high: int) -> None:
+        """Members whose bucket_of lies in low .. high - 1."""
+        first, end = (-(-(max(0, min(n, BUCKETS)) << 64) // BUCKETS) for n in (low, high))
+        if first >= end:
+            return self.const(False)
+        self._push(Op.BUCKETS, constants=struct.pack("<QQQ", seed_of(salt), first, end - 1 - first))
 
     def text_in(self, column: int, texts: Iterable[bytes]) -> None:
         """Slots whose text is one of `texts`; an empty one matches nobody."""
@@ -168,6 +250,15 @@ class Assembler:
         if op is not Op.NOT:
             self._top -= 1
 
+    def skip(self) -> int:
+        """Where the top is empty, pass over what comes until land(): it must leave the stack as high as it is."""
+        self._steps.append((Op.SKIP, 0, 0, 0, 0, 0))
+        return len(self._steps)
+
+    def land(self, skip: int) -> None:
+        step = self._steps[skip - 1]
+        self._steps[skip - 1] = (*step[:3], len(self._steps) - skip, *step[4:])
+
     def tally(self, number: int) -> None:
         """Add the top's count to tallies[number]; it stays."""
         self._steps.append((Op.TALLY, 0, 0, number, 0, 0))
@@ -189,12 +280,12 @@ class Assembler:
             struct.pack_into("<I", constants, place, struct.unpack_from("<I", constants, place)[0] + base)
         head = HEADER.pack(b"VFM1", len(self._steps), self._depth, self._columns, self._tallies)
         body = b"".join(INSTRUCTION.pack(*step[:4], step[4] + base, step[5]) for step in self._steps)
-        return Program(head + body + bytes(constants), self._columns, self._tallies)
+        return Program(head + body + bytes(constants), self._columns, self._tallies, len(self._steps))
 
     def _narrow(self) -> None:
         """The last test matters only where the bitmap below it is set: let the kernel ask no others."""
         op, kind, column, count, at, arg = self._steps[-1]
-        if Op.RANGES <= op <= Op.TEXT_KNOWN and kind != Kind.PLANES:
+        if Op.RANGES <= op <= Op.BUCKETS and kind != Kind.PLANES:
             self._steps[-1] = (op, kind, column, count, at, arg | WITHIN)
 
     def _push(

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.fastmatch import (
     BITMAP_OCTETS,
+    BUCKETS,
     GREATEST,
     LEAST,
     Assembler,
     Kind,
     Op,
     Program,
+    bucket_of,
     count_bits,
+    isas,
     match_block,
+    members_of,
     merge_ranges,
     slots_of,
+    use_isa,
 )
 from tests.reference import fastmatch as reference
 
@@ -66,7 +72,14 @@ def programs(draw: st.DrawFn) -> tuple[Program, list[memoryview], int]:
     to, height = Assembler(), 0
     for _ in range(draw(st.integers(1, 12))):
         if height >= 1 and draw(st.booleans()):
-            op = draw(st.sampled_from([Op.AND, Op.OR, Op.AND_NOT, Op.NOT, "tally", "cut"]))
+            op = draw(st.sampled_from([Op.AND, Op.OR, Op.AND_NOT, Op.NOT, "tally", "cut", "skip"]))
+            if op == "skip":
+                place = to.skip()
+                push_test(draw, to)
+                to.combine(Op.AND)
+                to.tally(0)
+                to.land(place)
+                continue
             if op == "tally":
                 to.tally(0)
             elif op == Op.NOT:
@@ -85,9 +98,13 @@ def programs(draw: st.DrawFn) -> tuple[Program, list[memoryview], int]:
 
 
 def push_test(draw: st.DrawFn, to: Assembler) -> None:
-    match draw(st.integers(0, 4)):
+    match draw(st.integers(0, 6)):
         case 0:
             to.const(draw(st.booleans()))
+        case 5:
+            to.buckets(draw(st.binary(max_size=2)), draw(st.integers(-1, 9_000)), draw(st.integers(0, 10_001)))
+        case 6:
+            to.live(5)
         case 1 | 2:
             column = draw(st.integers(0, 4))
             kind = Kind(column + 1)
@@ -103,15 +120,45 @@ def push_test(draw: st.DrawFn, to: Assembler) -> None:
                 to.text(op, 6, draw(TEXTS))
 
 
-@given(programs())
-def test_compiled_and_reference_match_the_same_slots(case: tuple[Program, list[memoryview], int]) -> None:
+@pytest.fixture(params=isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = use_isa(request.param)
+    yield request.param
+    use_isa(before)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(programs(), st.integers(0, (1 << 32) - 20_000))
+def test_compiled_and_reference_match_the_same_slots(
+    isa: str, case: tuple[Program, list[memoryview], int], first_no: int
+) -> None:
     program, arrays, slots = case
     out, tallies, plain_tallies = bytearray(b"\xff" * BITMAP_OCTETS), array("Q", [0, 0]), [0, 0]
-    count = match_block(program, arrays, slots, out, tallies)
-    plain = reference.match_block(program.octets, arrays, slots, plain_tallies)
+    count = match_block(program, arrays, slots, out, tallies, first_no)
+    plain = reference.match_block(program.octets, arrays, slots, plain_tallies, first_no)
     assert out == reference.bitmap_of(plain, BITMAP_OCTETS)
     assert count == sum(plain) == count_bits(out) == len(slots_of(out))
     assert list(tallies) == plain_tallies
+    numbers = array("I", bytes(4 * (count + 16)))
+    assert members_of(out, first_no, numbers) == count
+    assert numbers[:count].tolist() == [first_no + slot for slot in slots_of(out)]
+
+
+@given(st.integers(0, (1 << 32) - 1), st.binary(max_size=20))
+def test_a_member_falls_into_the_same_bucket_in_kernel_and_reference(member_no: int, salt: bytes) -> None:
+    bucket = bucket_of(member_no, salt)
+    assert bucket == reference.bucket_of(member_no, salt) and 0 <= bucket < BUCKETS
+    first_no, slot = member_no - member_no % 64, member_no % 64
+    for low, high, inside in [(bucket, bucket + 1, True), (0, bucket, False), (bucket + 1, BUCKETS, False)]:
+        to, out = Assembler(), bytearray(BITMAP_OCTETS)
+        to.buckets(salt, low, high)
+        match_block(to.program(), [], 64, out, first_no=first_no)
+        assert (slot in slots_of(out)) == inside
+
+
+def test_buckets_never_move() -> None:
+    assert [bucket_of(no, b"") for no in (0, 1, 2, 20_000_000)] == [7374, 9377, 4067, 7500]
+    assert [bucket_of(no, b"spring") for no in (0, 1)] == [1422, 4463]
 
 
 @given(st.sampled_from(list(NUMBERS)), st.data())

@@ -1,26 +1,34 @@
 """A segment's text to what runs: the tree, its tests, the kernel's program and the columns it reads.
 
 Touches: the tenant's fields and named segments, through a View. `compile_text` is the one entry for others.
+A text that was compiled before is taken as it was, while fields, saved segments and, where it asks for one, the day
+are the same: counting while one types parses each text once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from dispatcher.fastmatch import FEW, Assembler, Kind, Op, Program
-from dispatcher.members.fields import Field, fields_of
+from dispatcher.clock import SystemClock
+from dispatcher.fastmatch import Program
+from dispatcher.members.fields import Field
 from dispatcher.records.changes import View
-from dispatcher.segments.parse import parse
+from dispatcher.segments.column_tests import Every, Test
+from dispatcher.segments.estimate import shares_of
+from dispatcher.segments.program import LIVE, Columns, assemble
 from dispatcher.segments.rule import Rule
-from dispatcher.segments.typed import Always, Complement, Every, InRanges, OnPlanes, OnText, Some, Test, Typing
-from dispatcher.store.columns import FLAGS, BlockView, Column, ColumnKind
-from dispatcher.store.layout import PLANE_LIVE, TENANT
+from dispatcher.segments.typed import typing_of
+from dispatcher.store.columns import BlockView, Column
+from dispatcher.store.layout import TENANT
+from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.values import unpack
+from dispatcher.tenants.tenant import get_tenant
 
-_COST = {ColumnKind.U8: 2, ColumnKind.U16: 2.5, ColumnKind.I32: 4, ColumnKind.I64: 10, ColumnKind.U64: 10}
-LIVE = OnPlanes(((FLAGS, 1 << PLANE_LIVE),))
+COMPILED_KEPT = 256  # texts a tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +37,64 @@ class Compiled:
 
     rule: Rule
     text: str  # canonical: equal segments have equal text
-    test: Test  # without LIVE and limit
+    test: Test  # without LIVE, top and limit
     program: Program  # with LIVE
-    columns: tuple[Column, ...]  # what open_block is asked for, in the program's order
+    columns: tuple[Column | Hashable, ...]  # what the program reads, in its order; no tuple: a key of `given`
     limit: int | None
     fields: tuple[Field, ...]  # named in the text, or in a segment it names
     warnings: tuple[str, ...]
+    top: tuple[int, Field] | None
+    given: tuple[Hashable, ...]  # what engagement.py is asked for
+    as_of_ms: int
+    shares: dict[Test, float]  # estimated, of the conditions
 
 
-def compile_text(view: View, tenant: int, text: str, *, within: tuple[str, ...] = ()) -> Compiled:
+def compile_text(
+    view: View, tenant: int, text: str, *, as_of_ms: int | None = None, within: tuple[str, ...] = ()
+) -> Compiled:
     """Parse, type and plan. Raises CommandRefused 422 segment_syntax or unknown_field, with the place.
 
-    within: titles of saved segments that `text` must not come back to (the one being saved).
+    as_of_ms: the instant that relative dates mean; None is now. within: titles of saved segments that `text` must not
+    come back to (the one being saved).
     """
-    fields = fields_of(view, tenant)
-    rule = parse(text, fields)
-    named = {row["name"]: row["expr"] for _, row in saved(view, tenant)}
-    typing = Typing(fields, named, within)
-    test = typing.test(rule)
+    at_ms = SystemClock().epoch_ms() if as_of_ms is None else as_of_ms
+    kept, key = _kept(view, tenant, text, at_ms, within)
+    found = kept.get(key)
+    if found is None:
+        found = _compile(view, tenant, text, at_ms, within)
+        if not found.given:
+            if len(kept) >= COMPILED_KEPT:
+                kept.pop(next(iter(kept), None), None)
+            kept[key] = found
+    return found if found.as_of_ms == at_ms else replace(found, as_of_ms=at_ms)
+
+
+def _kept(
+    view: View, tenant: int, text: str, at_ms: int, within: tuple[str, ...]
+) -> tuple[dict[Hashable, Compiled], Hashable]:
+    """Compiled texts of the tenant, and the key that says all that this one follows from."""
+    if not isinstance(view, Snapshot) or view.kept is None:
+        return {}, None
+    prefix = TENANT.pack(tenant)
+    rows = tuple(row for table in ("fields", "segments") for _, row in view.range(table, prefix))
+    calendar: tuple[Any, ...] = ()
+    if found := get_tenant(view, tenant):
+        calendar = (found.zone, found.leap_rule, datetime.fromtimestamp(at_ms / 1000, ZoneInfo(found.zone)).toordinal())
+    return view.kept.setdefault(("compiled", tenant), {}), (text, calendar, within, rows)
+
+
+def _compile(view: View, tenant: int, text: str, as_of_ms: int, within: tuple[str, ...]) -> Compiled:
+    typing = typing_of(view, tenant, as_of_ms, within)
+    rule = typing.parse(text)
+    test, top = typing.test(rule), typing.top(rule)
     columns = Columns()
-    program = assemble(Every((LIVE, test)), columns)
+    shares = shares_of(view, tenant, test)
+    program = assemble(Every((LIVE, test)), columns, shares)
+    given = tuple(column for column in columns.asked if not isinstance(column, tuple))
     used, warnings = tuple(typing.used.values()), tuple(dict.fromkeys(typing.warnings))
-    return Compiled(rule, str(rule), test, program, columns.asked, rule.limit, used, warnings)
+    return Compiled(
+        rule, str(rule), test, program, columns.asked, rule.limit, used, warnings, top, given, as_of_ms, shares
+    )
 
 
 def saved(view: View, tenant: int) -> Iterable[tuple[bytes, dict[str, Any]]]:
@@ -58,25 +102,7 @@ def saved(view: View, tenant: int) -> Iterable[tuple[bytes, dict[str, Any]]]:
     return ((key, unpack(row)) for key, row in view.range("segments", TENANT.pack(tenant)))
 
 
-class Columns:
-    """Which array of match_block is which column: a text column takes three. The first `own` are the caller's."""
-
-    def __init__(self, own: int = 0) -> None:
-        self._positions: dict[Column, int] = {}
-        self._next = own
-
-    @property
-    def asked(self) -> tuple[Column, ...]:
-        return tuple(self._positions)
-
-    def position(self, column: Column) -> int:
-        if column not in self._positions:
-            self._positions[column] = self._next
-            self._next += 3 if column[2] == ColumnKind.TEXT else 1
-        return self._positions[column]
-
-
-def arrays_of(block: BlockView, columns: Iterable[Column]) -> list[Any]:
+def arrays_of(block: BlockView, columns: Iterable[Any]) -> list[Any]:
     """The list of buffers that match_block takes, in the order Columns numbered them."""
     arrays: list[Any] = []
     for column in columns:
@@ -86,73 +112,3 @@ def arrays_of(block: BlockView, columns: Iterable[Column]) -> list[Any]:
         else:
             arrays.append(found)
     return arrays
-
-
-def assemble(test: Test, columns: Columns) -> Program:
-    assembler = Assembler()
-    emit(test, assembler, columns)
-    return assembler.program()
-
-
-def emit(test: Test, to: Assembler, columns: Columns) -> None:
-    """Instructions that push the members of `test`."""
-    match test:
-        case Always(value):
-            to.const(value)
-        case InRanges(column, ranges):
-            to.ranges(columns.position(column), Kind(int(column[2])), ranges)
-        case OnPlanes(parts, every):
-            combine = Op.AND if every else Op.OR
-            _fold(parts, combine, lambda part: to.planes(columns.position(part[0]), part[1], every=every), to)
-        case OnText(column, Op.TEXT_IN, needles):
-            to.text_in(columns.position(column), needles)
-        case OnText(column, op, needles):
-            to.text(op, columns.position(column), *needles)
-        case Complement(part):
-            emit(part, to, columns)
-            to.combine(Op.NOT)
-        case Every(parts):
-            _every(sorted(parts, key=_cost), to, columns)
-        case Some(parts):
-            _fold(parts, Op.OR, lambda part: emit(part, to, columns), to)
-
-
-def _every(parts: list[Test], to: Assembler, columns: Columns) -> None:
-    """Cheap tests first: the kernel asks the dear ones only of who is left."""
-    first, *rest = parts
-    emit(first, to, columns)
-    for part in rest:
-        if isinstance(part, Complement):
-            emit(part.part, to, columns)
-            to.combine(Op.AND_NOT)
-        else:
-            emit(part, to, columns)
-            to.combine(Op.AND)
-
-
-def _cost(test: Test) -> float:
-    """About the microseconds a block that every slot's answer takes (bench_fastmatch, 2-core machine)."""
-    match test:
-        case InRanges(column, ranges):
-            if len(ranges) <= FEW:
-                return _COST[column[2]] * len(ranges)
-            return 9 if column[2] in (ColumnKind.U8, ColumnKind.U16) else 55  # a table, a search
-        case OnText():
-            return 150
-        case Complement(part):
-            return _cost(part)
-        case Every(parts) | Some(parts):
-            return sum(map(_cost, parts))
-    return 0.5
-
-
-def _fold(parts: Iterable[Any], op: Op, push: Callable[[Any], None], to: Assembler) -> None:
-    """Push one, then each further one and combine: the stack grows with nesting, never with length."""
-    empty = True
-    for part in parts:
-        push(part)
-        if not empty:
-            to.combine(op)
-        empty = False
-    if empty:
-        to.const(op is Op.AND)

@@ -11,6 +11,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp, memcpy
 
 cdef enum:
+    U8 = 1
+    U16 = 2
     PLANES = 6
     TEXT = 7
     MOST_COLUMNS = 512
@@ -83,7 +85,7 @@ def patch(rows, bytes prefix, list columns, list arrays, uint32_t slots):
                 else:
                     at += head.octets
                     continue
-                if head.kind != kinds[column]:
+                if head.kind != kinds[column] and not (head.kind | kinds[column] == 3 and head.octets == head.kind):
                     raise ValueError(bytes(pair[0]))
                 if head.kind == TEXT:
                     if to[column] == NULL:
@@ -105,6 +107,12 @@ def patch(rows, bytes prefix, list columns, list arrays, uint32_t slots):
                         if row[at] >> bit & 1:
                             plane = to[column] + bit * stride + (slot >> 3)
                             plane[0] = (plane[0] | mask) if row[at + 1] >> bit & 1 else (plane[0] & ~mask)
+                elif head.kind != kinds[column]:  # a code of the other width: blocks.py, recoded
+                    if head.kind == U8:
+                        to[column][2 * <Py_ssize_t>slot] = row[at]
+                        to[column][2 * <Py_ssize_t>slot + 1] = 0
+                    else:
+                        to[column][slot] = 0 if row[at + 1] else row[at]
                 else:
                     if head.kind == 0 or head.kind > TEXT or head.octets != WIDTHS[head.kind]:
                         raise ValueError(bytes(pair[0]))
@@ -125,7 +133,10 @@ cdef int append_text(tuple text, uint32_t slot, const uint8_t *octets, uint16_t 
 
 
 def touched(list rows):
-    """The columns {(field, part): kind} that the rows name; raises ValueError(key) on a row that is no row."""
+    """The columns {(field, part): kind} that the rows name, the wider of two where a dictionary grew.
+
+    Raises ValueError(key) on a row that is no row.
+    """
     cdef dict found = {}
     cdef Py_buffer value
     cdef entry_head head
@@ -147,10 +158,11 @@ def touched(list rows):
                 at += sizeof(entry_head) + head.octets
                 if at > value.len:
                     raise ValueError(bytes(pair[0]))
-                this = column_id(head.field, head.part)
-                if last[this & 7] != this:
-                    last[this & 7] = this
-                    found[head.field, head.part] = head.kind
+                this = (column_id(head.field, head.part) << 8) | head.kind
+                if last[(this >> 8) & 7] != this:
+                    last[(this >> 8) & 7] = this
+                    if head.kind != U8 or found.get((head.field, head.part)) != U16:
+                        found[head.field, head.part] = head.kind
         finally:
             PyBuffer_Release(&value)
     return found

@@ -4,11 +4,15 @@ Touches: rows of `blocks` and the tenant's next_member_no, through a View.
 Rests on: LMDB overflow pages begin 16 octets before our header, so the array of a value of a page or
 more is 64-byte aligned in the map; smaller values are copied out, which aligns them to 16.
 
-A value is a header of 48 octets (kind u8, version u8, zero u16, slots u32, min i64, max i64, zeros) and
-an array. min and max are 0 in version 1: nothing reads them yet, and each fold would pay for them.
+A value is a header of 48 octets (kind u8, version u8, zero u16, slots u32, least, greatest and mark of 64 bits each,
+zeros) and an array. least and greatest are of all slots, the unknown among them, with the kind's sign: a scan need
+not read an array that they answer for; they are 0 for PLANES and TEXT. mark is a hash of the array: what was derived
+from an array of the same mark holds for this one. Version 1 has zeros for all three.
     U8 .. U64   slots x width, little-endian
     PLANES      8 bitmaps of slots / 8 octets, one after the other; part p holds planes 8p .. 8p + 7
     TEXT        offsets u32[slots + 1], then a heap of UTF-8
+A dictionary that outgrew 255 values is U16 from one commit on, while its older blocks and delta entries stay U8
+until a fold or members/widen.py rewrites them: whoever asks for U16 reads them zero-extended (`recoded`).
 """
 
 from __future__ import annotations
@@ -22,6 +26,11 @@ from dispatcher.errors import StoreError
 from dispatcher.records.changes import Changes, View
 from dispatcher.store.layout import BLOCK, BLOCK_KEY, FIELD_FLAGS, HEADER, TENANT
 from dispatcher.store.values import unpack
+
+try:
+    from dispatcher.store import _scan as kernel
+except ImportError as exc:  # pragma: no cover
+    raise ImportError("the kernel store/_scan is not built: run `make build`") from exc
 
 
 class ColumnKind(IntEnum):
@@ -61,9 +70,10 @@ NUMBER = {
     ColumnKind.I64: struct.Struct("<q"),
     ColumnKind.U64: struct.Struct("<Q"),
 }
-VERSION = 1
+CODES = frozenset({ColumnKind.U8, ColumnKind.U16})  # a dictionary's columns, of which either reads as the other
+VERSION = 2
 ROUND = 1_024  # slots of a tenant's last block are rounded up to this
-_HEAD = struct.Struct("<BBHIqq24x")
+_HEAD = struct.Struct("<BBHIQQQ16x")
 _PAGE = 4_096
 assert _HEAD.size == HEADER
 
@@ -113,7 +123,7 @@ def block_value(kind: ColumnKind, slots: int, array: Octets) -> bytes:
         raise ValueError(f"{slots} slots: a multiple of 64, at most {BLOCK}")
     if len(array) != slots * WIDTH[kind] if kind in WIDTH else len(array) < 4 * (slots + 1):
         raise ValueError(f"{len(array)} octets are no {kind.name} array of {slots} slots")
-    return b"".join((_HEAD.pack(kind, VERSION, 0, slots, 0, 0), array))
+    return b"".join((_HEAD.pack(kind, VERSION, 0, slots, *kernel.seal(array, kind)), array))
 
 
 def write_block(
@@ -138,12 +148,39 @@ def stored_array(view: View, tenant: int, block: int, column: Column) -> tuple[i
         return None
     if len(value) < _PAGE:
         value = memoryview(bytes(value))
-    found, version, _, slots, _, _ = _HEAD.unpack_from(value) if len(value) >= HEADER else (0, 0, 0, 0, 0, 0)
+    found, version, _, slots, *_ = _HEAD.unpack_from(value) if len(value) >= HEADER else (0, 0, 0, 0)
     octets = len(value) - HEADER
-    whole = octets == slots * WIDTH[kind] if kind in WIDTH else octets >= 4 * (slots + 1)
-    if found != kind or version != VERSION or not whole or not 0 < slots <= BLOCK:
+    whole = octets == slots * WIDTH[found] if found in WIDTH else octets >= 4 * (slots + 1)
+    if (
+        (found != kind and not {found, kind} <= CODES)
+        or not 1 <= version <= VERSION
+        or not whole
+        or not 0 < slots <= BLOCK
+    ):
         raise StoreError(f"block {block} of tenant {tenant}, field {field}, part {part}: not a {kind.name} value")
-    return slots, value[HEADER:]
+    return slots, value[HEADER:] if found == kind else recoded(value[HEADER:], kind)
+
+
+def stored_kind(view: View, tenant: int, block: int, field: int, part: int) -> ColumnKind | None:
+    """What a stored value says it is; None when there is none."""
+    value = view.buffer("blocks", BLOCK_KEY.pack(tenant, field, part, block))
+    return ColumnKind(value[0]) if value else None
+
+
+def recoded(array: Octets, kind: ColumnKind) -> memoryview:
+    """Codes of the other width as `kind`, U8 or U16. To U8, codes above 255 become unknown: only a reader that
+    still holds the field from before it was widened asks for that, and it has no word for them."""
+    if kind == ColumnKind.U16:
+        wide = bytearray(2 * len(array))
+        wide[::2] = array
+        return memoryview(wide)
+    whole = bytes(array)
+    low, high = bytearray(whole[::2]), whole[1::2]
+    if any(high):
+        for slot, octet in enumerate(high):
+            if octet:
+                low[slot] = 0
+    return memoryview(low)
 
 
 def fit(kind: ColumnKind, array: memoryview, stored: int, slots: int) -> memoryview:

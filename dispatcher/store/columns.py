@@ -31,6 +31,7 @@ from dispatcher.store.blocks import (
     next_member_no,
     slots_of,
     stored_array,
+    stored_kind,
     text_array,
     text_views,
     write_block,
@@ -39,6 +40,7 @@ from dispatcher.store.delta import (
     block_prefix,
     delta_count,
     delta_rows,
+    entry_of,
     pack_delta,
     plane_entry,
     put_delta,
@@ -62,6 +64,7 @@ __all__ = [
     "default_array",
     "delta_count",
     "delta_rows",
+    "entry_of",
     "find_number",
     "fold_block",
     "fold_some",
@@ -177,7 +180,7 @@ def fold_block(
     if not rows:
         return 0
     try:
-        columns: list[Column] = [(*at, ColumnKind(kind)) for at, kind in sorted(kernel.touched(rows).items())]
+        columns = [_widest(view, tenant, block, at, kind) for at, kind in sorted(kernel.touched(rows).items())]
     except ValueError as exc:
         raise StoreError(f"delta of tenant {tenant}, block {block}: a row that is no row") from exc
     folded, octets = set[tuple[int, int]](), 0
@@ -194,6 +197,12 @@ def fold_block(
         else:
             changes.delete("delta", key)
     return len(rows)
+
+
+def _widest(view: View, tenant: int, block: int, at: tuple[int, int], kind: int) -> Column:
+    """The column as it is folded: codes from before a dictionary was widened go into a wide block and stay so."""
+    wide = kind == ColumnKind.U8 and stored_kind(view, tenant, block, *at) == ColumnKind.U16
+    return (*at, ColumnKind.U16 if wide else ColumnKind(kind))
 
 
 def _fold_column(
@@ -252,7 +261,7 @@ def read_slot(view: View, tenant: int, member_no: int, columns: Sequence[Column]
     block, slot = divmod(member_no, BLOCK)
     row = view.get("delta", DELTA_KEY.pack(tenant, block, slot))
     delta = unpack_delta(row) if row else {}
-    return {column: _value(view, tenant, block, slot, column, delta.get(column)) for column in columns}
+    return {column: _value(view, tenant, block, slot, column, entry_of(delta, column)) for column in columns}
 
 
 def _value(view: View, tenant: int, block: int, slot: int, column: Column, entry: bytes | None) -> int | str | None:

@@ -12,12 +12,13 @@ import struct
 from collections.abc import Iterator, Mapping
 
 from dispatcher.records.changes import Changes, View
-from dispatcher.store.blocks import Column, ColumnKind, Octets
+from dispatcher.store.blocks import CODES, Column, ColumnKind, Octets, recoded
 from dispatcher.store.layout import BLOCK, DELTA_KEY
 from dispatcher.store.snapshot import Snapshot
 
 _ENTRY = struct.Struct("<HBBH")
 _BLOCK_PREFIX = struct.Struct(">HI")
+_OTHER = {ColumnKind.U8: ColumnKind.U16, ColumnKind.U16: ColumnKind.U8}
 
 
 def block_prefix(tenant: int, block: int) -> bytes:
@@ -63,11 +64,22 @@ def put_delta(changes: Changes, view: View, tenant: int, member_no: int, entries
     row = changes.rows["delta", key] if ("delta", key) in changes.rows else view.get("delta", key)
     merged = unpack_delta(row) if row else {}
     for column, value in entries.items():
+        if column[2] in CODES:
+            merged.pop((*column[:2], _OTHER[column[2]]), None)
         if column[2] == ColumnKind.PLANES and column in merged:
             (mask, bits), (more, set_bits) = merged[column], value
             value = bytes((mask | more, bits & ~more | set_bits & more))
         merged[column] = value
     changes.put("delta", key, pack_delta(merged))
+
+
+def entry_of(entries: Mapping[Column, bytes], column: Column) -> bytes | None:
+    """A column's entry in a delta row, also one from before its dictionary was widened; None: the block has it."""
+    entry = entries.get(column)
+    if entry is None and column[2] in CODES:
+        other = entries.get((*column[:2], _OTHER[column[2]]))
+        return None if other is None else bytes(recoded(other, column[2]))
+    return entry
 
 
 def plane_entry(planes: Mapping[int, bool]) -> bytes:

@@ -6,6 +6,7 @@ Touches: one lmdb transaction, on the thread that began it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import lmdb
 
@@ -15,11 +16,20 @@ from dispatcher.records.changes import Changes
 class Snapshot:
     """A View over a read or the write transaction; leaving the block commits a write, an exception aborts it."""
 
-    __slots__ = ("tables", "txn")
+    __slots__ = ("kept", "page_octets", "tables", "txn")
 
-    def __init__(self, txn: lmdb.Transaction, tables: dict[str, lmdb._Database]) -> None:
+    def __init__(
+        self,
+        txn: lmdb.Transaction,
+        tables: dict[str, lmdb._Database],
+        kept: dict[Any, Any] | None = None,
+        page_octets: int = 4_096,
+    ) -> None:
+        """kept: what the store's read snapshots share (store/scan.py); None for the write transaction."""
         self.txn = txn
         self.tables = tables
+        self.kept = kept
+        self.page_octets = page_octets
 
     def get(self, table: str, key: bytes) -> bytes | None:
         value = self.txn.get(key, db=self.tables[table])
@@ -64,8 +74,13 @@ class Snapshot:
         return int(self.txn.stat(self.tables[table])["entries"])
 
     def apply(self, changes: Changes) -> None:
-        """Write rows into this write transaction."""
+        """Write rows into this write transaction. One that changes blocks raises the tenant's block version."""
         tables = self.tables
+        blocks_of = {key[:2] for table, key in changes.rows if table == "blocks"}
+        blocks_of |= {key[:2] for table, rows, _ in changes.bulk if table == "blocks" for key, _ in rows}
+        for tenant in blocks_of:
+            version = int.from_bytes(self.get("block_versions", tenant) or b"", "little") + 1
+            self.txn.put(tenant, version.to_bytes(8, "little"), db=tables["block_versions"])
         for (table, key), value in changes.rows.items():
             if value is None:
                 self.txn.delete(key, db=tables[table])

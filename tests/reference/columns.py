@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
-PLANES, TEXT = 6, 7
+U8, U16, PLANES, TEXT = 1, 2, 6, 7
 WIDTHS = {1: 1, 2: 2, 3: 4, 4: 8, 5: 8}
 ENTRY = struct.Struct("<HBBH")
 
@@ -40,6 +40,9 @@ def patch(
             if (field, part) not in wanted:
                 continue
             i, known = wanted[field, part]
+            if {kind, known} == {U8, U16} and len(value) == kind:  # a dictionary was widened between the two
+                code = int.from_bytes(value, "little")
+                kind, value = known, (code if code >> 8 * known == 0 else 0).to_bytes(known, "little")
             if kind != known:
                 raise ValueError(key)
             if i not in copied:
@@ -65,7 +68,12 @@ def patch(
 
 
 def touched(rows: list[tuple[bytes, bytes]]) -> dict[tuple[int, int], int]:
-    return {(field, part): kind for key, row in rows for field, part, kind, _ in entries(key, row)}
+    found: dict[tuple[int, int], int] = {}
+    for key, row in rows:
+        for field, part, kind, _ in entries(key, row):
+            wide = kind == U8 and found.get((field, part)) == U16
+            found[field, part] = U16 if wide else kind
+    return found
 
 
 def dense_text(starts: bytes, ends: bytes, heap: bytes, slots: int) -> bytes:

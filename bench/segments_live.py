@@ -1,0 +1,160 @@
+"""The rest of a segment's life, of a store that is on disk: sizes, the first count, waterfalls, updates beside scans.
+
+Touches: stores of half and of all the members in a temporary folder. What 100 M members would take is reckoned from
+the two.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import struct
+import time
+from collections.abc import Iterator
+from multiprocessing import get_context
+from pathlib import Path
+
+from bench import segments_members as made
+from bench.harness import Figure, best_of
+from dispatcher.records.changes import Changes
+from dispatcher.segments.count import count, matched
+from dispatcher.segments.plan import compile_text
+from dispatcher.store import Store, open_store
+from dispatcher.store.columns import ColumnKind, fold_some, put_delta
+from dispatcher.store.layout import FIELD_POINTS
+
+FAR = 100_000_000
+WARM = 8  # scans until everything that is derived has been derived (store/derived.py)
+TIMES = 40
+POINTS = (FIELD_POINTS, 0, ColumnKind.I64)
+
+
+def figures(folder: Path, members: int) -> Iterator[Figure]:
+    sizes = (members // 2, members)
+    taken: list[dict[str, float]] = []
+    for size in sizes:
+        place = folder / str(size)
+        _build(place, size)
+        here: dict[str, float] = {}
+        yield from _one(place, size, here)
+        taken.append(here)
+    for name in taken[0]:
+        slope = (taken[1][name] - taken[0][name]) / (sizes[1] - sizes[0])
+        far = taken[1][name] + slope * (FAR - sizes[1])
+        if name.startswith("octets"):
+            what = f"{name}, {FAR:,} members reckoned"
+            yield Figure.of(what, round(far / FAR, 1), "B/member", most=90 if "disk" in name else None)
+        else:
+            yield Figure(f"{name}, {FAR:,} members reckoned", round(far, 1), "ms")
+    yield from _updates(folder / str(members), members)
+
+
+def _build(place: Path, members: int) -> None:
+    with open_store(place, write=True, create=True, sync=False) as store:
+        made.define(store, members)
+        first = 0
+        for part in made.parts(members):
+            made.fill(store, first, part, members)
+            first += len(part["id"])
+        made.put_numbers(store, members)
+        store.env.sync(True)
+
+
+def _one(place: Path, members: int, taken: dict[str, float]) -> Iterator[Figure]:
+    with open_store(place) as store:
+        taken["octets on disk"] = float(store.size_octets())
+        began = time.perf_counter()
+        _count(store, "S4")
+        first_ms = 1e3 * (time.perf_counter() - began)
+        yield Figure.of(f"first count after opening, {members:,} members", round(first_ms, 1), "ms", most=1_000)
+        yield Figure(f"octets on disk, {members:,} members", round(store.size_octets() / members, 1), "B/member")
+        for segment in made.SEGMENTS:
+            for _ in range(WARM):
+                _matched(store, segment)
+            (best_s,) = best_of(9, lambda: _matched(store, segment))  # noqa: B023
+            taken[f"{segment} count"] = 1e3 * best_s
+            yield Figure(f"{segment} count, {members:,} members", round(1e3 * best_s, 2), "ms")
+            took = sorted(_timed(lambda: _count(store, segment)) for _ in range(TIMES))  # noqa: B023
+            p95 = took[int(0.95 * TIMES)]
+            yield Figure.of(f"{segment} count with waterfall p95, {members:,} members", round(p95, 2), "ms", most=100)
+        derived = float(store.snapshot().kept["derived octets"])  # type: ignore[index]
+        taken["octets in memory beside the map"] = derived
+        yield Figure(f"octets derived in memory, {members:,} members", round(derived / members, 1), "B/member")
+
+
+def _updates(place: Path, members: int) -> Iterator[Figure]:
+    """Durable point updates, each commit synced, alone and beside scans; the delta folded at the end."""
+    draw = random.Random(7)
+    with open_store(place, write=True) as store:
+        for batch, commits, least in ((100, 100, 50_000), (10_000, 10, 150_000)):
+            began = time.perf_counter()
+            for _ in range(commits):
+                _update(store, draw, members, batch)
+            rate = batch * commits / (time.perf_counter() - began)
+            yield Figure.of(f"durable updates, commits of {batch:,}", round(rate), "/s", least=least)
+            _fold(store)
+    writer = get_context("spawn").Process(target=_write, args=(str(place), members), daemon=True)
+    with open_store(place) as store:  # as the admin process reads beside the dispatcher
+        for _ in range(WARM):
+            _matched(store, "S1")
+        alone = statistics.median(_timed(lambda: _matched(store, "S1")) for _ in range(TIMES))
+        before = _edits(store)
+        writer.start()
+        while _edits(store) == before and writer.is_alive():
+            time.sleep(0.01)
+        meanwhile = [_timed(lambda: _matched(store, "S1")) for _ in range(5 * TIMES)]
+        writer.terminate()
+        writer.join()
+        slower = statistics.median(meanwhile) / alone
+        yield Figure.of("S1 count beside updates, times its time alone", round(slower, 2), "x", most=1.5)
+
+
+def _write(place: str, members: int) -> None:
+    """Updates until the process is ended, a slice folded after every twenty commits as housekeeping does."""
+    draw = random.Random(8)
+    with open_store(place, write=True) as store:
+        while True:
+            for _ in range(20):
+                _update(store, draw, members, 100)
+            with store.begin_write() as view:
+                view.apply(fold_some(view, made.TENANT))
+
+
+def _edits(store: Store) -> int:
+    with store.snapshot() as view:
+        return view.count("delta")
+
+
+def _update(store: Store, draw: random.Random, members: int, batch: int) -> None:
+    with store.begin_write() as view:
+        changes = Changes()
+        for _ in range(batch):
+            entry = {POINTS: struct.pack("<q", draw.randrange(1_725))}
+            put_delta(changes, view, made.TENANT, draw.randrange(members), entry)
+        view.apply(changes)
+
+
+def _fold(store: Store) -> None:
+    while True:
+        with store.begin_write() as view:
+            changes = fold_some(view, made.TENANT)
+            view.apply(changes)
+        if not changes:
+            return
+
+
+def _matched(store: Store, segment: str) -> int:
+    with store.snapshot() as view:
+        compiled = compile_text(view, made.TENANT, made.SEGMENTS[segment][0], as_of_ms=made.AS_OF_MS)
+        return matched(view, made.TENANT, compiled)
+
+
+def _count(store: Store, segment: str) -> dict[str, object]:
+    with store.snapshot() as view:
+        return count(view, made.TENANT, made.SEGMENTS[segment][0], as_of_ms=made.AS_OF_MS)
+
+
+def _timed(work: object) -> float:
+    began = time.perf_counter()
+    work()  # type: ignore[operator]
+    return 1e3 * (time.perf_counter() - began)
