@@ -20,6 +20,7 @@ from dispatcher.store.values import pack, unpack
 
 TENANTS_MAX = 0xFFFF  # u16 in every key
 TITLE_MAX = 100
+LEAP_RULES = ("feb28", "mar1", "leap")
 SENDER_OCTETS_MAX = 20  # SMPP v3.4 4.4.1: source_addr is at most 21 octets with its NUL
 
 
@@ -32,6 +33,7 @@ class Tenant:
     sender: str
     brand: str
     next_member_no: int
+    leap_rule: str = "feb28"  # when a birthday on 29 February falls in other years: feb28, mar1, leap (not at all)
 
 
 def create_tenant(view: View, command: CreateTenant, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
@@ -52,6 +54,7 @@ def create_tenant(view: View, command: CreateTenant, envelope: Envelope) -> tupl
         "sender": command.sender,
         "brand": command.brand or command.title.strip(),
         "next_member_no": 0,
+        "leap_rule": command.leap_rule,
         "created_ms": envelope.at_ms,
     }
     changes.put("tenants", TENANT.pack(number), pack(row))
@@ -87,7 +90,7 @@ def put_next_member_no(changes: Changes, view: View, tenant: int, next_member_no
 
 def _tenant(number: int, row: bytes) -> Tenant:
     value = unpack(row)
-    return Tenant(number, **{name: value[name] for name in Tenant.__slots__ if name != "number"})
+    return Tenant(number, **{name: value[name] for name in Tenant.__slots__ if name in value})
 
 
 def _errors(command: CreateTenant) -> Any:
@@ -100,6 +103,8 @@ def _errors(command: CreateTenant) -> Any:
         yield wrong("zone", "unknown_zone", "an IANA time zone such as Europe/Berlin")
     if command.region and command.region not in SUPPORTED_REGIONS:
         yield wrong("region", "unknown_region", "an ISO 3166 region of two capitals such as DE, or empty")
+    if command.leap_rule not in LEAP_RULES:
+        yield wrong("leap_rule", "wrong_value", f"one of {', '.join(LEAP_RULES)}")
     if len(command.sender) > SENDER_OCTETS_MAX or not command.sender.isascii() or not _printable(command.sender):
         yield wrong("sender", "wrong_sender", f"at most {SENDER_OCTETS_MAX} printable ASCII characters")
     if len(command.brand) > TITLE_MAX:
