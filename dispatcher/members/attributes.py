@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from dispatcher.members.fields import Field, with_value, word_fits
+from dispatcher.members.fields import TAGS_MAX, Field, with_value, word_fits
 from dispatcher.store.blocks import NUMBER, UNKNOWN
 from dispatcher.store.columns import Column, ColumnKind
 
@@ -119,6 +119,8 @@ def _encode_tags(field: Field, value: Any) -> Encoded | Wrong:
 def _outside(field: Field, value: str) -> Wrong:
     if field.closed:
         return _wrong(field, value, "not_in_dictionary", "a closed dictionary: " + ", ".join(field.values[:20]))
+    if field.kind == "tags" and field.most < field.max_values:
+        return _wrong(field, value, "dictionary_full", f"the tenant has {TAGS_MAX} tags, the most there may be")
     return _wrong(field, value, "dictionary_full", f"has {field.max_values} values, the most it may have")
 
 

@@ -1,4 +1,4 @@
-"""Fields of a tenant: defined once, may grow, never shrink or change kind."""
+"""Fields of a tenant: defined once, may grow, be renamed and retired, never shrink or change kind."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ from typing import Any
 
 import pytest
 
-from dispatcher.control.commands import DefineField
-from dispatcher.members.fields import define_field, fields_of, with_value
+from dispatcher.campaigns.field_uses import retire_field
+from dispatcher.control.commands import (
+    DefineField,
+    RestoreField,
+    RetireField,
+    UpsertMember,
+)
+from dispatcher.members.field_edits import restore_field
+from dispatcher.members.fields import TAGS_MAX, define_field, fields_of, with_value
+from dispatcher.members.member import live_members, member_json, upsert_member
 from dispatcher.store import Store
 from dispatcher.store.columns import ColumnKind
 from dispatcher.store.layout import FIELD_FIRST, FIELD_MSISDN, FIELD_POINTS
-from tests.fakes.shop import do, new_shop, refused
+from tests.fakes.people import run_import
+from tests.fakes.shop import do, new_member, new_shop, refused
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +95,7 @@ def test_another_kind_under_the_same_name_is_refused(store: Store):
         ({"title": "a.b"}, "/title"),
         ({"title": "x" * 41}, "/title"),
         ({"title": "except"}, "/title"),
+        ({"title": "并且"}, "/title"),
         ({"title": "points"}, "/title"),
         ({"kind": "phone"}, "/kind"),
         ({"kind": "blob"}, "/kind"),
@@ -94,7 +104,9 @@ def test_another_kind_under_the_same_name_is_refused(store: Store):
         ({"max_values": 70_000}, "/max_values"),
         ({"kind": "int", "values": ["a"]}, "/values"),
         ({"max_values": 1, "values": ["a", "b"]}, "/values"),
-        ({"kind": "tags", "max_values": 300, "values": [str(i) for i in range(256)]}, "/values"),
+        ({"kind": "tags", "max_values": 300, "values": [str(i) for i in range(257)]}, "/values"),
+        ({"source_rank": ["Not a word"]}, "/source_rank"),
+        ({"source_rank": ["api", "api"]}, "/source_rank"),
         ({"closed": True}, "/values"),
         ({"values": ["ok", " blank"]}, "/values/1"),
     ],
@@ -117,3 +129,63 @@ def test_a_full_or_closed_dictionary_takes_no_more(store: Store):
     grown = with_value(fields["size"], "m")
     assert grown is not None and grown.values == ("s", "m")
     assert with_value(grown, "l") is None and with_value(fields["tier"], "iron") is None
+
+
+# -- a dictionary does not grow without bound -----------------------------------------------------------------
+
+
+def test_a_file_of_new_words_fills_a_dictionary_to_its_bound_and_the_rest_is_rejected(store: Store):
+    do(store, define_field, DefineField(title="colour", kind="dict", max_values=3))
+    rows = [f"+{4915100000001 + i},c{i}" for i in range(50)]
+    run_import(store, 1, "\n".join(["phone,colour", *rows, ""]).encode())
+    with store.snapshot() as view:
+        assert fields_of(view, 1)["colour"].values == ("c0", "c1", "c2")
+        assert sum(1 for _ in live_members(view, 1)) == 3
+    again = [f"+{4915100000101 + i},d{i}" for i in range(50)]
+    run_import(store, 2, "\n".join(["phone,colour", *again, ""]).encode())
+    with store.snapshot() as view:
+        assert len(fields_of(view, 1)["colour"].values) == 3
+
+
+def test_a_file_of_new_tags_stops_at_256_over_all_tags_fields(store: Store):
+    do(store, define_field, DefineField(title="tags", kind="tags", values=[f"t{i}" for i in range(250)]))
+    do(store, define_field, DefineField(title="likes", kind="tags"))
+    rows = [f"+{4915100000001 + i},a{i},b{i}" for i in range(20)]
+    run_import(store, 1, "\n".join(["phone,tags,likes", *rows, ""]).encode())
+    with store.snapshot() as view:
+        assert sum(len(fields_of(view, 1)[name].values) for name in ("tags", "likes")) == TAGS_MAX
+
+
+def test_a_refused_value_leaves_no_word_behind(store: Store):
+    error = refused(store, upsert_member, UpsertMember(msisdn="+4915100000001", values={"city": "Ulm", "visits": "x"}))
+    assert error.status == 422
+    with store.snapshot() as view:
+        assert fields_of(view, 1)["city"].values == ()
+
+
+# -- tags: 256 a tenant ----------------------------------------------------------------------------------------
+
+
+def test_a_tenant_has_256_tags_over_all_its_tags_fields(store: Store):
+    do(store, define_field, DefineField(title="tags", kind="tags", values=[f"t{i}" for i in range(200)]))
+    do(store, define_field, DefineField(title="likes", kind="tags", values=[f"l{i}" for i in range(55)]))
+    with store.snapshot() as view:
+        assert [fields_of(view, 1)[name].most for name in ("tags", "likes")] == [201, 56]
+    new_member(store, likes=["the last"])
+    error = refused(store, upsert_member, UpsertMember(msisdn="+4915100000001", values={"tags": ["one more"]}))
+    assert error.errors[0]["code"] == "dictionary_full" and str(TAGS_MAX) in error.detail
+    error = refused(store, define_field, DefineField(title="more", kind="tags", values=["x"]))
+    assert (error.status, error.code) == (422, "too_many_tags")
+    do(store, retire_field, RetireField(title="likes"))
+    do(store, define_field, DefineField(title="more", kind="tags", values=["x"]))
+    assert refused(store, restore_field, RestoreField(title="likes")).code == "too_many_tags"
+
+
+def test_all_256_tags_may_be_of_one_field(store: Store):
+    every = [f"t{i}" for i in range(TAGS_MAX)]
+    do(store, define_field, DefineField(title="tags", kind="tags", max_values=256, values=every))
+    member = new_member(store, tags=["t0", "t255"])
+    with store.snapshot() as view:
+        shown = member_json(view, 1, member)
+        assert len(fields_of(view, 1)["tags"].columns) == 32
+    assert shown is not None and shown["values"]["tags"] == ["t0", "t255"]
