@@ -22,7 +22,7 @@ CHUNK_OCTETS = 1 << 18  # one thread hop for some 4 of uvicorn's reads; the pars
 
 
 class Spool:
-    """One body. append() in order, then finish(); the octets reach the file in chunks."""
+    """One body. open() or resume(), append() in order, then finish() or rest(); octets reach the file in chunks."""
 
     def __init__(self, data: Path, import_id: int) -> None:
         self.folder = import_folder(data, import_id)
@@ -35,6 +35,10 @@ class Spool:
 
     async def open(self) -> None:
         self._fd = await asyncio.to_thread(self._create)
+
+    async def resume(self) -> None:
+        """Go on at the end of what is there. Raises FileNotFoundError when the import's folder is gone."""
+        self._fd, self.octets = await asyncio.to_thread(self._reopen)
 
     async def append(self, data: bytes) -> None:
         """Raises OSError: what was written stays, the import cannot go on."""
@@ -54,6 +58,12 @@ class Spool:
         await asyncio.to_thread(self._seal)
         return self.octets
 
+    async def rest(self) -> int:
+        """What has come is on disk, more may come later; how much that is."""
+        await self.flush()
+        await asyncio.to_thread(os.fsync, self._fd)
+        return self.octets
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -67,6 +77,11 @@ class Spool:
         self.folder.mkdir(parents=True, mode=0o770)
         _sync_folder(self.folder.parent)
         return os.open(self.folder / BODY, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
+
+    def _reopen(self) -> tuple[int, int]:
+        fd = os.open(self.folder / BODY, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        os.fsync(fd)  # what a broken piece left becomes part of the body only once it is on disk
+        return fd, os.fstat(fd).st_size
 
     def _write(self, data: bytearray) -> None:
         with memoryview(data) as view:
@@ -87,6 +102,9 @@ def applied_share(data: Path, row: dict[str, Any]) -> float | None:
     """How much of the body is applied, 0 to 1; None while its size is not known. `row` as importer.import_json."""
     if row["state"] == "done":
         return 1.0
+    if row.get("undo") and row["state"] in ("undoing", "undone"):
+        undo = row["undo"]
+        return float(round(undo["blocks_done"] / undo["blocks"], 4)) if undo["blocks"] else 0.0
     import_id = parse_public_id("imp", row["id"])
     assert import_id is not None
     folder = import_folder(data, import_id)

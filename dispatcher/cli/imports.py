@@ -1,75 +1,122 @@
-"""volley import: members from a CSV file, by the dispatcher when it runs, else here under the writer's lock.
+"""volley import: members from a file, by the dispatcher when it runs, else here under the writer's lock.
 
-Touches: the file, the import's folder in the data folder, the control socket or the store.
+Touches: the file, the import's folder in the data folder, the control socket or the store. `volley import FILE` and
+the verbs on an import (import_verbs.py) share one word: a first argument that is no verb is the file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from admin.spool import applied_share
 from dispatcher.cli.common import Call, common, of_tenant
+from dispatcher.cli.import_shown import Watch, bar, show_import
+from dispatcher.cli.import_verbs import SHOWN_REJECTS, VERBS, bounds, follow
 from dispatcher.cli.local_import import run_import_locally
 from dispatcher.cli.talk import NoAnswer
 from dispatcher.clock import SystemClock
 from dispatcher.control.commands import CancelImport, EndImportBody, Envelope, OpenImport
 from dispatcher.errors import CommandRefused, StoreLocked
 from dispatcher.members.import_files import BODY, finish_body, import_folder
-from dispatcher.members.import_job import ImportStatistics
-from dispatcher.members.importer import FINAL, MODES, import_json, list_rejects
+from dispatcher.members.importer import MODES, list_rejects
+from dispatcher.members.parse_found import FORMATS
+from dispatcher.members.parse_unpack import COMPRESSIONS
 from dispatcher.records.keys import new_id
 from dispatcher.store import Store, open_store
 
-LOOK_S = 0.1  # how often a dispatcher's import is looked at
-SHOWN_REJECTS = 10
+EPILOG = """\b
+  volley import members.csv
+  volley import kunden.csv.gz --map Tel=phone --dry-run, then volley import commit imp_...
+  volley import list | status ID | rejects ID | commit ID | undo ID | cancel ID
+"""
 
 
-@click.command("import")
+@click.command("import", epilog=EPILOG)
 @click.argument("file", type=click.File("rb"))
 @click.option("--mode", type=click.Choice(MODES), default="upsert", show_default=True, help="What a row may do.")
 @click.option("--map", "pairs", multiple=True, metavar="COLUMN=FIELD", help="A column whose title is no field's name.")
+@click.option("--mapping", type=click.File("rb"), help='JSON: {"column": "field" or {"field", "date_format", ...}}.')
+@click.option("--format", "kind", type=click.Choice(FORMATS), help="Found out when not given.")
+@click.option("--compression", type=click.Choice(COMPRESSIONS), help="Found out when not given.")
+@click.option("--charset", default="", help="utf-8, gb18030, utf-16, latin-1, ...; found out when not given.")
 @click.option("--delimiter", default="", help="Found out when not given.")
 @click.option("--dry-run", is_flag=True, help="Count what would be new, changed and rejected; change nothing.")
 @of_tenant
 @common
-def import_command(
-    call: Call, tenant: str | None, file: BinaryIO, mode: str, pairs: tuple[str, ...], delimiter: str, dry_run: bool
+def import_file(
+    call: Call,
+    tenant: str | None,
+    file: BinaryIO,
+    mode: str,
+    pairs: tuple[str, ...],
+    mapping: BinaryIO | None,
+    kind: str | None,
+    compression: str | None,
+    charset: str,
+    delimiter: str,
+    dry_run: bool,
 ) -> int:
-    """Import members from FILE, a CSV with a header line (- is stdin).
+    """Import members from FILE: CSV, NDJSON or Parquet, plain, gzip or zstd (- is stdin).
 
     Numbers go to the column phone, msisdn, mobile or number; other columns go to the field of the same
-    name or label. A number that is known is updated by the cells that are not empty.
+    name or label. A number that is known is updated by the cells that are not empty; tags join the ones that are
+    there, and take their place with --mode replace_tags.
     """
     number = call.tenant(tenant)
     import_id = new_id(SystemClock().epoch_ms(), random.getrandbits(16))
     name = Path(str(file.name)).name if file is not sys.stdin.buffer else ""
     command = OpenImport(
-        import_id=import_id, mode=mode, mapping=_mapping(pairs), dry_run=dry_run, delimiter=delimiter, filename=name
+        import_id=import_id,
+        mode=mode,
+        mapping=_mapping(pairs, mapping),
+        dry_run=dry_run,
+        format=kind or "",
+        compression=compression or "",
+        charset=charset,
+        delimiter=delimiter,
+        filename=name,
     )
-    with _bar(call) as watch:
+    with bar(call) as watch:
         try:
             with open_store(call.settings.data, write=True, sync=call.settings.store.sync) as store:
                 row, rejects = _import_here(call, store, number, command, file, watch)
         except StoreLocked:
             row, rejects = _import_by_dispatcher(call, number, command, file, watch)
-    _show(call, row, rejects)
+    show_import(call, row, rejects)
     return 0 if row["state"] == "done" else 1
 
 
-def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:
-    mapping = {}
+class ImportGroup(click.Group):
+    """`volley import VERB ...`, or `volley import FILE ...`."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args and args[0] in self.commands:
+            return super().make_context(info_name, args, parent, **extra)
+        return import_file.make_context(info_name, args, parent, **extra)
+
+
+import_command = ImportGroup("import", commands=VERBS)
+
+
+def _mapping(pairs: tuple[str, ...], file: BinaryIO | None) -> dict[str, Any]:
+    mapping: dict[str, Any] = {}
+    if file is not None:
+        try:
+            mapping = json.load(file)
+        except ValueError as exc:
+            raise click.UsageError(f"--mapping {file.name}: not JSON: {exc}") from exc
+        if not isinstance(mapping, dict):
+            raise click.UsageError(f"--mapping {file.name}: an object of column to field")
     for pair in pairs:
         column, equals, field = pair.rpartition("=")
         if not equals or not column:
@@ -94,7 +141,7 @@ def _import_here(
     try:
         size = _spool(call.settings.data, command.import_id, file)
         do(EndImportBody(import_id=command.import_id, octets=size))
-        row = run_import_locally(store, tenant, command.import_id, watch, **_bounds(call))
+        row = run_import_locally(store, tenant, command.import_id, watch, **bounds(call))
     except BaseException:
         with contextlib.suppress(CommandRefused):
             do(CancelImport(import_id=command.import_id))
@@ -118,22 +165,13 @@ def _import_by_dispatcher(
     try:
         size = _spool(call.settings.data, command.import_id, file)
         call.do(EndImportBody(import_id=command.import_id, octets=size), tenant=tenant)
-        while True:
-            with call.reading() as view:
-                row = import_json(view, tenant, command.import_id)
-                assert row is not None
-                if row["state"] in FINAL:
-                    return row, list_rejects(view, tenant, command.import_id, limit=SHOWN_REJECTS)
-            watch(row)
-            time.sleep(LOOK_S)
+        row = follow(call, tenant, command.import_id, watch)
     except (KeyboardInterrupt, OSError):
         with contextlib.suppress(CommandRefused, NoAnswer):
             call.do(CancelImport(import_id=command.import_id), tenant=tenant)
         raise
-
-
-def _bounds(call: Call) -> dict[str, int]:
-    return {"row_octets_max": call.settings.limits.import_line_octets_max}
+    with call.reading() as view:
+        return row, list_rejects(view, tenant, command.import_id, limit=SHOWN_REJECTS)
 
 
 def _spool(data: Path, import_id: int, file: BinaryIO) -> int:
@@ -147,57 +185,3 @@ def _spool(data: Path, import_id: int, file: BinaryIO) -> int:
         size = body.tell()
     finish_body(folder, size)
     return size
-
-
-# -- what a person sees ----------------------------------------------------------------------------------
-
-
-class Watch:
-    """A bar on a terminal's stderr; nothing elsewhere."""
-
-    def __init__(self, data: Path, progress: Progress | None) -> None:
-        self._data, self._progress = data, progress
-        self._task = progress.add_task("import", total=1.0, rate="", rows="") if progress else None
-        self._began = time.monotonic()
-
-    def __call__(self, row: dict[str, Any], _: ImportStatistics | None = None) -> None:
-        if self._progress is None or self._task is None:
-            return
-        rows, took = row["rows_read"], max(1e-3, time.monotonic() - self._began)
-        share, rate = applied_share(self._data, row) or 0.0, rows / took
-        self._progress.update(self._task, completed=share, rows=f"{rows:,} rows", rate=f"{rate:,.0f} rows/s")
-
-
-@contextlib.contextmanager
-def _bar(call: Call) -> Iterator[Watch]:
-    console = Console(stderr=True)
-    if call.json or not console.is_terminal:
-        yield Watch(call.settings.data, None)
-        return
-    columns = (BarColumn(), TextColumn("{task.fields[rows]}  {task.fields[rate]}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield Watch(call.settings.data, progress)
-
-
-def _show(call: Call, row: dict[str, Any], rejects: list[dict[str, Any]]) -> None:
-    if call.json:
-        call.show({**row, "rejects": rejects})
-        return
-    problem = f": {row['problem']['detail']}" if row["problem"] else ""
-    click.echo(f"import {row['id']} {'(dry run) ' if row['dry_run'] else ''}{row['state']}{problem}")
-    seconds = max(1, row["updated_ms"] - row["created_ms"]) / 1000
-    click.echo(
-        f"{row['rows_read']:,} rows: {row['members_imported']:,} new, {row['rows_updated']:,} changed, "
-        f"{row['rows_rejected']:,} rejected, in {seconds:.1f} s"
-    )
-    if row["columns"]:
-        click.echo("columns: " + ", ".join(f"{c['title']} -> {c['field']}" for c in row["columns"]))
-    if row["ignored"]:
-        click.echo("ignored columns: " + ", ".join(row["ignored"]))
-    if row["points_ignored"]:
-        click.echo(f"points of {row['points_ignored']:,} rows ignored: a balance comes with a new member only")
-    for reject in rejects:
-        where = f"line {reject['line']}" + (f", {reject['column']}" if reject["column"] else "")
-        click.echo(f"  {where}: {reject['value']!r}: {reject['detail']} [{reject['code']}]")
-    if row["rows_rejected"] > len(rejects):
-        click.echo(f"  ... {row['rows_rejected'] - len(rejects):,} more: GET /v1/imports/{row['id']}/rejects")

@@ -1,6 +1,6 @@
-"""An import without a dispatcher: the parser beside us, its slices applied under the writer's lock.
+"""An import, its undo or a bulk edit without a dispatcher: done here, slice by slice under the writer's lock.
 
-Touches: the store it is given, opened for writing; the import's folder; one child process.
+Touches: the store it is given, opened for writing; the import's folder; the parser, a child process.
 """
 
 from __future__ import annotations
@@ -8,25 +8,47 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dispatcher.clock import SystemClock
-from dispatcher.members.import_job import ImportJob, ImportStatistics
-from dispatcher.members.importer import import_json
+from dispatcher.members.edit_jobs import job_of
+from dispatcher.members.import_job import ImportJob
+from dispatcher.members.import_restore import UndoJob
+from dispatcher.members.importer import import_json, need_import
+from dispatcher.records.changes import Changes, View
 from dispatcher.store.environment import Store
 
-Watch = Callable[[dict[str, Any], ImportStatistics], None]
+Watch = Callable[[dict[str, Any]], object]
+
+
+class Job(Protocol):
+    """What a row of `imports` is driven by."""
+
+    tenant: int
+    import_id: int
+
+    def next_slice(self, view: View, now_ms: int) -> Changes | None: ...
 
 
 def run_import_locally(
     store: Store, tenant: int, import_id: int, watch: Watch | None = None, **bounds: int
 ) -> dict[str, Any]:
-    """Drive an opened import to its end; answers its row as import_json shows it.
+    """Drive an opened import, an undo or a bulk edit to its end; answers its row as import_json shows it.
 
-    `watch` is called after each commit. A KeyboardInterrupt leaves the import unfinished: calling this
-    again with the same id goes on. `bounds`: row_octets_max, run_rows (ImportJob).
+    `watch` is called after each commit. A KeyboardInterrupt leaves it unfinished: calling this again with the
+    same id goes on. `bounds`: row_octets_max, run_rows (ImportJob).
     """
-    job = ImportJob(Path(store.folder), tenant, import_id, **bounds)
+    with store.snapshot() as view:
+        row = need_import(view, tenant, import_id)
+    edit = UndoJob(tenant, import_id) if row["state"] == "undoing" else job_of(tenant, import_id, row)
+    if edit is not None:
+        apply_ready(store, edit, watch)
+    else:
+        _run_import(store, ImportJob(Path(store.folder), tenant, import_id, **bounds), watch)
+    return _shown(store, tenant, import_id)
+
+
+def _run_import(store: Store, job: ImportJob, watch: Watch | None) -> None:
     with store.snapshot() as view:
         job.prepare(view)
     apply_ready(store, job, watch)  # what a killed one left whole, or a cancelled one
@@ -43,14 +65,10 @@ def run_import_locally(
                 child.terminate()
         job.child_ended()
         apply_ready(store, job, watch)
-    with store.snapshot() as view:
-        shown = import_json(view, tenant, import_id)
     job.close()
-    assert shown is not None
-    return shown
 
 
-def apply_ready(store: Store, job: ImportJob, watch: Watch | None = None) -> None:
+def apply_ready(store: Store, job: Job, watch: Watch | None = None) -> None:
     """Commit every slice there is now, one transaction each."""
     clock = SystemClock()
     while True:
@@ -61,7 +79,11 @@ def apply_ready(store: Store, job: ImportJob, watch: Watch | None = None) -> Non
         if changes is None:
             return
         if watch is not None:
-            with store.snapshot() as view:
-                shown = import_json(view, job.tenant, job.import_id)
-            assert shown is not None
-            watch(shown, job.statistics())
+            watch(_shown(store, job.tenant, job.import_id))
+
+
+def _shown(store: Store, tenant: int, import_id: int) -> dict[str, Any]:
+    with store.snapshot() as view:
+        shown = import_json(view, tenant, import_id)
+    assert shown is not None
+    return shown

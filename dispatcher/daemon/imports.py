@@ -1,7 +1,8 @@
-"""[trio] Imports in the daemon: a parser child each, its runs applied slice by slice between foreground commits.
+"""[trio] Imports, their undo, bulk edits and erasures in the daemon: a job each, slice by slice between commits.
 
-Touches: child processes, and the store through steps of the committer. Rests on: members/import_job.py, which keeps
-all that counts in the import's row; so a start goes on with what a kill left.
+Touches: child processes (an import's parser), import folders, and the store through steps of the committer. Rests on:
+the jobs (members/import_job.py, import_restore.py, edit_jobs.py) keep all that counts in their row; so a start goes
+on with what a kill left.
 """
 
 from __future__ import annotations
@@ -17,17 +18,28 @@ from typing import Any
 import structlog
 import trio
 
+from dispatcher.control.commands import CancelImport, Envelope
+from dispatcher.daemon import handlers
 from dispatcher.daemon.committer import Committer
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.housekeeping import fold_delta
 from dispatcher.errors import CommandRefused, StoreFull
+from dispatcher.members.bulk import BulkJob
+from dispatcher.members.edit_jobs import job_of
+from dispatcher.members.erase import EraseJob
 from dispatcher.members.import_job import ImportJob, leftover_folders
-from dispatcher.members.importer import unfinished_imports
+from dispatcher.members.import_restore import UndoJob
+from dispatcher.members.import_undo import expired_rows
+from dispatcher.members.importer import FINAL, expired_undos, expired_uploads, read_import, unfinished_imports, waits
 from dispatcher.records.changes import Changes, View
 from dispatcher.store import Store
 
 AT_ONCE = 2  # imports parsed at the same time; more wait
 FULL_RETRY_S = 1.0
+SWEEP_S = 60.0  # files and undos that are kept no longer, uploads that were never finished
+ACTOR = "dispatcher"
+
+Job = ImportJob | UndoJob | BulkJob | EraseJob
 
 log = structlog.get_logger("imports")
 
@@ -47,23 +59,33 @@ class Imports:
         self._store, self._committer, self._nursery, self._changed = store, committer, nursery, changed
         self._row_octets_max = row_octets_max
         self._limit = trio.CapacityLimiter(AT_ONCE)
-        self._running: dict[int, ImportJob] = {}
+        self._running: dict[int, Job] = {}
 
     def resume(self) -> None:
-        """At a start: go on with what is unfinished, remove what nobody was there to remove."""
+        """At a start: go on with what is unfinished; from then on remove what is kept no longer."""
         with self._store.snapshot() as view:
             unfinished = unfinished_imports(view)
-            leftover = leftover_folders(view, Path(self._store.folder))
-        for folder in leftover:
-            shutil.rmtree(folder, ignore_errors=True)
         for tenant, import_id in unfinished:
             self.open(tenant, import_id)
+        self._nursery.start_soon(self._sweep)
 
     def open(self, tenant: int, import_id: int) -> None:
-        if import_id not in self._running:
-            folder = Path(self._store.folder)
-            self._running[import_id] = ImportJob(folder, tenant, import_id, row_octets_max=self._row_octets_max)
-            self._nursery.start_soon(self._drive, tenant, import_id)
+        """Do whatever there is to do for a row of `imports`; nothing when that runs already."""
+        if import_id in self._running:
+            return
+        with self._store.snapshot() as view:
+            row = read_import(view, tenant, import_id)
+        if row is None or row["state"] in FINAL or waits(row):
+            return
+        self._running[import_id] = self._job_of(tenant, import_id, row)
+        self._nursery.start_soon(self._drive, tenant, import_id)
+
+    def _job_of(self, tenant: int, import_id: int, row: dict[str, Any]) -> Job:
+        if row["state"] == "undoing":
+            return UndoJob(tenant, import_id)
+        folder = Path(self._store.folder)
+        edit = job_of(tenant, import_id, row)
+        return edit or ImportJob(folder, tenant, import_id, row_octets_max=self._row_octets_max)
 
     @property
     def running(self) -> int:
@@ -76,7 +98,7 @@ class Imports:
                 with self._store.snapshot() as view:
                     job.prepare(view)
                 await self._apply(job)
-                while job.wants_child:
+                while isinstance(job, ImportJob) and job.wants_child:
                     await self._parse(job)
                     job.child_ended()
                     await self._apply(job)
@@ -91,6 +113,42 @@ class Imports:
             del self._running[import_id]
             self._changed(tenant)
         log.info("import_over", id=f"{import_id:016x}", tenant=tenant)
+        if job.finished:
+            self.open(tenant, import_id)  # an undo, or a dry run's commit, that was asked for in the meantime
+
+    async def _sweep(self) -> None:
+        while True:
+            now_ms = time.time_ns() // 1_000_000
+            with self._store.snapshot() as view:
+                uploads, undos = list(expired_uploads(view, now_ms)), list(expired_undos(view, now_ms))
+                leftover = leftover_folders(view, Path(self._store.folder), now_ms)
+            with contextlib.suppress(StoreFull):
+                for tenant, import_id in uploads:
+                    await self._cancel(tenant, import_id, now_ms)
+                for import_id in undos:
+                    await self._drop_undo(import_id)
+            for folder in leftover:
+                if int(folder.name, 16) not in self._running:
+                    await trio.to_thread.run_sync(shutil.rmtree, folder, True)
+            await trio.sleep(SWEEP_S)
+
+    async def _cancel(self, tenant: int, import_id: int, now_ms: int) -> None:
+        envelope = Envelope(tenant=tenant, actor=ACTOR, at_ms=now_ms, reason="the upload was never finished")
+
+        def step(view: View) -> tuple[Changes, Any]:
+            changes, reply, _ = handlers.execute(view, CancelImport(import_id=import_id), envelope, now_ms)
+            return changes, reply
+
+        with contextlib.suppress(CommandRefused):
+            await self._committer.do(step)
+
+    async def _drop_undo(self, import_id: int) -> None:
+        def step(view: View) -> tuple[Changes, Any]:
+            changes = expired_rows(view, import_id)
+            return changes, bool(changes)
+
+        while await self._committer.do(step):
+            pass
 
     async def _parse(self, job: ImportJob) -> None:
         """One life of the parser; it dies with this task."""
@@ -112,12 +170,12 @@ class Imports:
                 if child.stdout is not None:
                     await child.stdout.aclose()
 
-    async def _apply(self, job: ImportJob) -> None:
+    async def _apply(self, job: Job) -> None:
         """Commit every slice there is now, one a commit, so that none is greater than a commit may be."""
 
         def step(view: View) -> tuple[Changes, Any]:
             changes = job.next_slice(view, time.time_ns() // 1_000_000)
-            crash_point("in_import", lambda: changes is not None)
+            crash_point("in_undo" if isinstance(job, UndoJob) else "in_import", lambda: changes is not None)
             return (Changes(), False) if changes is None else (changes, True)
 
         while True:

@@ -3,14 +3,15 @@
     <data>/imports/<import id as 16 hex>/
         body            the file as it arrives; `body.size` (decimal octets) appears when it is whole
         job.json        what the parser needs to know of the tenant; never changes once written
-        header.json     how the columns were understood, or why the whole file is refused
+        unpacked        a compressed Parquet body's file, while it is read
+        header.json     what the file was found to be and how its columns were understood, or why it is refused
         run-000/        one run of at most run_rows accepted rows; whole once its run.json is there
             given       u64 a row: bit i = column i of header.json has a value
             line        u32 a row: where it stood in the body
             sorted      u64 the rows' numbers ascending; `order` u32: the row of each
             f<field>    the column, as wide as in the store; text and tags: `f<field>.ends` u32[rows + 1]
                         and `f<field>.heap`, UTF-8 or tag codes u16
-            rejects     msgpack maps {line, column, value, code, detail}, one after the other
+            rejects     msgpack maps {line, column, value, code, detail, hint}, one after the other
             run.json    counts, the crc32 of each file, where in the body the next run begins, new values
         outcome.json    totals: the whole body was parsed
 
@@ -51,10 +52,16 @@ class JobField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
+    """What was asked for. "" = the parser finds it out and states it in header.json."""
+
     region: str
     fields: list[JobField]
-    delimiter: str = ""
-    mapping: dict[str, str] = field(default_factory=dict)
+    format: str = ""  # csv, ndjson, parquet
+    compression: str = ""  # none, gzip, zstd
+    charset: str = ""  # a name of parse_charset.CHARSETS
+    delimiter: str = ""  # one ASCII character
+    filename: str = ""  # as the customer called it; its ending helps to tell the format
+    mapping: dict[str, Any] = field(default_factory=dict)  # column -> field or a map: parse_mapping.py
     run_rows: int = RUN_ROWS
     row_octets_max: int = ROW_OCTETS_MAX  # a longer row is rejected, however long it is
     runs_ahead: int = 16  # whole runs that may wait to be applied; bounds the disk that parsing takes
@@ -63,11 +70,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """run.json. Counts are of this run; `octet`, `line`, `new_values` and `rejects_kept` are running totals."""
+    """run.json. Counts are of this run; the others are running totals. `octet` is how far the body was read,
+    `decoded` where the next row begins: octets of its text (unpacked, in UTF-8), or rows of a Parquet file."""
 
     rows: int
     rejected: int
     octet: int
+    decoded: int
     line: int
     rejects_kept: int
     new_values: dict[str, list[str]]  # field name -> values the tenant did not have, oldest first
@@ -130,7 +139,7 @@ def read_job(folder: Path) -> Job:
 def read_run(folder: Path, run: int) -> RunRecord | None:
     """The record of a run that is whole."""
     value = read_json(run_folder(folder, run) / "run.json")
-    return RunRecord(**value) if value else None
+    return RunRecord(**{"decoded": value["octet"], **value}) if value else None
 
 
 def run_is_intact(folder: Path, run: int, record: RunRecord) -> bool:

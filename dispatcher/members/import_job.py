@@ -1,5 +1,7 @@
 """One import from its folder to the store: the parser to run, and the slices that its runs become.
 
+A dry run goes the same way and writes nothing but its counts; committed, the kept body is parsed again.
+
 Touches: the import's folder; the store through the View it is given. Runs no process and no transaction:
 whoever drives it (the daemon, cli/local_import.py) starts child_argv(), passes each line it says to
 heard(), tells child_ended(), and calls next_slice() in its writer between foreground commits until it
@@ -14,12 +16,16 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dispatcher.members.fields import Field, fields_of, put_field
+from dispatcher.members.fields import SYSTEM_FIELDS, Field, every_field, fields_of, put_field, with_room
 from dispatcher.members.import_files import (
+    BODY,
+    BODY_SIZE,
     HEADER,
     JOB,
     OUTCOME,
@@ -37,13 +43,19 @@ from dispatcher.members.import_files import (
     write_job,
 )
 from dispatcher.members.import_run import Run, map_file
-from dispatcher.members.import_slice import Slicer
-from dispatcher.members.importer import FINAL, need_import, put_import
+from dispatcher.members.import_slice import MODES, Slice, Slicer
+from dispatcher.members.importer import FINAL, finish, keeps_body, need_import, put_import
+from dispatcher.members.uncollected import uncollected
 from dispatcher.records.changes import Changes, View
+from dispatcher.records.keys import public_id
+from dispatcher.store.columns import ColumnKind
 from dispatcher.store.layout import TENANT_U64, U64
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.tenant import need_tenant, put_next_member_no
 
+COMMITTED = "committed"  # in a folder: what a dry run made is gone, its body is being imported
+CODES_MAX_U8 = 255
+REJECTS_AT_ONCE = 4_096  # of a dry run, deleted a commit
 DEATHS_MAX = 2  # the parser dies this often without an outcome: the import has failed
 
 
@@ -57,9 +69,11 @@ class ImportStatistics:
     whole: bool  # the body is parsed to its end
 
 
-def leftover_folders(view: View, data: Path) -> list[Path]:
+def leftover_folders(view: View, data: Path, now_ms: int) -> list[Path]:
     """Folders of imports that are over, which nobody was there to remove: for a starting dispatcher."""
-    over = {TENANT_U64.unpack(key)[1] for key, row in view.range("imports") if unpack(row)["state"] in FINAL}
+    if not (data / "imports").exists():
+        return []
+    over = [TENANT_U64.unpack(key)[1] for key, row in view.range("imports") if not keeps_body(unpack(row), now_ms)]
     return [folder for import_id in over if (folder := import_folder(data, import_id)).exists()]
 
 
@@ -78,7 +92,7 @@ class ImportJob:
         self.tenant, self.import_id = tenant, import_id
         self.folder = import_folder(Path(data), import_id)
         self.finished = False
-        self._bounds = {"row_octets_max": row_octets_max, "run_rows": run_rows}
+        self._bounds: dict[str, Any] = {"row_octets_max": row_octets_max, "run_rows": run_rows}
         self._job: Job | None = None
         self._run: Run | None = None
         self._slicer: Slicer | None = None
@@ -86,6 +100,7 @@ class ImportJob:
         self._failure = {"code": "parser_died", "detail": f"the parser ended {DEATHS_MAX} times without a result"}
         self._dropped = 0  # runs before this one have no row files any more
         self._octets = self._rows = self._rejected = 0
+        self._keeps_body = False
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else f"run {self._run.number if self._run else '-'}"
@@ -100,7 +115,9 @@ class ImportJob:
         """Write down what the parser needs, once; after a restart check what it had made. Before child_argv()."""
         row = need_import(view, self.tenant, self.import_id)
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "body").touch()
+        (self.folder / BODY).touch()
+        if row["committed"] and not (self.folder / COMMITTED).exists():
+            self._forget_dry_run()
         if not (self.folder / JOB).exists():
             write_job(self.folder, self._new_job(view, row))
         self._job = read_job(self.folder)
@@ -114,23 +131,31 @@ class ImportJob:
                 break
             number += 1
 
+    def _forget_dry_run(self) -> None:
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (BODY, BODY_SIZE):
+                path.unlink()
+        (self.folder / COMMITTED).touch()
+
     def _new_job(self, view: View, row: dict[str, Any]) -> Job:
         fields = [
             JobField(
                 name=f.name,
                 number=f.number,
                 kind=f.kind,
-                column=int(f.column),
+                column=int(ColumnKind.U16 if f.kind == "dict" and f.most > CODES_MAX_U8 else f.column),
                 label=f.label,
                 values=list(f.values),
                 closed=f.closed,
-                max_values=f.max_values,
+                max_values=f.most,
                 max_length=f.max_length,
             )
             for f in fields_of(view, self.tenant).values()
         ]
-        region = need_tenant(view, self.tenant).region
-        return Job(region=region, fields=fields, delimiter=row["delimiter"], mapping=row["mapping"], **self._bounds)
+        asked = {name: row[name] for name in ("format", "compression", "charset", "delimiter", "mapping", "filename")}
+        return Job(region=need_tenant(view, self.tenant).region, fields=fields, **asked, **self._bounds)
 
     @property
     def wants_child(self) -> bool:
@@ -162,10 +187,17 @@ class ImportJob:
 
     def next_slice(self, view: View, now_ms: int) -> Changes | None:
         """What to commit next, in the transaction of `view`; None when there is nothing now (see `finished`)."""
+        with uncollected():
+            return self._next_slice(view, now_ms)
+
+    def _next_slice(self, view: View, now_ms: int) -> Changes | None:
         row = need_import(view, self.tenant, self.import_id)
         self.finished = row["state"] in FINAL
         if self.finished:
+            self._keeps_body = keeps_body(row, now_ms)
             return None
+        if row["stale_rejects"]:
+            return self._drop_rejects(view, row, now_ms)
         if self._job is None:
             self.prepare(view)
         changes = Changes()
@@ -178,9 +210,18 @@ class ImportJob:
         if row["words_of_run"] < run.number:
             self._take_words(view, row, run, changes)
         elif row["at"] < run.rows:
-            self._take_rows(view, row, run, changes)
+            self._take_rows(view, row, run, changes, now_ms)
         else:
             self._take_rejects(row, run, changes)
+        self._put(changes, row, now_ms)
+        return changes
+
+    def _drop_rejects(self, view: View, row: dict[str, Any], now_ms: int) -> Changes:
+        """What a dry run rejected, before the import rejects anything itself."""
+        changes, prefix = Changes(), U64.pack(self.import_id)
+        for key, _ in islice(view.range("import_rejects", prefix), REJECTS_AT_ONCE):
+            changes.delete("import_rejects", key)
+        row["stale_rejects"] = len(changes.rows) == REJECTS_AT_ONCE
         self._put(changes, row, now_ms)
         return changes
 
@@ -194,7 +235,8 @@ class ImportJob:
         if header is None or "problem" in header:
             return False
         row["columns"] = [{"title": c["title"], "field": c["field"]} for c in header["columns"]]
-        row["ignored"], row["delimiter"] = header["ignored"], header["delimiter"]
+        row["ignored"], row["found"] = header["ignored"], header.get("found", {})
+        row["delimiter"] = header.get("delimiter", "")
         return True
 
     def _over(self, row: dict[str, Any]) -> bool:
@@ -205,7 +247,9 @@ class ImportJob:
     def _end(self, row: dict[str, Any], now_ms: int, changes: Changes) -> Changes:
         outcome = read_json(self.folder / OUTCOME)
         row["problem"] = self._failure if outcome is None else outcome.get("problem")
-        row["state"] = "failed" if row["problem"] else "done"
+        if row["problem"] and not row["found"]:
+            row["found"] = (read_json(self.folder / HEADER) or {}).get("found", {})
+        finish(row, "failed" if row["problem"] else "done", now_ms)
         self._put(changes, row, now_ms)
         return changes
 
@@ -219,39 +263,65 @@ class ImportJob:
 
     def _take_words(self, view: View, row: dict[str, Any], run: Run, changes: Changes) -> None:
         """New words of open dictionaries and tags, before the rows that use them."""
-        assert self._job is not None
-        fields = fields_of(view, self.tenant)
-        new = {} if row["dry_run"] else run.new_words(self._job, fields)
-        for name, words in new.items():
-            field: Field = fields[name]
-            room = field.max_values - len(field.values)
-            put_field(changes, self.tenant, replace(field, values=(*field.values, *words[:room])))
+        if not row["dry_run"]:
+            fields, grown = self._grown(view, run)
+            for number in grown:
+                put_field(changes, self.tenant, fields[number])
         row["words_of_run"] = run.number
 
-    def _take_rows(self, view: View, row: dict[str, Any], run: Run, changes: Changes) -> None:
-        slicer = self._slicer_of(view, row, run)
+    def _grown(self, view: View, run: Run) -> tuple[dict[int, Field], list[int]]:
+        """The fields with the run's new words as far as there is room, and which of them grew."""
+        assert self._job is not None
+        fields = _by_number(view, self.tenant)
+        new = run.new_words(self._job, fields)
+        for number, words in new.items():
+            room = max(0, fields[number].most - len(fields[number].values))
+            fields[number] = replace(fields[number], values=(*fields[number].values, *words[:room]))
+            fields = _with_room(fields.values())
+        return fields, list(new)
+
+    def _take_rows(self, view: View, row: dict[str, Any], run: Run, changes: Changes, now_ms: int) -> None:
+        next_no = need_tenant(view, self.tenant).next_member_no
+        if row["first_no"] is None:
+            row["first_no"] = next_no
+        slicer = self._slicer_of(view, row, run, now_ms)
         if row["dry_run"]:
-            earlier = (map_file(run_folder(self.folder, k) / "sorted").cast("Q") for k in range(run.number))
-            done = slicer.count(view, row["at"], tuple(earlier))
+            done = slicer.count(view, row["at"], next_no)
         else:
-            tenant = need_tenant(view, self.tenant)
-            done = slicer.write(view, row["at"], tenant.next_member_no)
+            done = slicer.write(view, row["at"], next_no, row["slices"])
             changes.merge(done.changes)
             if done.created:
                 put_next_member_no(changes, view, self.tenant, done.next_no)
+            row["slices"] += 1
         row["at"] = done.end
+        self._count(view, row, done)
+        self._refuse(row, run, done.refused, changes)
+
+    def _count(self, view: View, row: dict[str, Any], done: Slice) -> None:
         row["members_imported"] += done.created
         row["rows_updated"] += done.updated
         row["points_ignored"] += done.points_ignored
         row["rows_rejected"] += len(done.refused)
-        self._refuse(row, run, done.refused, changes)
+        row["unchanged"] += done.unchanged
+        row["repeated"] += done.repeated
+        row["unreachable"] += done.unreachable
+        if done.changed or done.lost:
+            names = {number: field.name for number, field in _by_number(view, self.tenant).items()}
+            for kept, found in ((row["changed"], done.changed), (row["lost"], done.lost)):
+                for number, count in found.items():
+                    kept[names[number]] = kept.get(names[number], 0) + count
 
-    def _slicer_of(self, view: View, row: dict[str, Any], run: Run) -> Slicer:
+    def _slicer_of(self, view: View, row: dict[str, Any], run: Run, now_ms: int) -> Slicer:
         if self._slicer is None:
             assert self._job is not None
-            columns = run.columns(self._job, fields_of(view, self.tenant))
-            creates, updates = row["mode"] != "update", row["mode"] != "insert"
-            self._slicer = Slicer(self.tenant, run, columns, creates=creates, updates=updates)
+            # a dry run's new words are not in the store
+            fields = self._grown(view, run)[0] if row["dry_run"] else _by_number(view, self.tenant)
+            columns = run.columns(self._job, fields)
+            earlier = [map_file(run_folder(self.folder, k) / "sorted").cast("Q") for k in range(run.number)]
+            self._slicer = Slicer(
+                self.tenant, run, columns, MODES[row["mode"]], import_id=self.import_id, first_no=row["first_no"],
+                earlier=earlier, source=f"import:{public_id('imp', self.import_id)}", at_ms=now_ms,
+            )  # fmt: skip
         return self._slicer
 
     def _refuse(self, row: dict[str, Any], run: Run, refused: list[int], changes: Changes) -> None:
@@ -260,6 +330,8 @@ class ImportJob:
             return
         words = {"insert": ("exists", "a member has this number"), "update": ("not_found", "no member has this number")}
         code, detail = words[row["mode"]]
+        codes = row["rejected_codes"]
+        codes[code] = codes.get(code, 0) + len(refused)
         column = {c["kind"]: c["number"] for c in run.header["columns"]}["phone"]
         numbers = run.file(f"f{column}").cast("Q")
         for at in refused:
@@ -270,12 +342,16 @@ class ImportJob:
     def _take_rejects(self, row: dict[str, Any], run: Run, changes: Changes) -> None:
         """Rejected rows of the run; the run is done with the last of them."""
         rejects, row["rejects_at"] = run.rejects(row["rejects_at"])
+        codes = row["rejected_codes"]
         for reject in rejects:
             self._keep(row, reject, changes)
+            codes[reject["code"]] = codes.get(reject["code"], 0) + 1
         row["rejects_seen"] += len(rejects)
         row["rows_rejected"] += len(rejects)
         if not rejects:  # those past REJECTS_KEPT are only counted
-            row["rows_rejected"] += run.record.rejected - row["rejects_seen"]
+            if more := run.record.rejected - row["rejects_seen"]:
+                row["rows_rejected"] += more
+                codes["not_kept"] = codes.get("not_kept", 0) + more
             row |= {"run": run.number + 1, "at": 0, "rejects_at": 0, "rejects_seen": 0}
 
     def _keep(self, row: dict[str, Any], reject: dict[str, Any], changes: Changes) -> None:
@@ -284,16 +360,24 @@ class ImportJob:
             changes.put("import_rejects", U64.pack(self.import_id) + U64.pack(reject["line"]), pack(reject))
 
     def _drop_files(self, row: dict[str, Any]) -> None:
-        """Row files of runs whose last slice is committed; a dry run needs the numbers to its end."""
-        kept = {"run.json", "sorted"} if row["dry_run"] else {"run.json"}
+        """Row files of runs whose last slice is committed; the numbers are needed to the end, to find repeats."""
         while self._dropped < row["run"]:
             for path in run_folder(self.folder, self._dropped).glob("*"):
-                if path.name not in kept:
+                if path.name not in ("run.json", "sorted"):
                     path.unlink()
             self._dropped += 1
 
     def close(self) -> None:
-        """Forget the files; a finished import's folder goes, with the customer's file in it."""
+        """Forget the files. A finished import's folder goes, the customer's file in it; a dry run's stays a while."""
         self._run = self._slicer = None
-        if self.finished:
+        if self.finished and not self._keeps_body:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _by_number(view: View, tenant: int) -> dict[int, Field]:
+    """Every field, retired ones too: one that is retired while a file comes in still takes its values."""
+    return _with_room([*SYSTEM_FIELDS.values(), *every_field(view, tenant)])
+
+
+def _with_room(fields: Iterable[Field]) -> dict[int, Field]:
+    return {field.number: field for field in with_room({str(field.number): field for field in fields}).values()}

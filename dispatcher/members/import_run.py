@@ -62,11 +62,11 @@ class Run:
         """One of its files (import_files.py), empty when absent."""
         return map_file(self._folder / name)
 
-    def columns(self, job: Job, fields: dict[str, Field]) -> list[RunColumn]:
-        """Every column but the number; `fields` are the tenant's as they are now."""
+    def columns(self, job: Job, fields: dict[int, Field]) -> list[RunColumn]:
+        """Every column but the number; `fields` are the tenant's as they are now, by number: names may change."""
         words = {f.name: [*f.values, *self.record.new_values.get(f.name, [])] for f in job.fields}
         return [
-            self._column(c, fields[c["field"]], words[c["field"]])
+            self._column(c, fields[c["number"]], words[c["field"]])
             for c in self.header["columns"]
             if c["kind"] != "phone"
         ]
@@ -74,6 +74,8 @@ class Run:
     def _column(self, column: dict[str, Any], field: Field, words: list[str]) -> RunColumn:
         name, text = f"f{field.number}", field.column in (ColumnKind.TEXT, ColumnKind.PLANES)
         data, heap = self.file(name + ".ends" if text else name), self.file(name + ".heap") if text else memoryview(b"")
+        if (written := ColumnKind(column["column"])) != field.column:
+            data = _as_wide(data, written, field.column)
         return RunColumn(column["title"], column["bit"], field, data, heap, _codes(field, words))
 
     @property
@@ -84,13 +86,14 @@ class Run:
     def points_mask(self) -> int:
         return sum(1 << c["bit"] for c in self.header["columns"] if c["kind"] == "points")
 
-    def new_words(self, job: Job, fields: dict[str, Field]) -> dict[str, list[str]]:
-        """Field name -> words of this run that the tenant's field does not have yet."""
-        new: dict[str, list[str]] = {}
+    def new_words(self, job: Job, fields: dict[int, Field]) -> dict[int, list[str]]:
+        """Field -> words of this run that the tenant's field does not have yet."""
+        numbers = {f.name: f.number for f in job.fields}
+        new: dict[int, list[str]] = {}
         for name, words in self.record.new_values.items():
-            have = set(fields[name].values)
+            have = set(fields[numbers[name]].values)
             if more := [word for word in words if word not in have]:
-                new[name] = more
+                new[numbers[name]] = more
         return new
 
     def rejects(self, at: int) -> tuple[list[dict[str, Any]], int]:
@@ -102,6 +105,14 @@ class Run:
             found.append(reject)
             end = unpacker.tell()
         return found, at + end
+
+
+def _as_wide(data: memoryview, written: ColumnKind, wanted: ColumnKind) -> memoryview:
+    """A dictionary's codes as wide as the column is now; one that does not fit is unknown."""
+    assert {written, wanted} == {ColumnKind.U8, ColumnKind.U16}, f"{written.name} read as {wanted.name}"
+    codes = array("B" if written == ColumnKind.U8 else "H", bytes(data))
+    fitting = codes if wanted == ColumnKind.U16 else [code if code < 256 else 0 for code in codes]
+    return memoryview(array("H" if wanted == ColumnKind.U16 else "B", fitting)).cast("B")
 
 
 def map_file(path: Path) -> memoryview:

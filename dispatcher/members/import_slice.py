@@ -3,9 +3,9 @@
 Touches: rows of phones, blocks, delta, tenants, through a View; reads optouts and suppressions.
 Rests on: a run's numbers sorted (import_files.py). A slice takes the next few thousand of them in order,
 looks them up, gives the new ones the next member numbers, and writes their phone rows and whole columns;
-the others become delta rows, or a rewritten block where many fall into one. So a slice is whole by
-itself: nothing is reserved ahead, a command between two slices sees every member complete or not at all,
-and after a kill the position in the import's row says where to go on.
+the others go to import_update.py. What it replaced goes to `import_undo` in the same transaction. So a slice
+is whole by itself: nothing is reserved ahead, a command between two slices sees every member complete or not
+at all, and after a kill the position in the import's row says where to go on.
 Measured: new numbers in sorted order cost 0.1 us a phone row (append) to 0.3 us (between others).
 """
 
@@ -13,11 +13,15 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from dispatcher.members.consent import OPERATOR
+from dispatcher.members.aliases import alias_numbers
+from dispatcher.members.consent import OPERATOR, suppressed_numbers
 from dispatcher.members.import_run import Run, RunColumn
+from dispatcher.members.import_undo import Recorder
+from dispatcher.members.import_update import FOLD_FROM, Fresh, Updates
 from dispatcher.records.changes import Changes, View
 from dispatcher.store import gather
 from dispatcher.store.blocks import (
@@ -29,14 +33,12 @@ from dispatcher.store.blocks import (
     fit,
     slots_of,
     stored_array,
+    text_views,
     write_block,
 )
-from dispatcher.store.columns import fold_block, put_delta
-from dispatcher.store.delta import unpack_delta
+from dispatcher.store.compare import Compared, seals_between, set_of
 from dispatcher.store.layout import (
     BLOCK,
-    DELTA_KEY,
-    FIELD_FLAGS,
     FIELD_MSISDN,
     FIELD_POINTS,
     FIELD_POINTS_OPENING,
@@ -52,8 +54,28 @@ from dispatcher.store.snapshot import Snapshot
 WINDOW = 2 * BLOCK  # numbers looked up for one slice
 UPDATES = 8_192  # of one slice: some 25 ms, which a claim may have to wait
 SLICE_OCTETS = 3 << 20  # of values; with B-tree pages a commit stays under 4 MiB (DESIGN 2)
-FOLD_FROM = BLOCK // 4  # this many updates in one block: rewriting it is less than their delta rows
 _PHONE_OCTETS = 24  # a phone row with its page's share
+_UNSEEN = 0xFFFFFFFF  # a dry run: the member that an earlier slice would have made; no member has this number
+MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
+POINTS: Column = (FIELD_POINTS, 0, ColumnKind.I64)
+OPENING: Column = (FIELD_POINTS_OPENING, 0, ColumnKind.I64)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What a row may do."""
+
+    creates: bool = True
+    updates: bool = True
+    replaces_tags: bool = False  # a row's tags are all that its member has; else they join the others
+
+
+MODES = {
+    "upsert": Mode(),
+    "insert": Mode(updates=False),
+    "update": Mode(creates=False),
+    "replace_tags": Mode(replaces_tags=True),
+}
 
 
 @dataclass(slots=True)
@@ -64,62 +86,97 @@ class Slice:
     created: int = 0
     updated: int = 0
     points_ignored: int = 0
+    repeated: int = 0  # rows whose number the file had before
+    unreachable: int = 0  # new members who said stop before they were members, or are suppressed
+    unchanged: int = 0  # members who had every value already
+    changed: Counter[int] = field(default_factory=Counter)  # field -> members, there before, whose value is another
+    lost: Counter[int] = field(default_factory=Counter)  # field -> those who lose a tag, or whose yes becomes a no
     refused: list[int] = field(default_factory=list)  # rows
     next_no: int = 0
     changes: Changes = field(default_factory=Changes)
 
 
 class Slicer:
-    """The slices of one run. `creates` and `updates` are what the import's mode allows."""
+    """The slices of one run. `first_no`: members from there on are of this import; `earlier`: the sorted numbers of
+    the runs before; `source`: what provenance says of a value."""
 
-    def __init__(self, tenant: int, run: Run, columns: list[RunColumn], *, creates: bool, updates: bool) -> None:
-        self.tenant, self.run, self.columns = tenant, run, columns
-        self.creates, self.updates = creates, updates
-        octets = 8 + 1 + _PHONE_OCTETS + sum(c.octets_a_row for c in columns)
+    def __init__(
+        self, tenant: int, run: Run, columns: list[RunColumn], mode: Mode, *,
+        import_id: int, first_no: int, earlier: Sequence[memoryview] = (), source: str = "", at_ms: int = 0,
+    ) -> None:  # fmt: skip
+        self.tenant, self.run, self.columns, self.mode = tenant, run, columns, mode
+        self.import_id, self._earlier = import_id, earlier
+        own = [column for column in columns if column.field.kind != "points"]
+        self._sealed = [MSISDN, POINTS, OPENING, *(c for column in own for c in column.field.columns)]
+        octets = 8 + 1 + _PHONE_OCTETS + sum(c.octets_a_row for c in columns) + 5 + len(self._sealed)
         octets += 8  # points, or their opening balance
         self._blocks_a_slice = max(1, int(SLICE_OCTETS / (octets * BLOCK)))
+        self._updates = Updates(
+            tenant, run, own, first_no=first_no, adds_tags=not mode.replaces_tags, source=source, at_ms=at_ms
+        )
         # at worst every FOLD_FROM of them rewrite a block
         self._updates_a_slice = max(1_024, min(UPDATES, int(SLICE_OCTETS * FOLD_FROM / (octets * BLOCK))))
-        self._delta_columns = [_delta_column(c) for c in columns if c.field.kind != "points"]
         self._window = WINDOW
         self._new_rows, self._new_numbers = array("I", bytes(4 * WINDOW)), array("Q", bytes(8 * WINDOW))
         self._changed_rows, self._changed_nos = array("I", bytes(4 * WINDOW)), array("I", bytes(4 * WINDOW))
         self._refused = array("I", bytes(4 * WINDOW))
 
-    def write(self, view: View, at: int, next_no: int) -> Slice:
-        """The slice from position `at`, to be committed in the transaction that `view` belongs to."""
+    def write(self, view: View, at: int, next_no: int, number: int) -> Slice:
+        """The slice from position `at`, to be committed in the transaction of `view`; `number` counts up."""
         most_new = self._blocks_a_slice * BLOCK - next_no % BLOCK
-        done, new, changed = self._assign(view, at, next_no, most_new, self._updates_a_slice, ())
+        done, new, changed = self._assign(view, at, next_no, most_new, self._updates_a_slice)
+        recorder = Recorder(self.import_id, number)
+        fresh: dict[int, Fresh] = {}
         if new:
-            append = self._write_phones(view, done.changes, next_no, new)
-            assert append is not None
-            self._write_blocks(view, done.changes, next_no, new)
+            self._write_phones(view, done.changes, next_no, new)
+            self._write_blocks(view, done, next_no, new, fresh, recorder)
+            self._updates.note_new(view, done.changes, recorder, self._new_rows[:new], next_no)
         if changed:
-            self._write_updates(view, done.changes, next_no, new, changed)
+            pairs = self._changed_rows, self._changed_nos, changed
+            self._count(done, self._updates.write(view, done.changes, pairs, next_no, new, fresh, recorder))
+        recorder.put(done.changes)
         return done
 
-    def count(self, view: View, at: int, earlier: tuple[memoryview, ...]) -> Slice:
-        """What write() would do, nothing written. `earlier`: the sorted numbers of the runs before."""
-        return self._assign(view, at, 0, WINDOW, WINDOW, (*earlier, self.run.ordered[:at]))[0]
+    def count(self, view: View, at: int, next_no: int) -> Slice:
+        """What write() would do, nothing written."""
+        done, new, changed = self._assign(view, at, next_no, WINDOW, WINDOW, dry=True)
+        if new:
+            planes = self._consent_planes(view, memoryview(self._new_numbers)[:new])
+            done.unreachable = len({index for index, _ in planes})
+        self._count(done, self._updates.count(view, (self._changed_rows, self._changed_nos, changed), next_no))
+        return done
+
+    def _count(self, done: Slice, compared: Iterator[Compared]) -> None:
+        for found in compared:
+            done.changed.update(found.changed)
+            done.lost.update(found.lost)
+            done.unchanged += found.same
 
     def _assign(
-        self, view: View, at: int, next_no: int, most_new: int, most_updates: int, earlier: tuple[memoryview, ...]
+        self, view: View, at: int, next_no: int, most_new: int, most_updates: int, *, dry: bool = False
     ) -> tuple[Slice, int, int]:
         run, until = self.run, min(self.run.rows, at + self._window)
         found = self._look_up(view, at, until)
-        if earlier and self.creates:  # a dry run: what an earlier slice would have created
-            _mark_known(found, run.ordered, at, until, earlier)
+        marks = bytearray(len(found))
+        for numbers in self._earlier:
+            gather.seen(run.ordered, at, until, numbers, marks)
+        if dry and self.mode.creates:  # what an earlier slice would have created
+            if at and run.ordered[at] == run.ordered[at - 1] and found[0] < 0:
+                found[0] = _UNSEEN
+            for group, mark in enumerate(marks):
+                if mark and found[group] < 0:
+                    found[group] = _UNSEEN
         end, new, changed, refused = gather.assign(
-            run.ordered, run.order, at, until, found, next_no, most_new, most_updates, self.creates, self.updates,
-            self._new_rows, self._new_numbers, self._changed_rows, self._changed_nos, self._refused,
+            run.ordered, run.order, at, until, found, next_no, most_new, most_updates, self.mode.creates,
+            self.mode.updates, self._new_rows, self._new_numbers, self._changed_rows, self._changed_nos, self._refused,
         )  # fmt: skip
         # a slice that had to stop early looked up too many: updates fill one sooner than new members
         self._window = min(WINDOW, 2 * self._window if end == until else max(1_024, (end - at) * 9 // 8))
         done = Slice(end=end, created=new, updated=changed, next_no=next_no + new)
         done.refused = list(self._refused[:refused])
+        done.repeated = gather.repeats(run.ordered, at, end, marks)
         if mask := run.points_mask:
-            given = run.given
-            done.points_ignored = sum(1 for row in self._changed_rows[:changed] if given[row] & mask)
+            done.points_ignored = gather.count_given(self._changed_rows, changed, run.given, mask)
         return done, new, changed
 
     def _look_up(self, view: View, at: int, until: int) -> array[int]:
@@ -127,66 +184,76 @@ class Slicer:
         keys = gather.phone_keys(self.tenant, self.run.ordered, at, until)
         last = next(view.range("phones", TENANT.pack(self.tenant), reverse=True), None)
         if last is None or last[0] < keys[0]:
-            return array("q", b"\xff" * (8 * len(keys)))
-        unpack = MEMBER_NO.unpack
-        if isinstance(view, Snapshot):
-            get, table = view.txn.get, view.tables["phones"]
-            rows = [get(key, db=table) for key in keys]
+            found = array("q", b"\xff" * (8 * len(keys)))
+        elif isinstance(view, Snapshot):
+            get, table, unpack = view.txn.get, view.tables["phones"], MEMBER_NO.unpack
+            rows = [get(key, db=table) for key in keys]  # measured: a cursor's getmulti takes 3 times as long
+            found = array("q", [-1 if row is None else unpack(row)[0] for row in rows])
         else:
-            rows = [view.get("phones", key) for key in keys]
-        return array("q", [-1 if row is None else unpack(row)[0] for row in rows])
+            held = [view.get("phones", key) for key in keys]
+            found = array("q", [-1 if row is None else MEMBER_NO.unpack(row)[0] for row in held])
+        if next(view.range("merges", TENANT.pack(self.tenant)), None) is not None:
+            missing = {TENANT_U64.unpack(key)[1]: i for i, key in enumerate(keys) if found[i] < 0}
+            for number, member_no in alias_numbers(view, self.tenant, missing).items():
+                found[missing[number]] = member_no
+        return found
 
     # -- new members ---------------------------------------------------------------------------------
 
-    def _write_phones(self, view: View, changes: Changes, next_no: int, new: int) -> bool:
+    def _write_phones(self, view: View, changes: Changes, next_no: int, new: int) -> None:
         items = gather.phone_items(self.tenant, self._new_numbers, new, next_no)
         last = next(view.range("phones", reverse=True), None)
-        append = last is None or last[0] < items[0][0]
-        changes.put_many("phones", items, append=append)
-        return append
+        changes.put_many("phones", items, append=last is None or last[0] < items[0][0])
 
-    def _write_blocks(self, view: View, changes: Changes, next_no: int, new: int) -> None:
+    def _write_blocks(
+        self, view: View, done: Slice, next_no: int, new: int, fresh: dict[int, Fresh], recorder: Recorder
+    ) -> None:
+        """Whole columns with the new members in them; `fresh` gets the arrays."""
         numbers = memoryview(self._new_numbers)[:new]
         planes = list(self._consent_planes(view, numbers))
+        done.unreachable = len({index for index, _ in planes})
         positions = array("I", range(new))
         at = 0
         while at < new:
             block, slot = divmod(next_no + at, BLOCK)
             count, slots = min(BLOCK - slot, new - at), slots_of(next_no + new, block)
-            msisdns = self._fitted(view, block, (FIELD_MSISDN, 0, ColumnKind.U64), slots)
+            written = _Written(self.tenant, block, slots, done.changes)
+            msisdns = self._fitted(view, block, MSISDN, slots)
             gather.fixed(numbers.cast("B"), 8, positions, at, count, msisdns, slot)
-            write_block(changes, self.tenant, FIELD_MSISDN, 0, block, ColumnKind.U64, slots, msisdns)
+            written.put(MSISDN, msisdns)
             flags = self._fitted(view, block, FLAGS, slots)
             gather.set_bits(flags, PLANE_LIVE, slot, count)
             for index, plane in planes:
                 if at <= index < at + count:
                     gather.set_bits(flags, plane, slot + index - at, 1)
-            write_block(changes, self.tenant, FIELD_FLAGS, 0, block, ColumnKind.PLANES, slots, flags)
+            written.put(FLAGS, flags)
             for column in self.columns:
-                self._write_column(view, changes, column, block, slot, slots, at, count)
+                self._write_column(view, written, column, slot, at, count)
             if not self.run.points_mask:  # every new member has a balance
-                points = self._fitted(view, block, (FIELD_POINTS, 0, ColumnKind.I64), slots)
+                points = self._fitted(view, block, POINTS, slots)
                 points[8 * slot : 8 * (slot + count)] = bytes(8 * count)
-                write_block(changes, self.tenant, FIELD_POINTS, 0, block, ColumnKind.I64, slots, points)
+                written.put(POINTS, points)
+            fresh[block] = written.arrays
+            arrays = [written.arrays.get(column[:2]) for column in self._sealed]
+            seals = seals_between(set_of(self._sealed, arrays), slot, count)
+            recorder.add_created(block, slot, count, self._sealed, seals)
             at += count
 
-    def _write_column(
-        self, view: View, changes: Changes, column: RunColumn, block: int, slot: int, slots: int, at: int, count: int
-    ) -> None:
+    def _write_column(self, view: View, written: _Written, column: RunColumn, slot: int, at: int, count: int) -> None:
         number, kind, rows = column.field.number, column.kind, self._new_rows
+        block, slots = written.block, written.slots
         if kind == ColumnKind.TEXT:
             stored = stored_array(view, self.tenant, block, (number, 0, kind))
             have, old = stored or (0, memoryview(b""))
             ends = column.data.cast("I")
-            texts = gather.text(ends, column.heap, rows, at, count, old, have, slot, slots)
-            write_block(changes, self.tenant, number, 0, block, kind, slots, texts)
+            written.put((number, 0, kind), gather.text(ends, column.heap, rows, at, count, old, have, slot, slots))
         elif kind == ColumnKind.PLANES:
-            for _, part, _ in column.field.columns:
-                tags = self._fitted(view, block, (number, part, kind), slots)
-                codes = column.heap.cast("H")
+            for part_column in column.field.columns:
+                tags = self._fitted(view, block, part_column, slots)
+                codes, part = column.heap.cast("H"), part_column[1]
                 gather.planes(column.data.cast("I"), codes, rows, at, count, part, tags, slot, column.codes)
                 if tags != bytes(slots):
-                    write_block(changes, self.tenant, number, part, block, kind, slots, tags)
+                    written.put(part_column, tags)
         else:
             width = WIDTH[kind]
             targets = (FIELD_POINTS, FIELD_POINTS_OPENING) if number == FIELD_POINTS else (number,)
@@ -195,7 +262,7 @@ class Slicer:
                 gather.fixed(column.data, width, rows, at, count, values, slot)
                 if column.codes:
                     gather.recode(values, width, slot, count, column.codes)
-                write_block(changes, self.tenant, target, 0, block, kind, slots, values)
+                written.put((target, 0, kind), values)
 
     def _fitted(self, view: View, block: int, column: Column, slots: int) -> bytearray:
         """A copy of the stored array at `slots` slots; unknown throughout when there is none."""
@@ -224,46 +291,21 @@ class Slicer:
         for owner in (self.tenant, OPERATOR):
             for _, index in walk("suppressions", owner):
                 yield index, PLANE_SUPPRESSED
-
-    # -- members that are there ----------------------------------------------------------------------
-
-    def _write_updates(self, view: View, changes: Changes, next_no: int, new: int, changed: int) -> None:
-        rows = gather.deltas(self._changed_rows, changed, self.run.given, self._delta_columns)
-        blocks: dict[int, list[tuple[int, bytes]]] = {}
-        for member_no, row in zip(self._changed_nos, rows, strict=False):
-            if row:
-                block, slot = divmod(member_no, BLOCK)
-                blocks.setdefault(block, []).append((slot, row))
-        grown = next_no // BLOCK if new else BLOCK << 32  # blocks from here on are written by this slice already
-        for block, updates in blocks.items():
-            if len(updates) >= FOLD_FROM and block < grown:
-                fold_block(view, self.tenant, block, changes, updates, next_no=next_no)
-                continue
-            for slot, row in updates:
-                key = DELTA_KEY.pack(self.tenant, block, slot)
-                if ("delta", key) in changes.rows or view.get("delta", key) is not None:
-                    put_delta(changes, view, self.tenant, block * BLOCK + slot, unpack_delta(row))
-                else:
-                    changes.put("delta", key, row)
+        for number in suppressed_numbers(view, self.tenant, numbers):
+            yield bisect_left(numbers, number), PLANE_SUPPRESSED
 
 
-def _delta_column(column: RunColumn) -> tuple[object, ...]:
-    parts = len(column.field.columns) if column.kind == ColumnKind.PLANES else 0
-    width = WIDTH.get(column.kind, 1)
-    return (column.bit, column.field.number, int(column.kind), width, parts, column.data, column.heap, column.codes)
+class _Written:
+    """The columns of one block that a slice writes."""
 
+    def __init__(self, tenant: int, block: int, slots: int, changes: Changes) -> None:
+        self.block, self.slots = block, slots
+        self.arrays: Fresh = {}
+        self._tenant, self._changes = tenant, changes
 
-def _mark_known(found: array[int], ordered: memoryview, at: int, until: int, earlier: tuple[memoryview, ...]) -> None:
-    """Give numbers that stand in `earlier` sorted lists some member_no."""
-    group = -1
-    for i in range(at, until):
-        if i > at and ordered[i] == ordered[i - 1]:
-            continue
-        group += 1
-        if found[group] < 0:
-            number = ordered[i]
-            for numbers in earlier:
-                place = bisect_left(numbers, number)
-                if place < len(numbers) and numbers[place] == number:
-                    found[group] = 0
-                    break
+    def put(self, column: Column, values: bytes | bytearray) -> None:
+        write_block(self._changes, self._tenant, column[0], column[1], self.block, column[2], self.slots, values)
+        if column[2] == ColumnKind.TEXT:
+            self.arrays[column[:2]] = self.slots, text_views((self.slots, memoryview(values)), self.slots)
+        else:
+            self.arrays[column[:2]] = self.slots, memoryview(values)

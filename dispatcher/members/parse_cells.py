@@ -15,6 +15,7 @@ from phonenumbers import PhoneMetadata
 
 from dispatcher.members.import_files import JobField
 from dispatcher.members.msisdn import normalise
+from dispatcher.members.parse_dates import DateForm
 
 BLANKS = " \t"  # trimmed from both ends of every cell
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -29,7 +30,35 @@ _MONTH_DAYS = (
 )
 _INT = re.compile(r"[+-]?[0-9]{1,19}")
 _MONEY = re.compile(r"([+-]?)([0-9]{1,13})(?:\.([0-9]{1,6}))?")
-_BOOLS = {"yes": 2, "1": 2, "true": 2, "no": 1, "0": 1, "false": 1}
+_ESCAPED = re.compile(r"'+[=+\-@\t\r]")
+_BOOLS = {"yes": 2, "y": 2, "1": 2, "true": 2, "no": 1, "n": 1, "0": 1, "false": 1}
+# reject code -> what to do about it
+HINTS = {
+    "bad_json": "write one JSON object a line, in double quotes, without NaN or a comma at the end",
+    "broken_charset": "state the file's charset, or save it in UTF-8",
+    "broken_utf8": "state the file's charset, or save it in UTF-8",
+    "control_character": "remove what is not text from the cell",
+    "dictionary_full": "map rare values to one of those that the field has, or raise its max_values",
+    "duplicate_key": "keep one of the keys",
+    "empty_number": "a row needs a telephone number",
+    "header_again": "files joined together repeat their header: nothing to do",
+    "late_key": "name the key in the mapping, so that it is a column from the first row on",
+    "line_too_long": "a quote may be missing; the limit is imports.row_octets_max",
+    "lone_surrogate": "write the whole character",
+    "nested_value": "write one text, number or true or false; a list of texts only for tags",
+    "not_in_dictionary": "add the value to the field, or map it to one of its values",
+    "nul_octet": "the file may be UTF-16: state its charset",
+    "text_after_quote": "double a quote that stands inside a quoted cell",
+    "too_deep": "write flat objects",
+    "too_few_columns": "a delimiter or a quote may be missing",
+    "too_long": "shorten the text, or raise the field's max_length",
+    "too_many_columns": "quote a cell that holds the delimiter",
+    "too_many_keys": "keys must be names of columns, not values",
+    "unclosed_quote": "close the quote, or double it where it is a character",
+    "wrong_date": "state the column's date_format in the mapping, such as %d.%m.%Y",
+    "wrong_number": "write +49..., or state the region of national numbers in the mapping",
+    "wrong_value": "map the value, or correct the cell",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +95,7 @@ def _national(text: str, region: str) -> int | None:
     Rests on: its parse() leaves a number as it is that matches the region's general pattern, begins
     with neither the way out of the country nor a national prefix, and has a possible length.
     """
-    rules = _rules(region)
+    rules = national_rules(region)
     if rules is None or len(text) not in rules.lengths or not (text.isascii() and text.isdigit()) or text[0] == "0":
         return None
     if rules.ways_out.match(text) or (rules.prefix and rules.prefix.match(text)) or not rules.whole.fullmatch(text):
@@ -75,7 +104,9 @@ def _national(text: str, region: str) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rules:
+class Rules:
+    """What makes a national number plain."""
+
     country: int
     lengths: frozenset[int]
     whole: re.Pattern[str]
@@ -84,7 +115,7 @@ class _Rules:
 
 
 @lru_cache(maxsize=16)
-def _rules(region: str) -> _Rules | None:
+def national_rules(region: str) -> Rules | None:
     data = PhoneMetadata.metadata_for_region(region, None)
     if data is None or data.country_code is None or data.general_desc is None:
         return None
@@ -94,7 +125,7 @@ def _rules(region: str) -> _Rules | None:
     # E.164 needs 7 digits with the country's own, and never more than 15
     fits = frozenset(n for n in lengths if 7 <= n + len(str(data.country_code)) <= 15)
     prefix = re.compile(data.national_prefix_for_parsing) if data.national_prefix_for_parsing else None
-    return _Rules(data.country_code, fits, re.compile(pattern), prefix, re.compile(data.international_prefix or "0"))
+    return Rules(data.country_code, fits, re.compile(pattern), prefix, re.compile(data.international_prefix or "0"))
 
 
 def date_of(text: str) -> int | Rejected:
@@ -125,6 +156,28 @@ def month_day_of(text: str) -> int | Rejected:
     return day_of.month * 32 + day_of.day
 
 
+def formed_date_of(text: str, form: DateForm) -> int | Rejected:
+    """Days since 1970-01-01 of a date in a stated format."""
+    found = _formed(text, form)
+    return found if isinstance(found, Rejected) else found.toordinal() - _EPOCH
+
+
+def formed_month_day_of(text: str, form: DateForm) -> int | Rejected:
+    """month x 32 + day of a day in a stated format; its year is dropped."""
+    found = _formed(text, form)
+    return found if isinstance(found, Rejected) else found.month * 32 + found.day
+
+
+def _formed(text: str, form: DateForm) -> date | Rejected:
+    parts = form.read(text)
+    if parts is None:
+        return Rejected("wrong_date", f"the date_format of this column is {form.text}")
+    try:
+        return date(*parts)
+    except ValueError:
+        return Rejected("wrong_date", "no such day")
+
+
 def int_of(text: str, width: int) -> int | Rejected:
     """A whole number of `width` octets; the least one stands for unknown and is refused."""
     if not _INT.fullmatch(text):
@@ -153,7 +206,7 @@ def money_of(text: str) -> int | Rejected:
 
 def bool_of(text: str) -> int | Rejected:
     """1 no, 2 yes."""
-    return _BOOLS.get(text.lower()) or Rejected("wrong_value", "write yes, no, 1, 0, true or false")
+    return _BOOLS.get(text.lower()) or Rejected("wrong_value", "write yes, no, y, n, 1, 0, true or false")
 
 
 def word_of(text: str, field: JobField, codes: dict[str, int], most: int) -> int | NewValue | Rejected:
@@ -186,6 +239,11 @@ def clean_text_of(octets: bytes, max_length: int) -> str | Rejected:
     if isinstance(text, str) and any((c < " " and c != "\n") or c == "\x7f" for c in text):
         return Rejected("control_character", "text without control characters")
     return text
+
+
+def unescaped(text: str) -> str:
+    """A cell of an export as it was before a ' was put in front, so that no spreadsheet takes it for a formula."""
+    return text[1:] if _ESCAPED.match(text) else text
 
 
 def shown(octets: bytes, most: int = 100) -> str:

@@ -1,4 +1,4 @@
-"""A chunk of cut rows to column arrays: the kernel takes the plain cells, parse_cells the others.
+"""A chunk of rows to column arrays: the kernels take the plain cells, parse_cells the others.
 
 Touches: the chunk, and the files of the run that is being written.
 """
@@ -7,95 +7,36 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import Any
 
-from dispatcher.members import parse_cells
-from dispatcher.members.import_files import JobField
-from dispatcher.members.parse_cells import BLANKS, NewValue, Rejected
+from dispatcher.members import _parse_arrow, _parse_codes, _parse_numbers, _parse_texts, parse_cells
+from dispatcher.members.parse_cells import NewValue, Rejected
+from dispatcher.members.parse_chunk import Chunk
+from dispatcher.members.parse_dates import ISO
 from dispatcher.members.parse_header import Header, Mapped
+from dispatcher.members.parse_national import national_table
 from dispatcher.members.parse_run import RunWriter
 from dispatcher.store.blocks import NUMBER, UNKNOWN, WIDTH, ColumnKind
 
-try:
-    from dispatcher.members import _parse as kernel
-except ImportError as exc:  # pragma: no cover
-    raise ImportError("the kernel members/_parse is not built: run `make build`") from exc
-
-_LEARNED_MAX = 60_000  # distinct cells a code column remembers; further ones are decided each time
-
-
-class Chunk:
-    """Some rows of the body, cut: `rows` rows of `header.columns` cells, and which are still ok."""
-
-    def __init__(self, header: Header, rows_max: int, row_octets_max: int) -> None:
-        self.header, self.row_octets_max = header, row_octets_max
-        self.data = bytearray()
-        self.cells = array("I", bytes(8 * rows_max * header.columns))
-        self.lines = array("I", bytes(4 * rows_max))
-        self.odd = array("I", bytes(4 * rows_max))
-        self.rows = 0
-        self.ok = bytearray()
-        self.given = array("Q")
-        self.rejects: list[dict[str, Any]] = []
-
-    def cut(self, data: bytearray, start: int, end: int, final: bool, line: int, most: int) -> tuple[int, int]:
-        """Take at most `most` rows, reject those that cannot be cut; returns where it stopped and the line there."""
-        bad: list[tuple[int, int, int, int]] = []
-        lines = memoryview(self.lines)[:most]
-        delimiter, columns = ord(self.header.delimiter), self.header.columns
-        self.rows, at, line = kernel.cut(
-            data, start, end, final, delimiter, columns, self.cells, lines, line, self.row_octets_max, bad
-        )
-        self.data, self.ok, self.given = data, bytearray(b"\1") * self.rows, array("Q", bytes(8 * self.rows))
-        for where, status, first, last in bad:
-            code, detail = _ROW_REJECTS[status]
-            self.reject_row(where, bytes(data[first:last]), code, detail.format(self.header.columns))
-        return at, line
-
-    def cell(self, row: int, column: int) -> bytes:
-        at = 2 * (row * self.header.columns + column)
-        return bytes(self.data[self.cells[at] : self.cells[at + 1]]).strip(BLANKS.encode())
-
-    def write_rows(self, phone: NumberColumn, run: RunWriter) -> None:
-        """What every row has beside its columns: its number, what it gave, where it stood."""
-        numbers = kernel.compact(phone.numbers, 8, self.ok, self.rows)
-        run.numbers.frombytes(numbers)
-        run.append("given", kernel.compact(memoryview(self.given).cast("B"), 8, self.ok, self.rows))
-        run.append("line", kernel.compact(memoryview(self.lines).cast("B"), 4, self.ok, self.rows))
-        run.rows += len(numbers) // 8
-
-    def reject(self, row: int, mapped: Mapped, why: Rejected) -> None:
-        self.ok[row] = 0
-        value = parse_cells.shown(self.cell(row, mapped.column))
-        self._reject(self.lines[row], mapped.title, value, why.code, why.detail)
-
-    def reject_row(self, line: int, octets: bytes, code: str, detail: str) -> None:
-        self._reject(line, None, parse_cells.shown(octets.rstrip(b"\r\n")), code, detail)
-
-    def _reject(self, line: int, column: str | None, value: str, code: str, detail: str) -> None:
-        self.rejects.append({"line": line, "column": column, "value": value, "code": code, "detail": detail})
-
-
-LINE_TOO_LONG = ("line_too_long", "the row is longer than a row may be")
-_ROW_REJECTS = {  # the kernel's statuses
-    1: ("too_few_columns", "fewer than {} columns"),
-    2: ("too_many_columns", "more than {} columns"),
-    3: ("unclosed_quote", "a quote is never closed; reading went on in the next line"),
-    4: ("text_after_quote", "text between a closing quote and the next delimiter"),
-    5: ("nul_octet", "the row holds a NUL octet"),
-    8: LINE_TOO_LONG,
-}
+_LEARNED_MAX = 45_000  # distinct cells a column remembers; with a chunk's rows still numbers of 16 bits
+LIST = "\x1f"  # begins each text of a list that came as one (members/_parse_objects.pyx)
+_DAYS = (-719_162, 2_932_896)  # 0001-01-01 to 9999-12-31, as Python's dates
 
 
 class Column:
     """One mapped column. take() reads a chunk and rejects rows; write() appends what is still ok to the run."""
 
-    def __init__(self, mapped: Mapped) -> None:
-        self.mapped = mapped
+    def __init__(self, mapped: Mapped, decide: Callable[[str], Any]) -> None:
+        self.mapped, self.decide = mapped, decide
         self.field = mapped.field
         self.kind = ColumnKind(mapped.field.column)
         self.bit = 1 << mapped.bit
         self.name = f"f{mapped.field.number}"
+        self.values = mapped.rule.values
+        self._mapped_cells = _parse_codes.Codes()
+        for cell in self.values:
+            self._mapped_cells.learn(cell.encode(), 1)
 
     def take(self, chunk: Chunk) -> None:
         raise NotImplementedError
@@ -105,33 +46,75 @@ class Column:
 
     def _common(self, chunk: Chunk) -> Any:
         """What every kernel call begins with."""
-        where = (chunk.data, chunk.cells, chunk.header.columns, self.mapped.column)
-        return (*where, chunk.rows, chunk.ok, chunk.given, self.bit)
+        return (*chunk.where(self.mapped.column), chunk.rows, chunk.ok, chunk.given, self.bit)
+
+    def _decided(self, chunk: Chunk, row: int) -> Any:
+        """What the row's cell means; None when the mapping says unknown. A rejected row is not ok any more."""
+        cell = chunk.cell(row, self.mapped.column)
+        text = parse_cells.text_of(cell, len(cell))
+        if isinstance(text, str):
+            if chunk.of_spreadsheets and self.field.kind in ("text", "dict", "tags"):
+                text = parse_cells.unescaped(text)
+            meant = self.values.get(text, text)
+            if not meant and self.field.kind != "phone":
+                chunk.given[row] &= ~self.bit
+                return None
+            text = self.decide(meant)
+        if isinstance(text, Rejected):
+            chunk.reject(row, self.mapped, text)
+        return text
+
+    def _in_the_mapping(self, chunk: Chunk) -> set[int]:
+        """Rows whose cell the mapping gives another meaning: they are not plain, whatever they look like."""
+        if not self.values:
+            return set()
+        hit, odd = bytearray(chunk.rows), array("I", bytes(4 * chunk.rows))
+        _parse_codes.codes(self._mapped_cells, *self._common(chunk), hit, 1, odd)
+        return {row for row, there in enumerate(hit) if there}
 
 
 class NumberColumn(Column):
     """Phones, dates, whole numbers, money, points."""
 
-    def __init__(self, mapped: Mapped, what: int, decide: Callable[[str], int | Rejected]) -> None:
-        super().__init__(mapped)
-        self.what, self.decide, self.width = what, decide, WIDTH[self.kind]
+    def __init__(
+        self, mapped: Mapped, what: int, decide: Callable[[str], int | Rejected], form: bytes = ISO, region: str = ""
+    ) -> None:
+        super().__init__(mapped, decide)
+        self.what, self.width, self.form, self.national = what, WIDTH[self.kind], form, national_table(region)
+        self.unknown = 0 if self.field.kind == "points" else UNKNOWN[self.kind]
         self.numbers = bytearray()
 
     def take(self, chunk: Chunk) -> None:
         if len(self.numbers) < chunk.rows * self.width:
             self.numbers = bytearray(chunk.rows * self.width)
-        unknown, odd = 0 if self.field.kind == "points" else UNKNOWN[self.kind], chunk.odd
-        left = kernel.numbers(self.what, *self._common(chunk), self.numbers, self.width, unknown, odd)
+        numbers = chunk.integers(self.mapped.column)
+        if numbers is not None:
+            left = self._take_integers(chunk, numbers)
+        else:
+            where = self._common(chunk)
+            left = _parse_numbers.numbers(
+                self.what, *where, self.numbers, self.width, self.unknown, self.form, self.national, chunk.odd
+            )
+        odd: Iterable[int] = chunk.odd[:left]
+        if self.values:
+            odd = sorted(self._in_the_mapping(chunk) | set(odd))
         put = NUMBER[self.kind].pack_into
-        for row in odd[:left]:
-            value = _decoded(chunk.cell(row, self.mapped.column), self.decide)
-            if isinstance(value, Rejected):
-                chunk.reject(row, self.mapped, value)
-            else:
-                put(self.numbers, row * self.width, value)
+        for row in odd:
+            value = self._decided(chunk, row)
+            if not isinstance(value, Rejected):
+                put(self.numbers, row * self.width, self.unknown if value is None else value)
+
+    def _take_integers(self, chunk: Chunk, numbers: tuple[Any, int, Any, int]) -> int:
+        values, octets, validity, offset = numbers
+        most = (1 << 8 * self.width - 1) - 1
+        least = 0 if self.field.kind == "points" else -most
+        if self.field.kind == "date":
+            least, most = _DAYS
+        where = (values, octets, validity, offset, chunk.rows, chunk.ok, chunk.given, self.bit)
+        return _parse_arrow.integers(*where, self.numbers, self.width, self.unknown, least, most, chunk.odd)
 
     def write(self, chunk: Chunk, run: RunWriter) -> None:
-        run.append(self.name, kernel.compact(self.numbers, self.width, chunk.ok, chunk.rows))
+        run.append(self.name, _parse_texts.compact(self.numbers, self.width, chunk.ok, chunk.rows))
 
 
 class CodeColumn(Column):
@@ -140,96 +123,112 @@ class CodeColumn(Column):
     def __init__(
         self, mapped: Mapped, decide: Callable[[str], int | Rejected], known: Iterable[tuple[str, int]] = ()
     ) -> None:
-        super().__init__(mapped)
-        self.decide, self.width = decide, WIDTH[self.kind]
-        self.table = kernel.Codes()
+        super().__init__(mapped, decide)
+        self.width = WIDTH[self.kind]
+        self.table = _parse_codes.Codes()
         self.codes = bytearray()
         for word, code in known:
-            self.table.learn(word.encode(), code)
+            if word not in self.values and not word.startswith("'"):
+                self.table.learn(word.encode(), code)
 
     def take(self, chunk: Chunk) -> None:
         if len(self.codes) < chunk.rows * self.width:
             self.codes = bytearray(chunk.rows * self.width)
-        left = kernel.codes(self.table, *self._common(chunk), self.codes, self.width, chunk.odd)
+        left = _parse_codes.codes(self.table, *self._common(chunk), self.codes, self.width, chunk.odd)
         put = NUMBER[self.kind].pack_into
         for row in chunk.odd[:left]:
-            cell = chunk.cell(row, self.mapped.column)
-            value = _decoded(cell, self.decide)
+            value = self._decided(chunk, row)
             if isinstance(value, Rejected):
-                chunk.reject(row, self.mapped, value)
                 continue
-            if len(self.table) < _LEARNED_MAX:
-                self.table.learn(cell, value)
-            put(self.codes, row * self.width, value)
+            if value is not None and len(self.table) < _LEARNED_MAX:
+                self.table.learn(chunk.cell(row, self.mapped.column), value)
+            put(self.codes, row * self.width, value or 0)
 
     def write(self, chunk: Chunk, run: RunWriter) -> None:
-        run.append(self.name, kernel.compact(self.codes, self.width, chunk.ok, chunk.rows))
+        run.append(self.name, _parse_texts.compact(self.codes, self.width, chunk.ok, chunk.rows))
 
 
 class TextColumn(Column):
+    def __init__(self, mapped: Mapped) -> None:
+        super().__init__(mapped, lambda text: parse_cells.clean_text_of(text.encode(), mapped.field.max_length))
+        self.instead: dict[int, bytes] = {}  # row -> its text, where the mapping has another
+
     def take(self, chunk: Chunk) -> None:
-        left = kernel.texts(*self._common(chunk), self.field.max_length, chunk.odd)
-        for row in chunk.odd[:left]:
-            why = parse_cells.clean_text_of(chunk.cell(row, self.mapped.column), self.field.max_length)
-            assert isinstance(why, Rejected)
-            chunk.reject(row, self.mapped, why)
+        left = _parse_texts.texts(*self._common(chunk), self.field.max_length, chunk.odd)
+        odd = set(chunk.odd[:left]) | self._in_the_mapping(chunk)
+        self.instead.clear()
+        for row in sorted(odd):
+            text = self._decided(chunk, row)
+            if not isinstance(text, Rejected):
+                self.instead[row] = (text or "").encode()
 
     def write(self, chunk: Chunk, run: RunWriter) -> None:
         ends = array("I", bytes(4 * chunk.rows))
         base = run.size(self.name + ".heap")
-        heap = kernel.heap_of(
-            chunk.data, chunk.cells, chunk.header.columns, self.mapped.column, chunk.rows, chunk.ok, base, ends
-        )
+        heap = _parse_texts.heap_of(*chunk.where(self.mapped.column), chunk.rows, chunk.ok, base, ends)
+        kept = chunk.ok.count(1)
+        if self.instead:
+            heap, ends = self._replaced(chunk, heap, ends, base)
         run.append(self.name + ".heap", heap)
-        run.append(self.name + ".ends", memoryview(ends)[: chunk.ok.count(1)])
+        run.append(self.name + ".ends", memoryview(ends)[:kept])
+
+    def _replaced(self, chunk: Chunk, heap: bytes, ends: array[int], base: int) -> tuple[bytes, array[int]]:
+        """The heap with the texts of the mapping in their rows."""
+        starts = (base, *ends)
+        kept = (row for row, ok in enumerate(chunk.ok) if ok)
+        texts = [
+            self.instead[row] if row in self.instead else heap[starts[i] - base : starts[i + 1] - base]
+            for i, row in enumerate(kept)
+        ]
+        return b"".join(texts), array("I", accumulate(map(len, texts), initial=base))[1:]
 
 
 class TagsColumn(Column):
     """`a;b;c` to tag codes; sets of tags repeat, so each distinct cell is decided once."""
 
     def __init__(self, mapped: Mapped, decide: Callable[[str], list[int] | Rejected]) -> None:
-        super().__init__(mapped)
-        self.decide = decide
-        self.known: dict[bytes, bytes] = {b"": b""}
-        self.tags: list[bytes] = []
+        super().__init__(mapped, decide)
+        self.values = {}  # of words, not of cells: Words has them
+        self.table = _parse_codes.Codes()
+        self.sets = [b""]  # by the table's numbers, then those of this chunk that it has no room for
+        self.which = bytearray()
 
     def take(self, chunk: Chunk) -> None:
-        known, self.tags = self.known, [b""] * chunk.rows
-        for row in range(chunk.rows):
-            if not chunk.ok[row]:
-                continue
+        if len(self.which) < 2 * chunk.rows:
+            self.which = bytearray(2 * chunk.rows)
+        del self.sets[len(self.table) + 1 :]
+        left = _parse_codes.codes(self.table, *self._common(chunk), self.which, 2, chunk.odd)
+        which, seen = memoryview(self.which).cast("H"), dict[bytes, int]()
+        for row in chunk.odd[:left]:
             cell = chunk.cell(row, self.mapped.column)
-            if cell:
-                chunk.given[row] |= self.bit
-            codes = known.get(cell)
-            if codes is None:
-                found = _decoded(cell, self.decide)
-                if isinstance(found, Rejected):
-                    chunk.reject(row, self.mapped, found)
+            number = seen.get(cell)
+            if number is None:
+                codes = self._decided(chunk, row)
+                if isinstance(codes, Rejected):
                     continue
-                codes = array("H", found).tobytes()
-                if len(known) < _LEARNED_MAX:
-                    known[cell] = codes
-            self.tags[row] = codes
+                number = seen[cell] = len(self.sets)
+                self.sets.append(array("H", codes or ()).tobytes())
+                if number == len(self.table) + 1 and number < _LEARNED_MAX:
+                    self.table.learn(cell, number)
+            which[row] = number
 
     def write(self, chunk: Chunk, run: RunWriter) -> None:
-        end, ends = run.size(self.name + ".heap") // 2, array("I")
-        kept = [tags for tags, ok in zip(self.tags, chunk.ok, strict=True) if ok]
-        for tags in kept:
-            end += len(tags) // 2
-            ends.append(end)
-        run.append(self.name + ".heap", b"".join(kept))
-        run.append(self.name + ".ends", ends)
+        kept = memoryview(_parse_texts.compact(self.which, 2, chunk.ok, chunk.rows)).cast("H")
+        tags = [self.sets[number] for number in kept]
+        first = run.size(self.name + ".heap") // 2
+        run.append(self.name + ".heap", b"".join(tags))
+        run.append(self.name + ".ends", array("I", accumulate((len(t) // 2 for t in tags), initial=first))[1:])
 
 
 class Words:
     """A field's words and their codes as this import sees them; open fields take up new ones."""
 
-    def __init__(self, field: JobField, new: list[str]) -> None:
-        self.field = field
+    def __init__(self, mapped: Mapped, new: list[str]) -> None:
+        self.field = field = mapped.field
         self.first = 0 if field.kind == "tags" else 1
         self.codes = {word: i + self.first for i, word in enumerate([*field.values, *new])}
         self.new = new
+        self.separator, self.values = mapped.rule.separator, mapped.rule.values
 
     def code(self, word: str) -> int | Rejected:
         found = parse_cells.word_of(word, self.field, self.codes, self.field.max_values)
@@ -240,11 +239,13 @@ class Words:
 
     def tags(self, cell: str) -> list[int] | Rejected:
         codes: list[int] = []
-        for word in dict.fromkeys(part.strip() for part in cell.split(";")):
-            found = self.code(word) if word else None
+        parts = cell[1:].split(LIST) if cell.startswith(LIST) else cell.split(self.separator)
+        for word in dict.fromkeys(part.strip() for part in parts):
+            meant = self.values.get(word, word)
+            found = self.code(meant) if meant else None
             if isinstance(found, Rejected):
                 return found
-            if found is not None:
+            if found is not None and found not in codes:
                 codes.append(found)
         return codes
 
@@ -253,25 +254,33 @@ def columns_of(header: Header, region: str, new_values: dict[str, list[str]]) ->
     """The mapped columns in the order they are read: those that may learn new words last."""
 
     def column(mapped: Mapped) -> Column:
-        field, width = mapped.field, WIDTH.get(ColumnKind(mapped.field.column), 0)
+        field, width, rule = mapped.field, WIDTH.get(ColumnKind(mapped.field.column), 0), mapped.rule
+        form = rule.date_form
         match field.kind:
             case "phone":
-                return NumberColumn(mapped, kernel.PHONE, lambda cell: parse_cells.phone_of(cell, region))
+                of = rule.region or region
+                return NumberColumn(mapped, _parse_numbers.PHONE, _phone(mapped, of), region=of)
+            case "date" if form is not None:
+                return NumberColumn(
+                    mapped, _parse_numbers.DATE, lambda cell: parse_cells.formed_date_of(cell, form), form.plain
+                )
             case "date":
-                return NumberColumn(mapped, kernel.DATE, parse_cells.date_of)
+                return NumberColumn(mapped, _parse_numbers.DATE, parse_cells.date_of)
             case "points":
-                return NumberColumn(mapped, kernel.POINTS, parse_cells.points_of)
+                return NumberColumn(mapped, _parse_numbers.POINTS, parse_cells.points_of)
             case "int":
-                return NumberColumn(mapped, kernel.INT, lambda cell: parse_cells.int_of(cell, width))
+                return NumberColumn(mapped, _parse_numbers.INT, lambda cell: parse_cells.int_of(cell, width))
             case "money":
-                return NumberColumn(mapped, kernel.MONEY, parse_cells.money_of)
+                return NumberColumn(mapped, _parse_numbers.MONEY, parse_cells.money_of)
             case "bool":
                 return CodeColumn(mapped, parse_cells.bool_of)
+            case "month_day" if form is not None:
+                return CodeColumn(mapped, lambda cell: parse_cells.formed_month_day_of(cell, form))
             case "month_day":
                 return CodeColumn(mapped, parse_cells.month_day_of)
             case "text":
                 return TextColumn(mapped)
-        words = Words(field, new_values.setdefault(field.name, []))
+        words = Words(mapped, new_values.setdefault(field.name, []))
         if field.kind == "tags":
             return TagsColumn(mapped, words.tags)
         return CodeColumn(mapped, words.code, list(words.codes.items())[:_LEARNED_MAX])
@@ -280,6 +289,13 @@ def columns_of(header: Header, region: str, new_values: dict[str, list[str]]) ->
     return [column(mapped) for mapped in order]
 
 
-def _decoded(cell: bytes, decide: Callable[[str], Any]) -> Any:
-    text = parse_cells.text_of(cell, len(cell))
-    return text if isinstance(text, Rejected) else decide(text)
+def _phone(mapped: Mapped, region: str) -> Callable[[str], int | Rejected]:
+    title = mapped.title.strip().casefold()
+
+    def decide(cell: str) -> int | Rejected:
+        found = parse_cells.phone_of(cell, region)
+        if isinstance(found, Rejected) and cell.strip("\ufeff").casefold() == title:
+            return Rejected("header_again", "the header's titles stand here again")
+        return found
+
+    return decide

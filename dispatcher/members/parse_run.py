@@ -69,7 +69,9 @@ class RunWriter:
         for reject in rejects[:keep]:
             self.append("rejects", msgpack.packb(reject))
 
-    def seal(self, octet: int, line: int, rejects_kept: int, new_values: dict[str, list[str]]) -> RunRecord:
+    def seal(
+        self, octet: int, decoded: int, line: int, rejects_kept: int, new_values: dict[str, list[str]]
+    ) -> RunRecord:
         """Sort the numbers, close the files, and say that the run is whole."""
         numbers, ordered, order = self.numbers, array("Q", bytes(8 * self.rows)), array("I", bytes(4 * self.rows))
         gather.sort_rows(numbers, ordered, order)
@@ -80,6 +82,7 @@ class RunWriter:
             rows=self.rows,
             rejected=self.rejected,
             octet=octet,
+            decoded=decoded,
             line=line,
             rejects_kept=rejects_kept,
             new_values=new_values,

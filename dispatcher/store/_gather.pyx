@@ -161,6 +161,59 @@ def assign(const uint64_t[::1] ordered, const uint32_t[::1] order, Py_ssize_t st
     return i, new, changed, refused
 
 
+def seen(const uint64_t[::1] ordered, Py_ssize_t start, Py_ssize_t end, const uint64_t[::1] earlier,
+         uint8_t[::1] marks):
+    """Mark each distinct number of ordered[start:end] that stands in the sorted `earlier` too."""
+    cdef Py_ssize_t i, group = -1, low = 0, high = earlier.shape[0], middle, at
+    if not 0 <= start <= end <= ordered.shape[0]:
+        raise ValueError("seen: outside the run")
+    if start == end or not earlier.shape[0]:
+        return
+    with nogil:
+        while low < high:
+            middle = (low + high) >> 1
+            if earlier[middle] < ordered[start]:
+                low = middle + 1
+            else:
+                high = middle
+        at = low
+        for i in range(start, end):
+            if i > start and ordered[i] == ordered[i - 1]:
+                continue
+            group += 1
+            if group >= marks.shape[0]:
+                break
+            while at < earlier.shape[0] and earlier[at] < ordered[i]:
+                at += 1
+            if at < earlier.shape[0] and earlier[at] == ordered[i]:
+                marks[group] = 1
+
+
+def repeats(const uint64_t[::1] ordered, Py_ssize_t start, Py_ssize_t end, const uint8_t[::1] marks):
+    """Rows of ordered[start:end] whose number came before: in the run, or where `marks` (see `seen`) says so."""
+    cdef Py_ssize_t i, group = -1, found = 0
+    if not 0 <= start <= end <= ordered.shape[0]:
+        raise ValueError("repeats: outside the run")
+    with nogil:
+        for i in range(start, end):
+            if i == start or ordered[i] != ordered[i - 1]:
+                group += 1
+            if i > 0 and ordered[i] == ordered[i - 1]:
+                found += 1
+            elif group < marks.shape[0] and marks[group]:
+                found += 1
+    return found
+
+
+def count_given(const uint32_t[::1] rows, Py_ssize_t count, const uint64_t[::1] given, uint64_t mask):
+    """How many of the rows give a cell of `mask`."""
+    cdef Py_ssize_t i, found = 0
+    check_rows(rows, 0, count, given.shape[0])
+    for i in range(count):
+        found += (given[rows[i]] & mask) != 0
+    return found
+
+
 def fixed(const uint8_t[::1] column, int width, const uint32_t[::1] rows, Py_ssize_t start, Py_ssize_t count,
           uint8_t[::1] array, Py_ssize_t slot):
     """array[slot + i] = column[rows[start + i]] for numbers of `width` octets."""
@@ -284,13 +337,15 @@ cdef struct source:
     uint64_t bit
     uint16_t field
     uint8_t kind, width, parts
+    bint adds
 
 
-def deltas(const uint32_t[::1] rows, Py_ssize_t count, const uint64_t[::1] given, list columns):
+def deltas(const uint32_t[::1] rows, Py_ssize_t count, const uint64_t[::1] given, list columns, uint64_t always=0):
     """Delta rows (store/delta.py) with the given cells of each row; b"" when a row gives none.
 
-    columns: (bit, field, kind, width, parts, data, heap, mapping): `parts` of a tags field's planes;
-    mapping as in recode and planes, b"" for none.
+    columns: (bit, field, kind, width, parts, data, heap, mapping, adds): `parts` of a tags field's planes;
+    mapping as in recode and planes, b"" for none; adds: a cell's tags join the others instead of taking their place.
+    Columns whose bit is in `always` are given by every row.
     """
     cdef source sources[MOST_COLUMNS]
     cdef Py_buffer buffers[3 * MOST_COLUMNS]
@@ -303,7 +358,7 @@ def deltas(const uint32_t[::1] rows, Py_ssize_t count, const uint64_t[::1] given
     try:
         for i in range(wanted):
             s = &sources[i]
-            bit, s.field, s.kind, s.width, s.parts, data, heap, mapping = columns[i]
+            bit, s.field, s.kind, s.width, s.parts, data, heap, mapping, s.adds = columns[i]
             s.bit = <uint64_t>1 << <int>bit
             for wanted_buffer in (data, heap, mapping):
                 PyObject_GetBuffer(wanted_buffer, &buffers[held], PyBUF_SIMPLE)
@@ -315,11 +370,11 @@ def deltas(const uint32_t[::1] rows, Py_ssize_t count, const uint64_t[::1] given
             check_rows(rows, 0, count, least)
         check_rows(rows, 0, count, given.shape[0])
         for i in range(count):
-            size = delta_octets(sources, wanted, rows[i], given[rows[i]], NULL)
+            size = delta_octets(sources, wanted, rows[i], given[rows[i]] | always, NULL)
             if size < 0:
                 raise ValueError("deltas: a row lies outside its heap")
             row = PyBytes_FromStringAndSize(NULL, size)
-            delta_octets(sources, wanted, rows[i], given[rows[i]], <uint8_t *>PyBytes_AS_STRING(row))
+            delta_octets(sources, wanted, rows[i], given[rows[i]] | always, <uint8_t *>PyBytes_AS_STRING(row))
             out.append(row)
     finally:
         for i in range(held):
@@ -333,6 +388,7 @@ cdef Py_ssize_t delta_octets(source *sources, Py_ssize_t wanted, uint32_t row, u
     cdef Py_ssize_t i, j, at = 0
     cdef uint32_t a = 0, b = 0, part
     cdef uint16_t code, size
+    cdef uint8_t bits
     cdef source *s
     for i in range(wanted):
         s = &sources[i]
@@ -345,15 +401,18 @@ cdef Py_ssize_t delta_octets(source *sources, Py_ssize_t wanted, uint32_t row, u
                 return -1
         if s.kind == PLANES:
             for part in range(s.parts):
+                bits = 0
+                for j in range(a, b):
+                    memcpy(&code, s.heap + 2 * j, 2)
+                    if s.code_count:
+                        code = s.codes[code] if code < s.code_count else 0xFFFF
+                    if code >> 3 == part:
+                        bits |= 1 << (code & 7)
+                if s.adds and not bits:
+                    continue
                 if to != NULL:
                     head(to + at, s.field, part, PLANES, 2)
-                    to[at + ENTRY], to[at + ENTRY + 1] = 0xFF, 0
-                    for j in range(a, b):
-                        memcpy(&code, s.heap + 2 * j, 2)
-                        if s.code_count:
-                            code = s.codes[code] if code < s.code_count else 0xFFFF
-                        if code >> 3 == part:
-                            to[at + ENTRY + 1] |= 1 << (code & 7)
+                    to[at + ENTRY], to[at + ENTRY + 1] = bits if s.adds else 0xFF, bits
                 at += ENTRY + 2
             continue
         size = <uint16_t>(b - a) if s.kind == TEXT else s.width

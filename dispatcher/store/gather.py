@@ -8,12 +8,15 @@ from __future__ import annotations
 try:
     from dispatcher.store._gather import (
         assign,
+        count_given,
         deltas,
         fixed,
         phone_items,
         phone_keys,
         planes,
         recode,
+        repeats,
+        seen,
         set_bits,
         sort_rows,
         text,
@@ -23,12 +26,15 @@ except ImportError as exc:  # pragma: no cover
 
 __all__ = [
     "assign",
+    "count_given",
     "deltas",
     "fixed",
     "phone_items",
     "phone_keys",
     "planes",
     "recode",
+    "repeats",
+    "seen",
     "set_bits",
     "sort_rows",
     "text",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -96,3 +98,88 @@ def test_an_interrupted_import_is_cancelled(data: Path, monkeypatch: pytest.Monk
         (row,) = list_imports(view, 1)
     assert row["state"] == "cancelled"
     assert not import_folder(data, 0).parent.exists() or not list((data / "imports").iterdir())
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> dict[str, Any]:
+    assert run(["import", *arguments, "--json"]) == status
+    return dict(json.loads(capsys.readouterr().out))
+
+
+def phones(data: Path) -> int:
+    with open_store(data) as store, store.snapshot() as view:
+        return view.count("phones")
+
+
+def test_a_dry_run_offers_its_commit_and_the_commit_its_undo(data: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(["import", written(data, GOOD), "--dry-run"]) == 0
+    offered = capsys.readouterr().out.splitlines()[-1]
+    assert "volley import commit imp_" in offered
+    made = offered.rpartition(" ")[2]
+    assert (phones(data), len(list((data / "imports").iterdir()))) == (0, 1)
+    assert run(["import", "commit", made]) == 0
+    assert "2 new" in capsys.readouterr().out
+    assert (phones(data), list((data / "imports").iterdir())) == (2, [])
+    assert run(["member", "set", "+4915100000002", "name=Bob"]) == 0
+    capsys.readouterr()
+    assert run(["import", "undo", made]) == 1
+    said = capsys.readouterr().out
+    assert "1 of its members have changed since" in said and "+4915100000002: name" in said
+    assert phones(data) == 2
+    answer = shown(capsys, "undo", made, "--skip-changed")
+    assert (answer["state"], answer["undo"]["removed"], phones(data)) == ("undone", 1, 1)
+    assert run(["import", "status", made]) == 0
+    assert "undone" in capsys.readouterr().out
+
+
+def test_a_dry_run_is_cancelled_with_its_file(data: Path, capsys: pytest.CaptureFixture[str]):
+    made = shown(capsys, written(data, GOOD), "--dry-run")["id"]
+    assert run(["import", "cancel", made]) == 0
+    assert not list((data / "imports").iterdir())
+    assert run(["import", "commit", made]) == 1
+    assert "cancelled" in capsys.readouterr().err
+
+
+def test_imports_are_listed_and_their_rejects_go_to_a_spreadsheet_safely(
+    data: Path, capsys: pytest.CaptureFixture[str]
+):
+    made = shown(capsys, written(data, GOOD + b"=1+2,x,y\n"))["id"]
+    assert run(["import", "list", "--json"]) == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (row["id"], row["rows_rejected"]) == (made, 2)
+    assert run(["import", "rejects", made]) == 0
+    head, *lines = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert head[:5] == ["line", "column", "value", "code", "hint"]
+    assert [line[2] for line in lines] == ["bad", "'=1+2"]
+    assert run(["import", "rejects", made, "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_a_mapping_file_names_fields_and_transforms(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    mapping = tmp_path / "mapping.json"
+    mapping.write_text(json.dumps({"tel": "phone", "wer": {"field": "name", "values": {"x": "Xaver"}}}))
+    path = written(data, b"tel,wer\n+4915100000009,x\n")
+    assert shown(capsys, path, "--mapping", str(mapping))["members_imported"] == 1
+    assert run(["member", "show", "+4915100000009"]) == 0
+    assert "Xaver" in capsys.readouterr().out
+    mapping.write_text("[]")
+    assert run(["import", path, "--mapping", str(mapping)]) == 2
+
+
+def test_tags_join_or_with_replace_tags_take_the_place(data: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(["field", "add", "labels", "tags"]) == 0
+    capsys.readouterr()
+    for arguments, cells, labels in (
+        ([], "a;b", ["a", "b"]), ([], "c", ["a", "b", "c"]), (["--mode", "replace_tags"], "d", ["d"]),
+        (["--mode", "replace_tags"], "", []),
+    ):  # fmt: skip
+        shown(capsys, written(data, f"phone,labels\n+4915100000009,{cells}\n".encode()), *arguments)
+        assert run(["member", "show", "+4915100000009", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["values"]["labels"] == labels
+
+
+def test_help_tells_the_file_and_the_verbs(capsys: pytest.CaptureFixture[str]):
+    assert run(["import", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "--dry-run" in said and "commit ID" in said
+    assert run(["import", "undo", "--help"]) == 0
+    assert "--skip-changed" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.people import BAD_KINDS, write_csv
-from dispatcher.members import _parse, parse
+from dispatcher.members import _parse_rows, parse, parse_body, parse_chunk
 from dispatcher.members.import_files import Job, finish_body, read_job, write_job
 from tests.fakes.people import PHONE, job_field, parsed, rejects_of, rows_of
 from tests.reference import parse as reference
@@ -25,6 +25,7 @@ TIER = job_field("tier", "dict", values=["basic", "gold"], closed=True)
 CITY = job_field("city", "dict", values=["Ulm"])
 JOINED = job_field("joined", "date")
 TAGS = job_field("xtags", "tags", values=["tea"])
+STATED = {"format": "csv", "compression": "none", "charset": "utf-8"}  # nothing to wait for before the first row
 
 
 def test_each_column_becomes_its_fields_values(tmp_path: Path):
@@ -88,9 +89,10 @@ def test_a_bad_row_is_kept_with_its_reason_and_costs_only_itself(
         (b"name,tier\nAnn,gold\n", "no_phone_column"),
         (b"phone,name,Name\n", "duplicate_column"),
         (b"mobile,msisdn\n", "duplicate_column"),
-        ("phone,name\n".encode("utf-16"), "wrong_charset"),
-        ("手机,名\n".encode("gbk"), "wrong_charset"),
-        (b"PK\x03\x04xlsx", "wrong_charset"),
+        (b"PK\x03\x04a.csv", "wrong_format"),
+        (b"PK\x03\x04\x14\0[Content_Types].xml", "wrong_format"),
+        (b"a" * 257 + b"ustar\x0000", "wrong_format"),
+        (b'[{"phone": "+4915100000001"}]', "wrong_format"),
         (b"phone" * 20_000, "bad_header"),
     ],
 )
@@ -112,6 +114,11 @@ def test_delimiter_line_ends_and_bom_are_found_out(tmp_path: Path, delimiter: st
     assert (header["delimiter"], header["ignored"]) == (delimiter, ["note"])
 
 
+def test_excels_line_about_the_delimiter_is_understood(tmp_path: Path):
+    _, rows, rejects = parsed(tmp_path, b"sep=^\r\nphone^name\r\n+4915100000001^a,b\r\n", NAME)
+    assert (rows, rejects) == ([{"line": 3, "phone": 4915100000001, "name": "a,b"}], [])
+
+
 @pytest.mark.parametrize("title", ["phone", "Phone", "MSISDN", "mobile", " Number ", "手机"])
 def test_the_number_column_has_many_names(tmp_path: Path, title: str):
     _, rows, _ = parsed(tmp_path, f"{title},name\n+4915100000001,Ann\n".encode(), NAME)
@@ -129,6 +136,14 @@ def test_quoted_cells_may_hold_delimiters_quotes_and_lines(tmp_path: Path):
     _, rows, rejects = parsed(tmp_path, body, NAME)
     assert [(row["line"], row["name"]) for row in rows] == [(2, 'a "b"'), (3, "x\ny"), (6, "c")]
     assert rejects == []
+
+
+def test_cells_that_an_export_escaped_come_back_as_they_were(tmp_path: Path):
+    body = b"phone,name,city,xtags\n+4915100000001,'=1+1,'+Rom,'-a;b\n+4915100000002,'x,''@,'\n"
+    _, rows, _ = parsed(tmp_path, body, NAME, CITY, TAGS)
+    assert [row["name"] for row in rows] == ["=1+1", "'x"]
+    run = json.loads((tmp_path / "run-000" / "run.json").read_bytes())
+    assert run["new_values"] == {"city": ["+Rom", "'@"], "xtags": ["-a", "b", "'"]}
 
 
 def test_an_unclosed_quote_swallows_no_line_after_its_own(tmp_path: Path):
@@ -201,8 +216,8 @@ def test_a_body_read_in_any_pieces_gives_the_same_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_octets: int, chunk_rows: int
 ):
     whole, *_ = parsed(tmp_path / "whole", mixed_body(), NAME, CITY, run_rows=10)
-    monkeypatch.setattr(parse, "READ_OCTETS", read_octets)
-    monkeypatch.setattr(parse, "CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr(parse_body, "READ_OCTETS", read_octets)
+    monkeypatch.setattr(parse_chunk, "CHUNK_ROWS", chunk_rows)
     cut, *_ = parsed(tmp_path / "cut", mixed_body(), NAME, CITY, run_rows=10)
     assert cut == whole and whole["runs"] > 2
     assert files_of(tmp_path / "cut").keys() == files_of(tmp_path / "whole").keys()
@@ -222,7 +237,7 @@ def test_a_parser_started_again_goes_on_after_the_last_whole_run(tmp_path: Path,
 
 def test_a_body_is_parsed_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     body = mixed_body()
-    write_job(tmp_path, Job(region="", fields=[PHONE, NAME, CITY], run_rows=5, runs_ahead=1_000))
+    write_job(tmp_path, Job(region="", fields=[PHONE, NAME, CITY], run_rows=5, runs_ahead=1_000, **STATED))
     (tmp_path / "body").write_bytes(b"")
     said: list[dict[str, Any]] = []
     seen_runs: list[int] = []
@@ -236,7 +251,7 @@ def test_a_body_is_parsed_while_it_grows(tmp_path: Path, monkeypatch: pytest.Mon
         with open(tmp_path / "body", "ab") as file:
             file.write(body[at : at + 100])
 
-    monkeypatch.setattr(parse.time, "sleep", grow)
+    monkeypatch.setattr(parse_body.time, "sleep", grow)
     outcome = parse.parse(tmp_path, read_job(tmp_path), said.append)
     whole, *_ = parsed(tmp_path / "whole", body, NAME, CITY, run_rows=5)
     assert outcome == whole
@@ -245,7 +260,7 @@ def test_a_body_is_parsed_while_it_grows(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_body_that_stops_growing_or_is_cut_ends_the_import(tmp_path: Path):
-    write_job(tmp_path, Job(region="", fields=[PHONE], run_rows=1, stall_s=0))
+    write_job(tmp_path, Job(region="", fields=[PHONE], run_rows=1, stall_s=0, **STATED))
     (tmp_path / "body").write_bytes(b"phone\n+4915100000001\n+49151")
     outcome = parse.parse(tmp_path, read_job(tmp_path))
     assert (outcome["problem"]["code"], outcome["rows"]) == ("body_broken", 1)
@@ -263,7 +278,7 @@ def test_the_parser_waits_when_too_many_runs_are_not_yet_applied(tmp_path: Path,
         waiting.append(len(whole))
         (whole[0] / "order").unlink()
 
-    monkeypatch.setattr(parse.time, "sleep", apply)
+    monkeypatch.setattr(parse_body.time, "sleep", apply)
     (tmp_path / "body").write_bytes(mixed_body())
     finish_body(tmp_path, len(mixed_body()))
     write_job(tmp_path, Job(region="", fields=[PHONE, NAME, CITY], run_rows=5, runs_ahead=3))
@@ -323,7 +338,7 @@ def cut_all(body: bytes, columns: int, step: int) -> list[reference.Row]:
     at, line, end = 0, 1, min(step, len(body))
     while True:
         bad: list[tuple[int, int, int, int]] = []
-        count, past, line = _parse.cut(
+        count, past, line = _parse_rows.cut(
             data, at, end, end == len(body), ord(","), columns, cells, lines, line, 1 << 20, bad
         )
         found = [

@@ -1,4 +1,4 @@
-"""What cutting a CSV body into rows means: members/_parse.pyx, one octet at a time."""
+"""What cutting a CSV body into rows means: members/_parse_rows.pyx, one octet at a time."""
 
 from __future__ import annotations
 

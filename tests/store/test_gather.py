@@ -111,12 +111,13 @@ def test_tags_become_planes_and_deltas(data: st.DataObject):
     mapped = bytearray(64)
     _gather.planes(ends, codes, array("I", rows), 0, len(rows), part, mapped, slot, swap)
     assert bytes(mapped) == reference.planes([[20 - t for t in row] for row in tags], rows, part, slot, 64)
-    column = (0, 30, int(ColumnKind.PLANES), 1, 3, ends, codes, array("H"))
-    for row, delta in zip(
-        rows, _gather.deltas(array("I", rows), len(rows), array("Q", [1] * len(tags)), [column]), strict=True
-    ):
-        bits = [sum({1 << tag % 8 for tag in tags[row] if tag // 8 == p}) for p in range(3)]
-        assert unpack_delta(delta) == {(30, p, ColumnKind.PLANES): bytes((0xFF, bits[p])) for p in range(3)}
+    for adds, given_bits, always in ((False, 1, 0), (True, 1, 0), (False, 0, 1)):
+        column = (0, 30, int(ColumnKind.PLANES), 1, 3, ends, codes, array("H"), adds)
+        given = array("Q", [given_bits] * len(tags))
+        for row, delta in zip(rows, _gather.deltas(array("I", rows), len(rows), given, [column], always), strict=True):
+            bits = [sum({1 << tag % 8 for tag in tags[row] if tag // 8 == p}) for p in range(3)]
+            entries = {p: bytes((bits[p] if adds else 0xFF, bits[p])) for p in range(3) if bits[p] or not adds}
+            assert unpack_delta(delta) == {(30, p, ColumnKind.PLANES): entry for p, entry in entries.items()}
 
 
 @given(given_bits=st.lists(st.integers(0, 7), min_size=1, max_size=10), data=st.data())
@@ -130,9 +131,9 @@ def test_a_delta_row_holds_the_given_cells_and_no_other(given_bits: list[int], d
         ends.append(ends[-1] + len(word))
     mapping = array("H", [0, 9, 8])  # code 3 found no place any more
     columns = [
-        (0, 16, int(ColumnKind.U8), 1, 0, bytes(codes), b"", mapping),
-        (1, 17, int(ColumnKind.I32), 4, 0, array("i", days), b"", b""),
-        (2, 18, int(ColumnKind.TEXT), 1, 0, ends, b"".join(words), b""),
+        (0, 16, int(ColumnKind.U8), 1, 0, bytes(codes), b"", mapping, False),
+        (1, 17, int(ColumnKind.I32), 4, 0, array("i", days), b"", b"", False),
+        (2, 18, int(ColumnKind.TEXT), 1, 0, ends, b"".join(words), b"", False),
     ]
     rows = data.draw(st.lists(st.integers(0, count - 1), max_size=10))
     for row, delta in zip(
@@ -144,6 +145,25 @@ def test_a_delta_row_holds_the_given_cells_and_no_other(given_bits: list[int], d
             (18, 0, ColumnKind.TEXT): words[row],
         }
         assert unpack_delta(delta) == {c: v for bit, (c, v) in enumerate(wanted.items()) if given_bits[row] >> bit & 1}
+
+
+@given(numbers=st.lists(st.integers(0, 9), max_size=20), earlier=st.sets(st.integers(0, 9)), start=st.integers(0, 20))
+def test_repeats_are_rows_whose_number_came_before(numbers: list[int], earlier: set[int], start: int):
+    ordered, _ = sorted_arrays(numbers)
+    start = min(start, len(numbers))
+    distinct = list(dict.fromkeys(ordered[start:]))
+    marks = bytearray(len(distinct))
+    _gather.seen(ordered, start, len(ordered), array("Q", sorted(earlier)), marks)
+    assert list(marks) == [number in earlier for number in distinct]
+    before = [number in earlier or number in ordered[:i] for i, number in enumerate(ordered)]
+    assert _gather.repeats(ordered, start, len(ordered), marks) == sum(before[start:])
+
+
+def test_rows_that_give_a_cell_are_counted():
+    given_bits = array("Q", [1, 2, 3, 4])
+    assert _gather.count_given(array("I", [0, 1, 2, 3, 2]), 5, given_bits, 2) == 3
+    with pytest.raises(ValueError, match="row 4"):
+        _gather.count_given(array("I", [4]), 1, given_bits, 2)
 
 
 @pytest.mark.parametrize("append", [True, False])
