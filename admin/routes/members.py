@@ -9,7 +9,8 @@ import itertools
 import struct
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from admin.answers import After, Answer, Body, Limit, Page, Reading, Value, page
@@ -19,10 +20,11 @@ from admin.reads import Reads, cursor_of, key_of
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import AddSuppression, EraseMember, RemoveSuppression, UpsertMember
 from dispatcher.errors import CommandRefused
+from dispatcher.members.aliases import alias_of, merged_into
 from dispatcher.members.member import list_members, member_json
 from dispatcher.members.msisdn import normalise
 from dispatcher.records.changes import View
-from dispatcher.records.keys import parse_member_id
+from dispatcher.records.keys import parse_member_id, public_member_id
 from dispatcher.store.columns import find_number
 from dispatcher.store.layout import TENANT, TENANT_U64
 from dispatcher.store.values import unpack
@@ -32,17 +34,26 @@ router = APIRouter(prefix="/v1", tags=["members"])
 _MEMBER_NO = struct.Struct(">I")
 
 Number = Annotated[str, Field(min_length=1, max_length=40, description="E.164, or national in the tenant's region")]
+Reason = Annotated[str, Query(max_length=500, description="kept in the audit")]
+MOVED: dict[int | str, dict[str, Any]] = {308: {"description": "Merged into the member at Location (`merged_into`)"}}
 Values = Annotated[dict[str, Value], Field(max_length=500)]
+
+
+Source = Annotated[
+    str, Field(max_length=60, pattern=r"^([a-z][a-z0-9_]{0,39}(:.*)?)?$", description="for fields that keep it; api")
+]
 
 
 class MemberBody(Body):
     msisdn: Number
     values: Annotated[Values, Field(description="field name to value", default_factory=dict)]
+    source: Source = ""
 
 
 class MemberPatch(Body):
     msisdn: Number | None = None
     values: Annotated[Values, Field(description="field name to value; null clears", default_factory=dict)]
+    source: Source = ""
 
 
 class MemberAnswer(Answer):
@@ -75,7 +86,9 @@ async def create_member(
     body: MemberBody, ask: Asking, caller: Annotated[Caller, may("members:write")], reads: Reading
 ) -> dict[str, Any]:
     """A new member; 409 when the number is already one's."""
-    reply = await ask(caller, UpsertMember(msisdn=body.msisdn, values=body.values, must_be_new=True))
+    reply = await ask(
+        caller, UpsertMember(msisdn=body.msisdn, values=body.values, must_be_new=True, source=body.source)
+    )
     return await _shown(reads, caller, reply)
 
 
@@ -84,7 +97,7 @@ async def upsert_member(
     body: MemberBody, ask: Asking, caller: Annotated[Caller, may("members:write")], reads: Reading
 ) -> dict[str, Any]:
     """Create (201), or change the member who has the number (200)."""
-    reply = await ask(caller, UpsertMember(msisdn=body.msisdn, values=body.values))
+    reply = await ask(caller, UpsertMember(msisdn=body.msisdn, values=body.values, source=body.source))
     ask.response.status_code = 201 if reply["created"] else 200
     return await _shown(reads, caller, reply)
 
@@ -94,29 +107,43 @@ async def find_member(
     msisdn: Annotated[str, Field(max_length=40)], caller: Annotated[Caller, may("members:read")], reads: Reading
 ) -> dict[str, Any]:
     def read(view: View) -> dict[str, Any] | None:
-        member_no = find_number(view, caller.tenant, _number(view, caller.tenant, msisdn))
+        number = _number(view, caller.tenant, msisdn)
+        member_no = find_number(view, caller.tenant, number)
+        if member_no is None:
+            member_no = alias_of(view, caller.tenant, number)
         return None if member_no is None else member_json(view, caller.tenant, member_no)
 
     return _found(await reads.scan(read))
 
 
-@router.get("/members/{member}", response_model=MemberAnswer)
-async def get_member(member: str, caller: Annotated[Caller, may("members:read")], reads: Reading) -> dict[str, Any]:
-    return _found(await reads.scan(member_json, caller.tenant, member_no_of(member)))
+@router.get("/members/{member}", response_model=MemberAnswer, responses=MOVED)
+async def get_member(member: str, caller: Annotated[Caller, may("members:read")], reads: Reading) -> Any:
+    """308 to the member who took over one that was merged."""
+
+    def read(view: View) -> Any:
+        member_no = member_no_of(member)
+        found = member_json(view, caller.tenant, member_no)
+        return _found(found) if found else moved(view, caller.tenant, member_no)
+
+    return await reads.scan(read)
 
 
 @router.patch("/members/{member}", response_model=MemberAnswer)
 async def edit_member(
     member: str, body: MemberPatch, ask: Asking, caller: Annotated[Caller, may("members:write")], reads: Reading
 ) -> dict[str, Any]:
-    command = UpsertMember(member_no=member_no_of(member), msisdn=body.msisdn, values=body.values, create=False)
+    command = UpsertMember(
+        member_no=member_no_of(member), msisdn=body.msisdn, values=body.values, create=False, source=body.source
+    )
     return await _shown(reads, caller, await ask(caller, command))
 
 
 @router.delete("/members/{member}", status_code=204)
-async def erase_member(member: str, ask: Asking, caller: Annotated[Caller, may("members:write")]) -> None:
-    """Erase what is known of the member; the number's opt-outs and suppressions stay."""
-    await ask(caller, EraseMember(member_no=member_no_of(member)))
+async def erase_member(
+    member: str, ask: Asking, caller: Annotated[Caller, may("members:write")], reason: Reason = ""
+) -> None:
+    """Erase what is known of the member. The number stays suppressed, as a salted hash; points entries as amounts."""
+    await ask(caller, EraseMember(member_no=member_no_of(member)), reason=reason)
 
 
 @router.get("/suppressions", response_model=Page[SuppressionAnswer])
@@ -152,6 +179,16 @@ async def remove_suppression(
     reply = await ask(caller, RemoveSuppression(numbers=[msisdn]))
     if not reply["removed"]:
         raise CommandRefused(404, "not_found", "the number is not suppressed here")
+
+
+def moved(view: View, tenant: int, member_no: int, rest: str = "") -> JSONResponse:
+    """308 for a member who was merged into another. Raises CommandRefused 404 for any other who is not there."""
+    into = merged_into(view, tenant, member_no)
+    if into is None or member_json(view, tenant, into) is None:
+        raise CommandRefused(404, "not_found", "no such member")
+    winner = public_member_id(into)
+    body = {"id": public_member_id(member_no), "merged_into": winner}
+    return JSONResponse(body, 308, {"Location": f"/v1/members/{winner}{rest}"})
 
 
 def member_no_of(member: str) -> int:

@@ -14,7 +14,7 @@ from admin.answers import After, Answer, Body, Limit, Page, Reading, Whole, page
 from admin.asking import AskingOnce
 from admin.auth import Caller, may
 from admin.reads import cursor_of, key_of
-from admin.routes.members import member_no_of
+from admin.routes.members import MOVED, member_no_of, moved
 from dispatcher.apps.points.account import balance, statement
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import AddPoints
@@ -73,18 +73,18 @@ async def get_balance(member: str, caller: Annotated[Caller, may("points:read")]
     return BalanceAnswer(member=member, balance=points)
 
 
-@router.get("/members/{member}/points", response_model=Page[EntryAnswer])
+@router.get("/members/{member}/points", response_model=Page[EntryAnswer], responses=MOVED)
 async def get_statement(
     member: str, caller: Annotated[Caller, may("points:read")], reads: Reading, limit: Limit, after: After = None
-) -> dict[str, Any]:
+) -> Any:
     """The newest entries first."""
     member_no = member_no_of(member)
     key = key_of(after, U64.size)
     before = None if key is None else U64.unpack(key)[0]
 
-    def read(view: View) -> dict[str, Any]:
+    def read(view: View) -> Any:
         if balance(view, caller.tenant, member_no) is None:
-            raise CommandRefused(404, "not_found", "no such member")
+            return moved(view, caller.tenant, member_no, "/points")
         rows = statement(view, caller.tenant, member_no, limit + 1, before=before)
         cursor = cursor_of(U64.pack(rows[min(limit, len(rows)) - 1]["entry"])) if rows else None
         return page([_entry_json(row) for row in rows], limit, cursor)

@@ -7,6 +7,7 @@ in keyword order.
 from __future__ import annotations
 
 from dispatcher.apps.points.account import balance
+from dispatcher.members.aliases import alias_of
 from dispatcher.outbox.entry import Entry, add_entry
 from dispatcher.outcomes.inbound import Heard
 from dispatcher.records.changes import Changes, View
@@ -30,6 +31,8 @@ def react(view: View, heard: Heard, now_ms: int) -> tuple[Changes, Entry | None]
         text = market.CONFIRM_START
     elif heard.what == "points":
         member_no = find_number(view, heard.tenant, heard.number)
+        if member_no is None:
+            member_no = alias_of(view, heard.tenant, heard.number)
         points = None if member_no is None else balance(view, heard.tenant, member_no)
         text = market.ANSWER_NO_MEMBER if points is None else market.ANSWER_POINTS.replace("{points}", str(points))
     else:

@@ -1,73 +1,26 @@
-"""volley field, member, segment, points: a tenant's members from the shell."""
+"""volley member: one member, or one change to many, from the shell."""
 
 from __future__ import annotations
 
 import json
-import uuid
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from dispatcher.cli.common import Call, common, of_tenant
+from dispatcher.cli.who import finish_job, member_no_of, unknown_member
 from dispatcher.clock import SystemClock
-from dispatcher.control.commands import AddPoints, DefineField, EraseMember, UpsertMember
-from dispatcher.errors import CommandRefused
-from dispatcher.records import View
-from dispatcher.records.keys import parse_member_id, public_member_id
+from dispatcher.control.commands import EditMembers, EraseMember, MergeMembers, UpsertMember
+from dispatcher.records.keys import public_id
 
-KINDS = ("dict", "int", "date", "month_day", "bool", "money", "tags", "text")
-
-
-@click.group("field")
-def field_group() -> None:
-    """Fields: what is known of a member."""
-
-
-@field_group.command("add")
-@click.argument("name")
-@click.argument("kind", type=click.Choice(KINDS))
-@click.option("--value", "values", multiple=True, help="A dictionary's entry or a tag, repeatable, in order.")
-@click.option("--closed", is_flag=True, help="Other values are errors, not new entries.")
-@click.option("--max-values", type=int, default=255, show_default=True, help="Entries a dictionary may grow to.")
-@click.option("--bits", type=click.Choice(["32", "64"]), default="64", show_default=True, help="Of an int.")
-@click.option("--max-length", type=int, default=160, show_default=True, help="Characters of a text.")
-@click.option("--label", default="", help="Shown to people instead of NAME.")
-@click.option("--pii", is_flag=True, help="Tells who somebody is: masked where rights do not reach.")
-@of_tenant
-@common
-def add_field_command(call: Call, tenant: str | None, name: str, kind: str, **rest: Any) -> None:
-    """Define field NAME of KIND."""
-    rest |= {"values": list(rest["values"]), "bits": int(rest["bits"])}
-    reply = call.do(DefineField(title=name, kind=kind, **rest), tenant=call.tenant(tenant))
-    call.show(reply, f"{name} ({kind})")
-
-
-@field_group.command("list")
-@of_tenant
-@common
-def list_fields_command(call: Call, tenant: str | None) -> None:
-    """A tenant's fields, its own and the system's."""
-    from dispatcher.members.fields import fields_of
-
-    number = call.tenant(tenant)
-    with call.reading() as view:
-        rows = [
-            {
-                "name": field.name,
-                "kind": field.kind,
-                "values": len(field.values),
-                "closed": field.closed,
-                "label": field.label,
-                "pii": field.pii,
-            }
-            for field in fields_of(view, number).values()
-        ]
-    call.show_rows(["name", "kind", "values", "closed", "label", "pii"], rows)
+reason_option = click.option("--reason", default="", help="Kept in the audit log.")
 
 
 @click.group("member")
 def member_group() -> None:
-    """One member, by id (mem_...) or number (+49...)."""
+    """One member, by id (mem_...) or number (+49...); `member bulk` changes many."""
 
 
 @member_group.command("show")
@@ -75,32 +28,84 @@ def member_group() -> None:
 @of_tenant
 @common
 def show_member_command(call: Call, tenant: str | None, member: str) -> None:
-    """Everything known of MEMBER."""
+    """What MEMBER's values are."""
     from dispatcher.members.member import member_json
 
     number = call.tenant(tenant)
     with call.reading() as view:
-        record = member_json(view, number, _member_no(view, number, member))
+        record = member_json(view, number, member_no_of(view, number, member))
     if record is None:
-        raise _unknown(member)
+        raise unknown_member(member)
     call.show(record)
 
 
 @member_group.command("set")
 @click.argument("number", metavar="NUMBER")
 @click.argument("values", nargs=-1, metavar="FIELD=VALUE...")
+@click.option("--new", is_flag=True, help="Refuse when the number is a member's already.")
+@click.option("--source", default="", help="Where the values come from, for fields that keep it; cli unless given.")
 @of_tenant
 @common
-def set_member_command(call: Call, tenant: str | None, number: str, values: tuple[str, ...]) -> None:
-    """Create or change the member with NUMBER. A value is JSON where it can be read as such; null clears."""
-    fields: dict[str, Any] = {}
-    for pair in values:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise click.UsageError(f"{pair!r}: write FIELD=VALUE")
-        fields[name] = _value(text)
-    reply = call.do(UpsertMember(msisdn=number, values=fields), tenant=call.tenant(tenant))
+def set_member_command(
+    call: Call, tenant: str | None, number: str, values: tuple[str, ...], new: bool, source: str
+) -> None:
+    """Create or change the member with NUMBER. A value is JSON where it can be read as such; null clears.
+
+    Example: volley member set +4915112345678 name=Ada 'tags=["vip"]' birthday=null
+    """
+    command = UpsertMember(msisdn=number, values=_pairs(values), must_be_new=new, source=source)
+    reply = call.do(command, tenant=call.tenant(tenant))
+    if reply.get("kept"):
+        click.echo(f"kept from a better source: {', '.join(reply['kept'])}", err=True)
     call.show(reply, str(reply["id"]))
+
+
+@member_group.command("tag")
+@click.argument("member")
+@click.option("--add", multiple=True, metavar="TAG", help="Put on; repeatable.")
+@click.option("--remove", multiple=True, metavar="TAG", help="Take off; repeatable.")
+@click.option("--field", default="", help="Which tags field; may be left out where there is one.")
+@of_tenant
+@common
+def tag_member_command(
+    call: Call, tenant: str | None, member: str, add: tuple[str, ...], remove: tuple[str, ...], field: str
+) -> None:
+    """Put tags on MEMBER and take tags off; the others stay.
+
+    Example: volley member tag +4915112345678 --add vip --remove trial
+    """
+    if not add and not remove:
+        raise click.UsageError("nothing to change: give --add or --remove")
+    number = call.tenant(tenant)
+    with call.reading() as view:
+        member_no = member_no_of(view, number, member)
+    command = UpsertMember(
+        member_no=member_no, create=False, tags_add=list(add), tags_remove=list(remove), tags_field=field
+    )
+    reply = call.do(command, tenant=number)
+    call.show(reply, str(reply["id"]))
+
+
+@member_group.command("merge")
+@click.argument("winner")
+@click.argument("loser")
+@click.option("--take", multiple=True, metavar="FIELD", help="Where LOSER is right; phone too. Repeatable.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
+@reason_option
+@of_tenant
+@common
+def merge_members_command(
+    call: Call, tenant: str | None, winner: str, loser: str, take: tuple[str, ...], dry_run: bool, reason: str
+) -> None:
+    """Make LOSER part of WINNER: values, tags, points, consent. LOSER's number and id lead to WINNER from then on."""
+    number = call.tenant(tenant)
+    with call.reading() as view:
+        members = [member_no_of(view, number, text) for text in (winner, loser)]
+    command = MergeMembers(winner=members[0], loser=members[1], take=list(take), dry_run=dry_run)
+    reply = call.do(command, tenant=number, reason=reason)
+    told = [f"{'would be ' if dry_run else ''}merged into {reply['id']}; {reply['points_moved']:,} points moved"]
+    told += [f"  conflict in {c['field']}: {c['winner']!r} stays, not {c['loser']!r}" for c in reply["conflicts"]]
+    call.show(reply, "\n".join(told))
 
 
 @member_group.command("erase")
@@ -109,97 +114,118 @@ def set_member_command(call: Call, tenant: str | None, number: str, values: tupl
 @of_tenant
 @common
 def erase_member_command(call: Call, tenant: str | None, member: str, reason: str) -> None:
-    """Erase MEMBER for good."""
+    """Erase MEMBER for good; the number stays suppressed, as a salted hash."""
     number = call.tenant(tenant)
     with call.reading() as view:
-        member_no = _member_no(view, number, member)
+        member_no = member_no_of(view, number, member)
     reply = call.do(EraseMember(member_no=member_no), tenant=number, reason=reason)
+    finish_job(call.settings, number, reply["job"])
     call.show(reply, "erased")
 
 
-@click.group("segment")
-def segment_group() -> None:
-    """Segments: which of the members."""
+@member_group.command("timeline")
+@click.argument("member")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@of_tenant
+@common
+def show_timeline_command(call: Call, tenant: str | None, member: str, limit: int) -> None:
+    """What happened with MEMBER, newest first: messages, receipts, replies, points, consent, edits."""
+    from dispatcher.apps.timeline import timeline
+
+    number = call.tenant(tenant)
+    with call.reading() as view:
+        found = timeline(view, number, member_no_of(view, number, member), limit=limit)
+    if found is None:
+        raise unknown_member(member)
+    rows = [{"at": event["at"], "kind": event["kind"], "what": _told(event)} for event in found[0]]
+    call.show_rows(["at", "kind", "what"], found[0] if call.json else rows)
 
 
-@segment_group.command("count")
+@member_group.command("export")
+@click.argument("member")
+@of_tenant
+@common
+def export_member_command(call: Call, tenant: str | None, member: str) -> None:
+    """Everything that is held about MEMBER, as one JSON object, for the person themselves."""
+    from dispatcher.apps.subject import subject
+
+    number = call.tenant(tenant)
+    with call.reading() as view:
+        found = subject(view, number, member_no_of(view, number, member), SystemClock().epoch_ms())
+    if found is None:
+        raise unknown_member(member)
+    click.echo(json.dumps(found, ensure_ascii=False, indent=None if call.json else 2, default=str))
+
+
+@member_group.command("bulk")
 @click.argument("expression")
-@click.option("--purpose", default="marketing", show_default=True, help="Whose guards are counted.")
+@click.option("--set", "values", multiple=True, metavar="FIELD=VALUE", help="JSON if it reads as such; repeatable.")
+@click.option("--tag", "tags_add", multiple=True, metavar="TAG", help="Put on; repeatable.")
+@click.option("--untag", "tags_remove", multiple=True, metavar="TAG", help="Take off; repeatable.")
+@click.option("--field", default="", help="Which tags field; may be left out where there is one.")
+@click.option("--dry-run", is_flag=True, help="Count who would change; change nothing.")
+@click.option("--no-wait", is_flag=True, help="Answer once it has begun.")
+@reason_option
 @of_tenant
 @common
-def count_segment_command(call: Call, tenant: str | None, expression: str, purpose: str) -> None:
-    """How many match EXPRESSION, how many of them can be reached, and why the rest cannot."""
-    from dispatcher.segments.count import count
+def edit_members_command(
+    call: Call, tenant: str | None, expression: str, values: tuple[str, ...], tags_add: tuple[str, ...],
+    tags_remove: tuple[str, ...], field: str, dry_run: bool, no_wait: bool, reason: str,
+) -> None:  # fmt: skip
+    """The same change to everybody whom EXPRESSION matches now; can be undone as an import can.
 
+    Example: volley member bulk 'city = "Bonn"' --set tier=gold --tag moved
+    """
     number = call.tenant(tenant)
-    with call.reading() as view:
-        found = count(view, number, expression, purpose=purpose, as_of_ms=SystemClock().epoch_ms())
-    reasons = "".join(f"\n  {reason.replace('_', ' '):20} {n:>12,}" for reason, n in found["waterfall"].items())
-    call.show(found, f"matched {found['matched']:,}, reachable {found['reachable']:,} ({found['ms']:.1f} ms){reasons}")
+    command = EditMembers(
+        expr=expression, values=_pairs(values), tags_add=list(tags_add), tags_remove=list(tags_remove),
+        tags_field=field,
+    )  # fmt: skip
+    if dry_run:
+        found = _would(call, number, command)
+        call.show(found, f"{found['matched']:,} match, {found['would_change']:,} would change")
+        return
+    reply = call.do(command, tenant=number, reason=reason)
+    if no_wait:
+        call.show(reply, f"{reply['id']}: {reply['matched']:,} to change")
+        return
+    columns = (TextColumn("changing"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True, highlight=False, emoji=False), transient=True) as bar:
+        task = bar.add_task("", total=reply["matched"])
+        row = finish_job(call.settings, number, reply["job"], lambda row: bar.update(task, completed=row["done"]))
+    assert row is not None, "a bulk edit's row stays"
+    matched, changed = row["of"], row["members_changed"]
+    record = {"id": public_id("imp", reply["job"]), "state": row["state"], "matched": matched, "changed": changed}
+    call.show(record, f"{record['id']}: {matched:,} matched, {changed:,} changed, {row['state']}")
 
 
-@click.group("points")
-def points_group() -> None:
-    """Points: entries that add up to the balance."""
+def _would(call: Call, tenant: int, command: EditMembers) -> dict[str, Any]:
+    from dispatcher.apps.bulk import DRY_BLOCKS, meant, would_change
+    from dispatcher.store import open_store
+
+    changed = 0
+    with open_store(call.settings.data) as store:
+        with store.snapshot() as view:
+            edit, _, blocks = meant(view, tenant, command, SystemClock().epoch_ms())
+        for at in range(0, len(blocks), DRY_BLOCKS):
+            with store.snapshot() as view:
+                changed += would_change(view, tenant, edit, blocks[at : at + DRY_BLOCKS])
+    return {"dry_run": True, "matched": sum(count for _, _, count in blocks), "would_change": changed}
 
 
-@points_group.command("add")
-@click.argument("member")
-@click.argument("delta", type=int)
-@click.option("--source", default="cli", show_default=True)
-@click.option("--why", default="")
-@click.option("--key", "entry_key", help="The same key again changes nothing; a new one unless given.")
-@of_tenant
-@common
-def add_points_command(
-    call: Call, tenant: str | None, member: str, delta: int, source: str, why: str, entry_key: str | None
-) -> None:
-    """Add DELTA to MEMBER's balance; to take away, write -- before it: volley points add MEMBER -- -20."""
-    number = call.tenant(tenant)
-    with call.reading() as view:
-        member_no = _member_no(view, number, member)
-    key = entry_key or f"cli-{uuid.uuid4()}"
-    reply = call.do(AddPoints(member_no=member_no, delta=delta, source=source, key=key, why=why), tenant=number)
-    call.show(reply, f"balance {reply['balance']:,}")
+def _told(event: dict[str, Any]) -> str:
+    rest = {name: value for name, value in event.items() if name not in ("at", "at_ms", "kind")}
+    return ", ".join(f"{name} {value}" for name, value in rest.items() if value not in (None, "", []))
 
 
-@points_group.command("show")
-@click.argument("member")
-@click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True)
-@of_tenant
-@common
-def show_points_command(call: Call, tenant: str | None, member: str, limit: int) -> None:
-    """MEMBER's balance and latest entries."""
-    from dispatcher.apps.points.account import balance, statement
-
-    number = call.tenant(tenant)
-    with call.reading() as view:
-        member_no = _member_no(view, number, member)
-        record = {
-            "id": public_member_id(member_no),
-            "balance": balance(view, number, member_no),
-            "entries": list(statement(view, number, member_no, limit)),
-        }
-    call.show(record)
-
-
-def _member_no(view: View, tenant: int, text: str) -> int:
-    from dispatcher.members.msisdn import normalise
-    from dispatcher.store.columns import find_number
-    from dispatcher.tenants.tenant import get_tenant
-
-    member_no = parse_member_id(text)
-    if member_no is None:
-        owner = get_tenant(view, tenant)
-        msisdn = normalise(text, owner.region if owner else "")
-        member_no = find_number(view, tenant, msisdn) if isinstance(msisdn, int) else None
-    if member_no is None:
-        raise _unknown(text)
-    return member_no
-
-
-def _unknown(text: str) -> CommandRefused:
-    return CommandRefused(404, "not_found", f"no member {text!r} in this tenant")
+def _pairs(values: tuple[str, ...]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for pair in values:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise click.UsageError(f"{pair!r}: write FIELD=VALUE")
+        fields[name] = _value(text)
+    return fields
 
 
 def _value(text: str) -> Any:

@@ -1,23 +1,39 @@
 """Who said stop, by number, and the copies of it in the members' planes.
 
-Touches: rows of `optouts`, `optout_history`, `suppressions`, and the planes of FIELD_FLAGS through the delta.
+Touches: rows of `optouts`, `optout_history`, `suppressions`, `erased_numbers`, the salt in the tenant's row, and the
+planes of FIELD_FLAGS through the delta.
 The person's last word wins: a lift counts only when it is later than the opt-out, and the other way round.
 The history is append-only; its key is a time, so a second entry of one millisecond moves to the next.
+A stop from a number that a merge freed holds for the member's own number too; a lift does not: by then the number may
+be somebody else's.
+An erased number is kept as a salted hash only (store/erased.py), and is suppressed for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dispatcher.members.aliases import alias_of
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Purpose
-from dispatcher.store.columns import FLAGS, number_slot, plane_entry, put_delta
-from dispatcher.store.layout import OPTOUT_GROUPS, OPTOUT_KEY, PLANE_SUPPRESSED, TENANT_U64, U64
+from dispatcher.store.columns import FLAGS, Column, ColumnKind, number_slot, plane_entry, put_delta, read_member
+from dispatcher.store.erased import erased_among, erased_key, salt_of
+from dispatcher.store.layout import (
+    FIELD_MSISDN,
+    OPTOUT_GROUPS,
+    OPTOUT_KEY,
+    PLANE_SUPPRESSED,
+    TENANT,
+    TENANT_U64,
+    U64,
+)
 from dispatcher.store.values import pack, unpack
 
 STOP_GROUPS = tuple(OPTOUT_GROUPS)  # what a STOP by SMS ends
 OPERATOR = 0  # whose suppressions hold for every tenant
+SALT_OCTETS = 16
+MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
 
 
 def group_of(purpose: Purpose) -> str | None:
@@ -50,8 +66,38 @@ def opted_out_since(view: View, tenant: int, number: int, group: str) -> int | N
 
 
 def suppressed(view: View, tenant: int, number: int) -> bool:
-    """By the tenant or by the operator."""
-    return any(view.get("suppressions", TENANT_U64.pack(by, number)) is not None for by in (tenant, OPERATOR))
+    """By the tenant or by the operator, or since its member was erased."""
+    listed = any(view.get("suppressions", TENANT_U64.pack(by, number)) is not None for by in (tenant, OPERATOR))
+    return listed or erased(view, tenant, number)
+
+
+def number_hash(view: View, tenant: int, number: int) -> bytes | None:
+    """What is kept of an erased number, 32 octets; None while the tenant has no salt: nobody was erased yet."""
+    salt = salt_of(view, tenant)
+    return erased_key(tenant, salt, number)[TENANT.size :] if salt else None
+
+
+def erased(view: View, tenant: int, number: int) -> bool:
+    """Whether a member with this number was erased."""
+    return bool(erased_among(view, tenant, (number,)))
+
+
+def suppressed_numbers(view: View, tenant: int, numbers: Sequence[int]) -> set[int]:
+    """Those of `numbers` that were erased: whoever gets one is suppressed. Costs one look-up where nobody ever was."""
+    return erased_among(view, tenant, numbers)
+
+
+def note_erased(changes: Changes, view: View, tenant: int, numbers: Iterable[int], at_ms: int, salt: bytes) -> None:
+    """Keep the hashes of `numbers`; `salt` becomes the tenant's where it has none yet."""
+    held = salt_of(view, tenant)
+    if not held:
+        assert len(salt) == SALT_OCTETS, "the command's maker draws it"
+        held, key = salt, TENANT.pack(tenant)
+        row = changes.rows.get(("tenants", key)) or view.get("tenants", key)
+        assert row is not None, f"tenant {tenant} does not exist"
+        changes.put("tenants", key, pack({**unpack(bytes(row)), "erased_salt": held}))
+    for number in numbers:
+        changes.put("erased_numbers", erased_key(tenant, held, number), pack({"at_ms": at_ms}))
 
 
 def planes_of(view: View, tenant: int, number: int) -> dict[int, bool]:
@@ -93,7 +139,16 @@ def _say(
     member_no = number_slot(view, tenant, number)
     if member_no is not None and planes:
         put_delta(changes, view, tenant, member_no, {FLAGS: plane_entry(planes)})
+    if member_no is None and out and (own := _own_number(view, tenant, number)):
+        changes.merge(_say(view, tenant, own, names, at_ms, evidence, out=True))
     return changes
+
+
+def _own_number(view: View, tenant: int, number: int) -> int:
+    """The number of the member who answers for a number that a merge freed; 0 for any other."""
+    member_no = alias_of(view, tenant, number)
+    held = read_member(view, tenant, member_no, [MSISDN]) if member_no is not None else None
+    return int(held[MSISDN] or 0) if held else 0
 
 
 def _last_words(view: View, tenant: int, number: int) -> dict[str, int]:

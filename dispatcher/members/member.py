@@ -1,6 +1,7 @@
-"""One member: made, changed, moved to another number, erased, shown.
+"""One member: made, changed, moved to another number, shown.
 
-Touches: `phones`, the delta, `fields` (a dictionary that grows) and the tenant's next_member_no.
+Touches: `phones`, the delta, `fields` (a dictionary that grows), `merges`, `provenance`, the tenant's
+next_member_no.
 A number's row may point to a slot that is not live: a running import reserved it. Readers do not find
 it; whoever would make that member is told to wait.
 """
@@ -10,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dispatcher.control.commands import Envelope, EraseMember, UpsertMember
+from dispatcher.control.commands import Envelope, UpsertMember
 from dispatcher.errors import CommandRefused
-from dispatcher.members.attributes import Wrong, decode, encode, unknown_entries, unknown_octets
+from dispatcher.members import provenance
+from dispatcher.members.aliases import alias_of, drop_alias, gone
+from dispatcher.members.attributes import Encoded, Wrong, decode, encode, unknown_entries, unknown_octets
 from dispatcher.members.consent import planes_of
-from dispatcher.members.fields import SYSTEM_FIELDS, Field, fields_of, put_field, unknown_field
+from dispatcher.members.fields import SYSTEM_FIELDS, Field, every_field, fields_of, put_field, unknown_field, with_room
 from dispatcher.members.msisdn import Unparsed, international, normalise
+from dispatcher.members.tags import tag_entries, tags_field
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_member_id
 from dispatcher.store.blocks import NUMBER
@@ -46,24 +50,40 @@ from dispatcher.store.layout import (
 from dispatcher.tenants.tenant import need_tenant, put_next_member_no
 
 MEMBERS_MAX = 0xFFFFFFFF
+SOURCE_MAX = 60  # characters
 MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
 POINTS: Column = (FIELD_POINTS, 0, ColumnKind.I64)
 POINTS_OPENING: Column = (FIELD_POINTS_OPENING, 0, ColumnKind.I64)
 
 
 def upsert_member(view: View, command: UpsertMember, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
-    """Make or change one member. All of it or, when one value is wrong, nothing (422 with every error)."""
+    """Make or change one member. All of it or, when one value is wrong, nothing (422 with every error).
+
+    `kept` in the reply names fields whose value came from a better source and stays (provenance.py).
+    """
     tenant = need_tenant(view, envelope.tenant)
-    number, entries, grown = _read(fields_of(view, tenant.number), command, tenant.region)
-    changes = Changes()
-    for field in grown:
-        put_field(changes, tenant.number, field)
+    fields = fields_of(view, tenant.number)
+    number, given = _read(fields, command, tenant.region)
+    if len(command.source) > SOURCE_MAX:
+        raise CommandRefused(422, "invalid_value", f"source: at most {SOURCE_MAX} characters")
     member_no = command.member_no
     if member_no is None:
         member_no = _by_number(view, tenant.number, number, command)
     else:
         _need_live(view, tenant.number, member_no)
     created = member_no is None
+    source = command.source or ("cli" if envelope.actor == "cli" else "api")
+    kept = [
+        name
+        for name in given
+        if member_no is not None and not provenance.allowed(view, tenant.number, member_no, fields[name], source)
+    ]
+    changes, entries = Changes(), dict[Column, bytes]()
+    for name, (field, values) in given.items():
+        if name not in kept:
+            entries |= values
+            if field is not fields[name]:
+                put_field(changes, tenant.number, field)
     if member_no is None:
         member_no = _reserve(changes, view, tenant.number, tenant.next_member_no)
         entries |= {POINTS: NUMBER[ColumnKind.I64].pack(0)}
@@ -78,21 +98,23 @@ def upsert_member(view: View, command: UpsertMember, envelope: Envelope) -> tupl
             _take_number(changes, view, tenant.number, member_no, number, entries, {})
     if entries:
         put_delta(changes, view, tenant.number, member_no, entries)
-    return changes, {"id": public_member_id(member_no), "member_no": member_no, "created": created}
+    noted = [fields[name] for name in given if name not in kept]
+    provenance.note(changes, view, tenant.number, member_no, noted, source, envelope.at_ms)
+    reply: dict[str, Any] = {"id": public_member_id(member_no), "member_no": member_no, "created": created}
+    return changes, reply | ({"kept": kept} if kept else {})
 
 
-def erase_member(view: View, command: EraseMember, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
-    """The slot stays empty for ever. Opt-outs stay: they are by number. Points entries stay: they are accounts."""
-    need_tenant(view, envelope.tenant)
-    held = _need_live(view, envelope.tenant, command.member_no)
-    changes = Changes()
-    if number := int(held[MSISDN] or 0):
-        changes.delete("phones", TENANT_U64.pack(envelope.tenant, number))
+def clear_slot(changes: Changes, view: View, tenant: int, member_no: int) -> None:
+    """Put every column of a slot back to unknown: nobody is there any more, and nobody ever will be."""
     entries = {column: unknown_octets(column[2]) for column in (FLAGS, MSISDN, POINTS, POINTS_OPENING)}
-    for field in fields_of(view, envelope.tenant).values():
+    for field in stored_fields(view, tenant):
         entries |= unknown_entries(field)
-    put_delta(changes, view, envelope.tenant, command.member_no, entries)
-    return changes, {"id": public_member_id(command.member_no), "erased": True}
+    put_delta(changes, view, tenant, member_no, entries)
+
+
+def stored_fields(view: View, tenant: int) -> list[Field]:
+    """The tenant's own fields, retired ones too: all that members may have values of."""
+    return [field for field in every_field(view, tenant) if field.editable]
 
 
 def member_json(
@@ -146,11 +168,10 @@ def live_members(view: View, tenant: int, after_member_no: int = -1) -> Iterator
             bits ^= low
 
 
-def _read(fields: dict[str, Field], command: UpsertMember, region: str) -> tuple[int, dict[Column, bytes], list[Field]]:
-    """(number or 0, entries, fields that grew); raises CommandRefused with every error there is."""
+def _read(fields: dict[str, Field], command: UpsertMember, region: str) -> tuple[int, dict[str, Encoded]]:
+    """(number or 0, {name: (field, grown where it grew; entries)}); raises CommandRefused with every error there is."""
     errors: list[dict[str, str]] = []
-    entries: dict[Column, bytes] = {}
-    grown: list[Field] = []
+    given: dict[str, Encoded] = {}
     number = 0
     if command.msisdn is not None:
         parsed = normalise(command.msisdn, region)
@@ -159,20 +180,27 @@ def _read(fields: dict[str, Field], command: UpsertMember, region: str) -> tuple
             errors.append({"pointer": "/msisdn", "code": parsed.reason, "detail": detail})
         else:
             number = parsed
+    fresh = fields  # with the room that tags of this command leave
     for name, value in command.values.items():
-        field = fields.get(name)
+        field = fresh.get(name)
         if field is None:
             raise unknown_field(name, fields, f"/values/{name}")
         encoded = encode(field, value) if field.editable else _NOT_EDITABLE[name]
         if isinstance(encoded, Wrong):
             errors.append({"pointer": f"/values/{name}", "code": encoded.code, "detail": encoded.detail})
             continue
-        entries |= encoded[1]
+        given[name] = encoded if encoded[0] is not field else (fields[name], encoded[1])
         if encoded[0] is not field:
-            grown.append(encoded[0])
+            fresh = with_room({**fresh, name: encoded[0]})
     if errors:
         raise CommandRefused(422, "invalid_value", errors[0]["detail"], errors=errors)
-    return number, entries, grown
+    if command.tags_add or command.tags_remove:
+        field = tags_field(fresh, command.tags_field)
+        if field.name in command.values:
+            raise CommandRefused(422, "invalid_value", f"{field.name}: either all tags or some to add and remove")
+        grown, bits = tag_entries(field, command.tags_add, command.tags_remove)
+        given[field.name] = (grown if grown is not field else fields[field.name]), bits
+    return number, given
 
 
 _NOT_EDITABLE = {
@@ -189,19 +217,22 @@ def _by_number(view: View, tenant: int, number: int, command: UpsertMember) -> i
             422, "invalid_value", detail, errors=[{"pointer": "/msisdn", "code": "missing", "detail": detail}]
         )
     member_no = find_number(view, tenant, number)
+    if member_no is None and number_slot(view, tenant, number) is None:
+        member_no = alias_of(view, tenant, number)
     if member_no is None and not command.create:
         raise CommandRefused(404, "not_found", f"no member has the number +{number}")
     if member_no is None or command.must_be_new:
-        _refuse_taken(view, tenant, number)
+        _refuse_taken(view, tenant, number, member_no)
     return member_no
 
 
-def _refuse_taken(view: View, tenant: int, number: int) -> None:
-    """Raises 409 when the number belongs to a member, or to one that is being imported."""
-    member_no = number_slot(view, tenant, number)
+def _refuse_taken(view: View, tenant: int, number: int, alias: int | None = None) -> None:
+    """Raises 409 when the number belongs to a member, or leads to one (`alias`), or to one that is being imported."""
+    slot = number_slot(view, tenant, number)
+    member_no = alias if slot is None else slot
     if member_no is None:
         return
-    if find_number(view, tenant, number) is None:
+    if slot is not None and find_number(view, tenant, number) is None:
         raise CommandRefused(409, "state_conflict", f"+{number} is being imported; try again when the import is done")
     member_id = public_member_id(member_no)
     detail = f"+{number} belongs to member {member_id}"
@@ -211,7 +242,7 @@ def _refuse_taken(view: View, tenant: int, number: int) -> None:
 def _need_live(view: View, tenant: int, member_no: int) -> dict[Column, int | str | None]:
     held = read_member(view, tenant, member_no, [MSISDN]) if 0 <= member_no < MEMBERS_MAX else None
     if held is None:
-        raise CommandRefused(404, "not_found", f"member number {member_no} does not exist")
+        raise gone(view, tenant, member_no)
     return held
 
 
@@ -233,5 +264,6 @@ def _take_number(
 ) -> None:
     """The phones row, the column, and what this number said: all three or none."""
     changes.put("phones", TENANT_U64.pack(tenant, number), MEMBER_NO.pack(member_no))
+    drop_alias(changes, view, tenant, number)
     entries[MSISDN] = NUMBER[ColumnKind.U64].pack(number)
     entries[FLAGS] = plane_entry({**planes, **planes_of(view, tenant, number)})

@@ -10,7 +10,7 @@ from typing import Any
 
 from dispatcher.control.commands import AddSuppression, Envelope, RemoveSuppression
 from dispatcher.errors import CommandRefused
-from dispatcher.members.consent import OPERATOR, suppressed
+from dispatcher.members.consent import OPERATOR, erased, suppressed
 from dispatcher.members.msisdn import Unparsed, normalise
 from dispatcher.records.changes import Changes, View
 from dispatcher.store.columns import FLAGS, number_slot, plane_entry, put_delta
@@ -75,13 +75,14 @@ def _tenants(view: View, by: int) -> list[int]:
 
 
 def _mark(changes: Changes, view: View, by: int, number: int, *, on: bool) -> None:
-    """Set the plane, or clear it where the other list does not hold the number."""
+    """Set the plane, or clear it where neither the other list nor an erasure holds the number."""
     for tenant in _tenants(view, by):
         member_no = number_slot(view, tenant, number)
         if member_no is None:
             continue
         other = OPERATOR if by != OPERATOR else tenant
-        stays = on or view.get("suppressions", TENANT_U64.pack(other, number)) is not None
+        listed = view.get("suppressions", TENANT_U64.pack(other, number)) is not None
+        stays = on or listed or erased(view, tenant, number)
         put_delta(changes, view, tenant, member_no, {FLAGS: plane_entry({PLANE_SUPPRESSED: stays})})
 
 

@@ -1,8 +1,8 @@
 """Walks the whole store and reports what does not add up: for tests, and for an operator (`volley verify`).
 
 Touches: every table, read-only, in one snapshot; memory is one tenant's open blocks (pages of the map).
-A check is a function of the view that yields problems; those of what was sent are in verify_ledger.py, other rooms
-append theirs to CHECKS.
+A check is a function of the view that yields problems; those of what was sent are in verify_ledger.py, of members who
+are gone in verify_members.py, other rooms append theirs to CHECKS.
 Weak spot: rows are walked in Python, about a second for a million members; the snapshot holds pages so long.
 """
 
@@ -15,10 +15,12 @@ from typing import Any
 
 from dispatcher.errors import StoreError
 from dispatcher.records.changes import View
-from dispatcher.store import verify_ledger
+from dispatcher.store import verify_ledger, verify_members
+from dispatcher.store.audit import audit_is_sealed
 from dispatcher.store.blocks import Column, ColumnKind, blocks_of, next_member_no, slots_of, stored_array
 from dispatcher.store.columns import FLAGS, BlockView, open_block
 from dispatcher.store.delta import unpack_delta
+from dispatcher.store.erased import erased_among
 from dispatcher.store.layout import (
     BLOCK,
     BLOCK_KEY,
@@ -46,6 +48,7 @@ POINTS: Column = (FIELD_POINTS, 0, ColumnKind.I64)
 OPENING: Column = (FIELD_POINTS_OPENING, 0, ColumnKind.I64)
 PROBLEMS_MAX = 1_000  # reported; a store with more is broken as a whole
 _UNKNOWN = -(1 << 63)
+_ENDED = ("done", "failed", "cancelled", "undone")  # states of an import that is over
 
 
 def verify(view: Snapshot) -> dict[str, Any]:
@@ -98,10 +101,8 @@ def numbers_add_up(view: View) -> Iterator[Problem]:
     """phones, the msisdn column and the LIVE plane say the same, in both directions."""
     for tenant in _tenants(view):
         no, blocks = _opened(view, tenant, [FLAGS, MSISDN])
-        importing = any(
-            unpack(row)["state"] not in ("done", "failed", "cancelled")
-            for _, row in view.range("imports", TENANT.pack(tenant))
-        )
+        imports = (unpack(row) for _, row in view.range("imports", TENANT.pack(tenant)))
+        importing = any(row["state"] not in _ENDED and "kind" not in row for row in imports)
         numbers = [block.array(FIELD_MSISDN).cast("Q") for block in blocks]
         live = [block.plane(FLAGS[0], PLANE_LIVE) for block in blocks]
         held = 0
@@ -192,7 +193,9 @@ CHECKS: list[Check] = [
     numbers_add_up,
     planes_follow_the_tables,
     points_add_up,
+    *verify_members.CHECKS,
     *verify_ledger.CHECKS,
+    audit_is_sealed,
 ]
 
 
@@ -229,7 +232,8 @@ _OCTET_BITS = [[bit for bit in range(8) if octet >> bit & 1] for octet in range(
 def _said(view: View, tenant: int, number: int, plane: int) -> bool:
     if plane >= PLANE_OPTOUT_MARKETING:
         return view.get("optouts", OPTOUT_KEY.pack(tenant, number, plane)) is not None
-    return any(view.get("suppressions", TENANT_U64.pack(by, number)) is not None for by in (tenant, 0))
+    listed = any(view.get("suppressions", TENANT_U64.pack(by, number)) is not None for by in (tenant, 0))
+    return listed or bool(erased_among(view, tenant, (number,)))
 
 
 def _words(view: View, tenant: int) -> Iterator[tuple[int, int]]:

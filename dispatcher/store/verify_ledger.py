@@ -22,7 +22,7 @@ from dispatcher.store.problem import Check, Problem
 from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.values import unpack
 
-AUDIENCE, RANKS = 0, 2  # `which` of table bitmaps
+AUDIENCE, RANKS, EDITED = 0, 2, 3  # `which` of table bitmaps
 _RANK_PAIR = struct.Struct("<II")
 _CHUNK = struct.Struct("<IB3xI")  # slots, array, octets a rank
 _RECORD = struct.Struct("<BBBBIHHI")
@@ -40,7 +40,7 @@ _SEVERAL = bytes(parts > 1 for parts in range(256))
 def audiences_are_whole(view: View) -> Iterator[Problem]:
     """A frozen audience has as many members as its campaign says, all given, and ranks that count them in order."""
     rule = "audiences_are_whole"
-    frozen = {key[:8] for key, _ in view.range("bitmaps")}
+    frozen = {key[:8] for key, _ in view.range("bitmaps") if key[8] != EDITED}
     for key, octets in view.range("campaigns"):
         tenant, campaign = TENANT_U64.unpack(key)
         row, place = unpack(octets), f"campaign {campaign}"

@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from dispatcher.apps.points.account import BALANCE_MAX, add_points, balance, statement
 from dispatcher.control.commands import AddPoints, EraseMember
 from dispatcher.errors import CommandRefused
-from dispatcher.members.member import erase_member, member_json
+from dispatcher.members.erase import erase_member
+from dispatcher.members.member import member_json
 from dispatcher.store import Store, open_store
 from dispatcher.store.columns import fold_some
 from tests.fakes.shop import do, new_member, new_shop, refused

@@ -60,3 +60,81 @@ def test_a_mistake_is_one_line(volley, shop, argv, status, words):
     assert said.status == status
     assert words in said.err
     assert said.err.count("\n") == 1
+
+
+@pytest.fixture
+def crowd(volley, shop):
+    assert volley("field", "add", "tags", "tags", "--data", shop).status == 0
+    for at in range(4):
+        values = [f"name=M{at}", f"tier={'gold' if at % 2 else 'basic'}"]
+        assert volley("member", "set", f"+49170123456{at}", *values, "--data", shop).status == 0
+    return shop
+
+
+def test_a_number_that_is_taken_is_refused_where_it_must_be_new(volley, crowd):
+    said = volley("member", "set", "+491701234560", "--new", "--data", crowd)
+    assert said.status == 1 and "duplicate_number" in said.err
+
+
+def test_tags_are_put_on_and_taken_off(volley, crowd):
+    assert volley("member", "tag", "+491701234560", "--add", "vip", "--add", "new", "--data", crowd).status == 0
+    assert volley("member", "tag", "+491701234560", "--remove", "new", "--data", crowd).status == 0
+    shown = volley("member", "show", "+491701234560", "--data", crowd, "--json").json
+    assert shown["values"]["tags"] == ["vip"]
+    assert volley("member", "tag", "+491701234560", "--data", crowd).status == 2
+
+
+def test_a_merge_is_told_with_its_conflicts_and_the_old_number_leads_on(volley, crowd):
+    members = ["+491701234560", "+491701234561"]
+    volley("points", "add", members[1], "70", "--data", crowd)
+    told = volley("member", "merge", *members, "--dry-run", "--data", crowd)
+    assert told.status == 0 and "would be merged" in told.out and "conflict in name: 'M0' stays, not 'M1'" in told.out
+    done = volley("member", "merge", *members, "--take", "name", "--data", crowd, "--json").json
+    assert (done["taken"], done["points"]) == (["name"], 70)
+    shown = volley("member", "show", members[1], "--data", crowd, "--json").json
+    assert (shown["id"], shown["values"]["name"], shown["points"]) == (done["id"], "M1", 70)
+    old = volley("points", "show", done["merged"], "--data", crowd)
+    assert "was merged into" in old.err and old.status == 0
+    assert volley("verify", "--data", crowd).status == 0
+
+
+def test_many_are_changed_at_once_with_no_dispatcher_running(volley, crowd):
+    change = ["--set", "tier=gold", "--tag", "moved"]
+    assert "4 match, 4 would change" in volley("member", "bulk", "everyone", *change, "--dry-run", "--data", crowd).out
+    done = volley("member", "bulk", 'tier = "basic"', *change, "--data", crowd, "--json")
+    assert done.status == 0, done.err
+    assert {name: done.json[name] for name in ("state", "matched", "changed")} == {
+        "state": "done", "matched": 2, "changed": 2,
+    }  # fmt: skip
+    assert (
+        volley("segment", "count", 'has tag "moved" and tier = "gold"', "--data", crowd, "--json").json["matched"] == 2
+    )
+
+
+def test_a_timeline_and_all_that_is_held_are_shown(volley, crowd):
+    volley("points", "add", "+491701234560", "5", "--data", crowd)
+    rows = volley("member", "timeline", "+491701234560", "--data", crowd, "--json").rows
+    assert [row["kind"] for row in rows] == ["points"]
+    assert "balance 5" in volley("member", "timeline", "+491701234560", "--data", crowd).out.replace("\n", " ")
+    held = volley("member", "export", "+491701234560", "--data", crowd).json
+    assert held["points"][0]["balance"] == 5
+
+
+def test_an_erased_number_is_suppressed_when_it_comes_back(volley, crowd):
+    assert volley("member", "erase", "+491701234560", "--reason", "asked for", "--data", crowd).status == 0
+    assert volley("member", "show", "+491701234560", "--data", crowd).status == 1
+    volley("member", "set", "+491701234560", "--data", crowd)
+    assert volley("member", "show", "+491701234560", "--data", crowd, "--json").json["suppressed"]
+    assert volley("verify", "--data", crowd).status == 0
+
+
+def test_an_export_asks_for_a_reason_and_writes_a_whole_file(volley, crowd, tmp_path):
+    asked = volley("export", 'tier = "gold"', "--fields", "phone,name", "--data", crowd)
+    assert asked.status == 1 and "reason_missing" in asked.err and asked.out == ""
+    argv = ["export", 'tier = "gold"', "--fields", "phone,name", "--reason", "mailing", "--data", crowd]
+    assert volley(*argv).out == "phone,name\r\n+491701234561,M1\r\n+491701234563,M3\r\n"
+    said = volley(*argv, "-o", tmp_path / "gold.csv", "--json").json
+    assert said["members"] == 2 and (tmp_path / "gold.csv").read_bytes().startswith(b"phone,name\r\n+49")
+    assert [path.name for path in tmp_path.glob("gold*")] == ["gold.csv"]
+    masked = volley("export", "--fields", "phone", "--masked", "--format", "ndjson", "--data", crowd)
+    assert masked.rows[0] == {"phone": "+4917******60"}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from dispatcher.control.commands import AddSuppression, EraseMember, RemoveSuppression, UpsertMember
 from dispatcher.members.consent import STOP_GROUPS, group_of, history, lift_optout, opted_out, record_optout, suppressed
-from dispatcher.members.member import erase_member, member_json, upsert_member
+from dispatcher.members.erase import erase_member
+from dispatcher.members.member import member_json, upsert_member
 from dispatcher.members.suppression import add_suppression, remove_suppression
 from dispatcher.records.states import Purpose
 from dispatcher.store import Store
@@ -104,11 +105,11 @@ def test_any_order_of_arrival_ends_with_each_groups_latest_word(store: Store, wo
         }
 
 
-def test_an_erased_members_number_stays_opted_out(store: Store):
+def test_an_erased_members_number_is_suppressed_for_every_purpose(store: Store):
     member_no = new_member(store, NUMBER)
     say(store, NUMBER, ("marketing",), 5000, out=True)
     do(store, erase_member, EraseMember(member_no=member_no))
-    assert shown(store, new_member(store, NUMBER))[0] == ["marketing"]
+    assert shown(store, new_member(store, NUMBER)) == ([], True)
 
 
 def test_suppression_is_the_tenants_or_the_operators_and_ends_when_both_do(store: Store):

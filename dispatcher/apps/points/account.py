@@ -13,6 +13,7 @@ from typing import Any
 
 from dispatcher.control.commands import AddPoints, Envelope
 from dispatcher.errors import CommandRefused
+from dispatcher.members.aliases import gone
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id, public_member_id
 from dispatcher.store.blocks import NUMBER
@@ -25,6 +26,7 @@ POINTS: Column = (FIELD_POINTS, 0, ColumnKind.I64)
 OPENING: Column = (FIELD_POINTS_OPENING, 0, ColumnKind.I64)
 BALANCE_MAX = 1 << 53  # exact in JSON, and far from 2^63
 KEY_MAX, SOURCE_MAX, WHY_MAX = 200, 40, 200  # characters
+MERGE = "merge"  # source of the two entries of a merge; the account between them sums to zero
 
 
 def add_points(view: View, command: AddPoints, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
@@ -40,7 +42,7 @@ def add_points(view: View, command: AddPoints, envelope: Envelope) -> tuple[Chan
         return Changes(), _repeated(view, tenant, command, earlier)
     held = read_member(view, tenant, command.member_no, [POINTS]) if 0 <= command.member_no < 1 << 32 else None
     if held is None:
-        raise CommandRefused(404, "not_found", f"member number {command.member_no} does not exist")
+        raise gone(view, tenant, command.member_no)
     before = int(held[POINTS] or 0)
     after = before + command.delta
     if after < 0:
@@ -70,6 +72,36 @@ def add_points(view: View, command: AddPoints, envelope: Envelope) -> tuple[Chan
     changes.put("points_keys", key, place[TENANT.size :])
     put_delta(changes, view, tenant, command.member_no, {POINTS: NUMBER[ColumnKind.I64].pack(after)})
     return changes, _shown(command.member_no, entry, row)
+
+
+def move_all(changes: Changes, view: View, tenant: int, *, loser: int, winner: int, at_ms: int) -> tuple[int, int]:
+    """All points of one member to another, for a merge: an entry in each account. Returns (moved, winner's balance).
+
+    The loser's column is whoever empties its slot's to clear. 422 when the winner would have more than BALANCE_MAX.
+    """
+    moved, before = (int(_held(view, tenant, no)) for no in (loser, winner))
+    if not moved:
+        return 0, before
+    if before + moved > BALANCE_MAX:
+        raise CommandRefused(422, "invalid_value", f"points {before} and {moved}: the balance would pass {BALANCE_MAX}")
+    for member_no, delta, after, other in ((loser, -moved, 0, winner), (winner, moved, before + moved, loser)):
+        row = {
+            "delta": delta,
+            "balance": after,
+            "reason": f"{'into' if delta < 0 else 'from'} {public_member_id(other)}",
+            "source": MERGE,
+            "key": f"merge:{public_member_id(loser)}",
+            "at_ms": at_ms,
+            "debit": "member" if delta < 0 else "transfer:merge",
+            "credit": "transfer:merge" if delta < 0 else "member",
+        }
+        changes.put("points_entries", POINTS_KEY.pack(tenant, member_no, next_id(changes, view, at_ms)), pack(row))
+    put_delta(changes, view, tenant, winner, {POINTS: NUMBER[ColumnKind.I64].pack(before + moved)})
+    return moved, before + moved
+
+
+def _held(view: View, tenant: int, member_no: int) -> int:
+    return balance(view, tenant, member_no) or 0
 
 
 def balance(view: View, tenant: int, member_no: int) -> int | None:
