@@ -1,0 +1,306 @@
+"""A backup: one consistent copy of the store's file beside whoever writes it, and how to know later that it is whole.
+
+Touches: the store's file, read-only, through one read transaction; the backup's folder.
+
+    DIR/data.mdb        the store as of one commit, without its free pages
+    DIR/manifest.json   {format, schema, at, octets, sha256, outcome_log_position, audit, tables, ...}, for people too
+
+In it: every table, so members, consent, campaigns, ledgers, the outcome log, keys (hashes) and the audit.
+Not in it: volley.toml (it has passwords), `marks` (true of one boot only), files of imports that are not done, exports
+and logs. DIR is no data folder, so that no dispatcher is started on a backup by mistake.
+
+Rests on: LMDB's compacting copy over a pipe, which gives this process the speed, the checksum and the way out; it
+copies the very transaction that the manifest was counted in. DESIGN 2: the one long reader has a growth limit, for
+pages that a writer gives back are not used again while it reads. The file is under DIR.partial until it is whole.
+Weak spot: that limit is looked at as octets pass; a disk that hangs makes the reader wait with it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+import dispatcher
+from dispatcher.errors import NewerSchema, StoreError
+from dispatcher.store import audit
+from dispatcher.store.care import used_octets
+from dispatcher.store.environment import MAP_SIZE, Store
+from dispatcher.store.layout import SCHEMA, TABLES
+from dispatcher.store.ledger import next_position
+from dispatcher.store.snapshot import Snapshot
+from dispatcher.store.values import unpack
+
+FORMAT = 1
+FILE, MANIFEST = "data.mdb", "manifest.json"
+GROWTH_OCTETS_MAX = 4 << 30  # at full rate a store under a reader grows some 30 MB/s: two minutes of it
+WARN_AT = 0.5  # of the growth limit
+SPARE_OCTETS = 64 << 20  # left free on the backup's disk
+PIPE_OCTETS = 1 << 20  # the most that an unprivileged process may ask for
+SYNC_EVERY_OCTETS = 32 << 20  # written back bit by bit: a commit's fdatasync on the same disk never waits for gigabytes
+MEMBERS = ("format", "schema", "at_ms", "octets", "sha256", "outcome_log_position", "tables")
+
+Progress = Callable[[int, int], None]  # octets done, octets in all
+Warn = Callable[[str], None]
+
+
+class BackupRefused(StoreError):
+    """A backup that is not made, or one that may not be used; the text says why and what to do."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast, and when to give up. `octets_s` 0: as fast as it goes."""
+
+    octets_s: int = 0
+    growth_octets_max: int = GROWTH_OCTETS_MAX
+    progress: Progress = lambda done, total: None
+    warn: Warn = lambda text: None
+    pause: Callable[[float], None] = time.sleep
+    _began: float = field(default_factory=time.monotonic)
+
+    def keep(self, done: int) -> None:
+        """Wait until `done` octets are not ahead of the rate."""
+        if self.octets_s:
+            ahead_s = done / self.octets_s - (time.monotonic() - self._began)
+            if ahead_s > 0:
+                self.pause(ahead_s)
+
+
+def write_backup(store: Store, folder: Path, at_ms: int, pace: Pace | None = None) -> dict[str, Any]:
+    """Copy the open store into `folder`, which must not be there yet or be empty; the manifest.
+
+    Raises BackupRefused, with nothing left behind, where there is no room or the store grew past the limit meanwhile.
+    """
+    pace = pace or Pace()
+    check_folder(folder)
+    partial = folder.with_name(f"{folder.name}.partial")
+    partial.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(partial / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _alone(descriptor, partial)
+        try:
+            manifest = _copy(store, descriptor, partial, at_ms, pace)
+            _write_manifest(partial, manifest)
+            os.rename(partial, folder)
+            sync_folder(folder.parent)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    finally:
+        os.close(descriptor)
+    return manifest
+
+
+def check_folder(folder: Path) -> None:
+    """Raises BackupRefused unless a backup may be written there."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BackupRefused(f"{folder} is there already and not empty; a backup goes into a folder of its own")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a backup says of itself. Raises BackupRefused, NewerSchema for one of a later version."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise BackupRefused(f"{folder}: no backup here ({MANIFEST} is missing)") from None
+    except (OSError, ValueError) as exc:
+        raise BackupRefused(f"{folder / MANIFEST} cannot be read: {exc}") from exc
+    missing = [name for name in MEMBERS if not isinstance(manifest, dict) or name not in manifest]
+    if missing:
+        raise BackupRefused(f"{folder / MANIFEST} lacks {', '.join(missing)}")
+    if manifest["format"] > FORMAT or manifest["schema"] > SCHEMA:
+        version = manifest.get("version", "unknown")
+        raise NewerSchema(
+            f"{folder}: a backup of version {version}, schema {manifest['schema']}; this one reads up to {SCHEMA}"
+        )
+    return dict(manifest)
+
+
+def check_file(folder: Path, manifest: dict[str, Any], progress: Progress = lambda done, total: None) -> None:
+    """Raises BackupRefused where the file is not, octet by octet, what the manifest was written of."""
+    copy_file(folder, None, manifest, progress)
+
+
+def copy_file(
+    folder: Path, to: Path | None, manifest: dict[str, Any], progress: Progress = lambda done, total: None
+) -> None:
+    """The backup's file to `to`, synced; its sum is compared on the way. None: compared only. Raises BackupRefused."""
+    file = folder / FILE
+    total, done, digest = int(manifest["octets"]), 0, hashlib.sha256()
+    try:
+        size = file.stat().st_size
+        if size != total:
+            raise BackupRefused(f"{file} has {size:,} octets, its manifest says {total:,}")
+        with file.open("rb") as source, open(to or os.devnull, "wb", opener=_as_the_store_does) as target:
+            while octets := source.read(PIPE_OCTETS):
+                digest.update(octets)
+                target.write(octets)
+                done += len(octets)
+                progress(done, total)
+            target.flush()
+            if to is not None:
+                os.fsync(target.fileno())
+    except OSError as exc:
+        raise BackupRefused(f"{file}: {exc}") from exc
+    if digest.hexdigest() != manifest["sha256"]:
+        raise BackupRefused(f"{file} is not what was written: its sha256 differs from the manifest's")
+
+
+def open_copy(folder: Path) -> Store:
+    """A backup's file as a store to read. Nobody writes it any more, so it is opened without LMDB's lock file (PITFALLS
+    B5 is of live files) and may lie on a medium that takes no writes. Tables that its version did not have are absent.
+    """
+    try:
+        env = lmdb.open(
+            str(folder / FILE),
+            subdir=False,
+            readonly=True,
+            lock=False,
+            map_size=MAP_SIZE,
+            max_dbs=len(TABLES) + 8,
+            create=False,
+        )
+    except lmdb.Error as exc:
+        raise BackupRefused(f"{folder / FILE}: no store: {exc}") from exc
+    tables = {}
+    for name in TABLES:
+        try:
+            tables[name] = env.open_db(name.encode(), create=False)
+        except lmdb.NotFoundError:
+            continue
+    return Store(folder, env, tables, writable=False, _page_octets=env.stat()["psize"])
+
+
+def sync_folder(folder: Path) -> None:
+    """Names made, renamed or removed in it are on disk after this."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copy(store: Store, descriptor: int, partial: Path, at_ms: int, pace: Pace) -> dict[str, Any]:
+    """The file and what its manifest says, of one and the same transaction."""
+    with store.snapshot() as view:
+        manifest = _described(view, store, at_ms)
+        total = used_octets(store, view)
+        free = os.statvfs(partial).f_bavail * os.statvfs(partial).f_frsize
+        if free < total + SPARE_OCTETS:
+            raise BackupRefused(f"the backup needs {total:,} octets, the disk of {partial.parent} has {free:,} free")
+        began = time.monotonic()
+        os.ftruncate(descriptor, 0)
+        octets, sha256 = _pour(view, store, descriptor, total, pace)
+        os.fsync(descriptor)
+    return manifest | {"octets": octets, "sha256": sha256, "took_s": round(time.monotonic() - began, 3)}
+
+
+def _pour(view: Snapshot, store: Store, descriptor: int, total: int, pace: Pace) -> tuple[int, str]:
+    """LMDB writes the copy into a pipe in a thread of its own; here it is summed, slowed, written and watched."""
+    source, sink = os.pipe2(os.O_CLOEXEC)
+    fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, PIPE_OCTETS)
+    failed: list[BaseException] = []
+
+    def copy() -> None:
+        try:
+            store.env.copyfd(sink, compact=True, txn=view.txn)
+        except BaseException as exc:
+            failed.append(exc)
+        finally:
+            os.close(sink)
+
+    thread = threading.Thread(target=copy, name="backup", daemon=True)
+    thread.start()
+    watch = _Growth(store, pace)
+    digest, done, synced = hashlib.sha256(), 0, 0
+    try:
+        while octets := os.read(source, PIPE_OCTETS):
+            digest.update(octets)
+            _write_all(descriptor, octets)
+            done += len(octets)
+            if done - synced >= SYNC_EVERY_OCTETS:
+                os.fdatasync(descriptor)
+                os.posix_fadvise(descriptor, synced, done - synced, os.POSIX_FADV_DONTNEED)
+                synced = done
+            pace.progress(done, max(total, done))
+            watch.look()
+            pace.keep(done)
+    finally:
+        os.close(source)  # the copy ends with EPIPE if it has not ended by itself
+        thread.join()
+    if failed:
+        raise BackupRefused(f"the store could not be copied: {failed[0]}") from failed[0]
+    return done, digest.hexdigest()
+
+
+class _Growth:
+    """How much longer the store's file has become while it is read."""
+
+    def __init__(self, store: Store, pace: Pace) -> None:
+        self._store, self._pace = store, pace
+        self._first = store.size_octets()
+        self._warned = False
+
+    def look(self) -> None:
+        """Raises BackupRefused past the limit; warns once before."""
+        grown, most = self._store.size_octets() - self._first, self._pace.growth_octets_max
+        if grown > most:
+            raise BackupRefused(
+                f"given up: the store grew by {grown:,} octets while it was copied, at most {most:,} are allowed "
+                "(--growth-max-mb); a backup that is let go faster, or while less is sent, holds fewer pages back"
+            )
+        if grown > most * WARN_AT and not self._warned:
+            self._warned = True
+            self._pace.warn(f"the store has grown by {grown:,} octets since the backup began; it ends at {most:,}")
+
+
+def _described(view: Snapshot, store: Store, at_ms: int) -> dict[str, Any]:
+    noted = audit.head(view)
+    schema = view.get("meta", b"schema")
+    return {
+        "format": FORMAT,
+        "version": dispatcher.__version__,
+        "schema": unpack(schema)["schema"] if schema else SCHEMA,
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_ms / 1000)),
+        "at_ms": at_ms,
+        "of": str(store.folder),
+        "outcome_log_position": next_position(view),
+        "audit": {"seq": noted["seq"], "seal": noted["seal"].hex()} if noted else None,
+        "tables": {table: view.count(table) for table in view.tables},
+    }
+
+
+def _as_the_store_does(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o660)
+
+
+def _alone(descriptor: int, partial: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise BackupRefused(f"{partial}: another backup is being written there") from exc
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    with os.fdopen(os.open(folder / MANIFEST, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(manifest, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def _write_all(descriptor: int, octets: bytes) -> None:
+    rest = memoryview(octets)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
