@@ -10,7 +10,7 @@ import functools
 import json
 import struct
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -23,6 +23,7 @@ from admin.reads import Reads, cursor_of, key_of
 from dispatcher.campaigns.campaign import campaign_json, list_campaigns, load
 from dispatcher.campaigns.progress import progress
 from dispatcher.campaigns.recipients import recipients
+from dispatcher.campaigns.schedule import DAYS, SPREAD_MAX_S
 from dispatcher.control.commands import (
     CancelCampaign,
     CreateCampaign,
@@ -56,6 +57,24 @@ _StateWord = Query(pattern=f"^({'|'.join(state.word for state in State)})$")
 _DecisionWord = Query(pattern=f"^({'|'.join(decision.word for decision in Decision)})$")
 
 
+class WindowBody(Body):
+    from_: Annotated[str, Field(alias="from", max_length=5, description="09:00, in the schedule's zone")]
+    to: Annotated[str, Field(max_length=5, description="20:00; one not after `from` lies on the next day")]
+    days: list[Annotated[str, Field(max_length=2)]] = Field(list(DAYS), max_length=7)
+
+
+class ScheduleBody(Body):
+    at: Annotated[str | None, Field(max_length=40, description="as 2026-12-01T09:00 in `zone`, or with Z")] = None
+    zone: Annotated[str, Field(max_length=64, description="`tenant`, or an IANA time zone")] = "tenant"
+    window: WindowBody | None = None
+    spread_over_s: Annotated[int, Field(ge=0, le=SPREAD_MAX_S)] = 0
+    repeat: Annotated[str, Field(max_length=200, description="RRULE, such as FREQ=WEEKLY;BYDAY=MO; needs `at`")] = ""
+    if_late: Annotated[Literal["run", "drop"], Field(description="what came due while the server was down")] = "run"
+    count_change_percent: Annotated[
+        int | None, Field(ge=0, le=100_000, description="held when the count differs by more; null: the tenant's")
+    ] = None
+
+
 class CampaignBody(Body):
     title: Title
     purpose: Purpose = Purpose.MARKETING
@@ -65,6 +84,7 @@ class CampaignBody(Body):
     max_parts: MaxParts = 3
     validity_s: Validity = 172_800
     receipts: bool = True
+    schedule: ScheduleBody | None = None
 
 
 class CampaignPatch(Body):
@@ -76,6 +96,7 @@ class CampaignPatch(Body):
     max_parts: MaxParts | None = None
     validity_s: Validity | None = None
     receipts: bool | None = None
+    schedule: ScheduleBody | None = None
 
 
 class StartBody(Body):
@@ -108,7 +129,7 @@ class RecipientAnswer(Answer):
 async def create_campaign(
     body: CampaignBody, ask: Asking, caller: Annotated[Caller, may("campaigns:write")]
 ) -> dict[str, Any]:
-    return _tagged(ask.response, await ask(caller, CreateCampaign(**body.model_dump(mode="json"))))
+    return tagged(ask.response, await ask(caller, CreateCampaign(**body.model_dump(mode="json", by_alias=True))))
 
 
 @router.get("/campaigns", response_model=Page[CampaignAnswer])
@@ -128,7 +149,7 @@ async def get_campaign(
     campaign: str, response: Response, caller: Annotated[Caller, may("campaigns:read")], reads: Reading
 ) -> dict[str, Any]:
     number = parsed("cmp", campaign)
-    return _tagged(response, campaign_json(number, reads.now(_loaded, caller.tenant, number)))
+    return tagged(response, campaign_json(number, reads.now(_loaded, caller.tenant, number)))
 
 
 @router.patch("/campaigns/{campaign}", response_model=CampaignAnswer)
@@ -139,12 +160,14 @@ async def edit_campaign(
     caller: Annotated[Caller, may("campaigns:write")],
     if_match: Annotated[str | None, Header(max_length=100, description="the ETag that the edit was made from")] = None,
 ) -> dict[str, Any]:
-    """Change a draft. 412 when If-Match is given and is not the campaign's ETag any more."""
-    changes: dict[str, Any] = body.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    """Change what has not started: it is a draft again, and an approval is gone. 412 when If-Match is given and is not
+    the campaign's ETag any more."""
+    given = body.model_dump(mode="json", by_alias=True, include=body.model_fields_set)
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None or name == "schedule"}
     if if_match is not None and if_match.strip() != "*":
         changes["version"] = _version(if_match)
     reply = await ask(caller, EditCampaign(campaign=parsed("cmp", campaign), changes=changes))
-    return _tagged(ask.response, reply)
+    return tagged(ask.response, reply)
 
 
 @router.delete("/campaigns/{campaign}", status_code=204)
@@ -166,23 +189,23 @@ async def preview_campaign(
 async def start_campaign(
     campaign: str, body: StartBody, ask: AskingOnce, caller: Annotated[Caller, may("campaigns:send")]
 ) -> dict[str, Any]:
-    """Send to the audience frozen under `token`."""
+    """Send to the audience frozen under `token`; with a time in its schedule, keep it until then."""
     command = StartCampaign(campaign=parsed("cmp", campaign), token=body.token)
-    return _tagged(ask.response, await ask(caller, command))
+    return tagged(ask.response, await ask(caller, command))
 
 
 @router.post("/campaigns/{campaign}:pause", response_model=CampaignAnswer)
 async def pause_campaign(
     campaign: str, ask: Asking, caller: Annotated[Caller, may("campaigns:send")]
 ) -> dict[str, Any]:
-    return _tagged(ask.response, await ask(caller, PauseCampaign(campaign=parsed("cmp", campaign))))
+    return tagged(ask.response, await ask(caller, PauseCampaign(campaign=parsed("cmp", campaign))))
 
 
 @router.post("/campaigns/{campaign}:resume", response_model=CampaignAnswer)
 async def resume_campaign(
     campaign: str, ask: Asking, caller: Annotated[Caller, may("campaigns:send")]
 ) -> dict[str, Any]:
-    return _tagged(ask.response, await ask(caller, ResumeCampaign(campaign=parsed("cmp", campaign))))
+    return tagged(ask.response, await ask(caller, ResumeCampaign(campaign=parsed("cmp", campaign))))
 
 
 @router.post("/campaigns/{campaign}:cancel", response_model=CampaignAnswer)
@@ -190,7 +213,7 @@ async def cancel_campaign(
     campaign: str, ask: Asking, caller: Annotated[Caller, may("campaigns:send")]
 ) -> dict[str, Any]:
     """Final: what is unsent is never sent."""
-    return _tagged(ask.response, await ask(caller, CancelCampaign(campaign=parsed("cmp", campaign))))
+    return tagged(ask.response, await ask(caller, CancelCampaign(campaign=parsed("cmp", campaign))))
 
 
 @router.get("/campaigns/{campaign}/progress", response_model=Answer)
@@ -262,7 +285,7 @@ def _loaded(view: View, tenant: int, campaign: int) -> dict[str, Any]:
     return row
 
 
-def _tagged(response: Response, answer: dict[str, Any]) -> dict[str, Any]:
+def tagged(response: Response, answer: dict[str, Any]) -> dict[str, Any]:
     response.headers["ETag"] = f'"{answer["version"]}"'
     return answer
 

@@ -6,7 +6,7 @@ made here and shown once in the answer; only its sha256 travels.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -15,7 +15,7 @@ from admin.answers import Answer, Body, Page, Reading
 from admin.asking import Asking
 from admin.auth import Caller, may, parsed
 from dispatcher.clock import rfc3339
-from dispatcher.control.commands import CreateKey, CreateTenant, RevokeKey
+from dispatcher.control.commands import CreateKey, CreateTenant, EditTenant, RevokeKey
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import View
 from dispatcher.records.keys import public_id
@@ -31,6 +31,19 @@ class TenantBody(Body):
     region: Annotated[str, Field(max_length=2, description="ISO 3166 region of national numbers; empty: none")] = ""
     sender: Annotated[str, Field(max_length=20, description="default sender address")] = ""
     brand: Annotated[str, Field(max_length=100, description="named in the STOP confirmation; empty: the title")] = ""
+    leap_rule: Annotated[
+        Literal["feb28", "mar1", "leap"],
+        Field(description="when somebody born on 29 February is greeted in other years; leap: not at all"),
+    ] = "feb28"
+
+
+class TenantPatch(Body):
+    approval_above: Annotated[
+        int | None, Field(ge=0, le=0xFFFFFFFF, description="messages above which somebody else approves; 0: never")
+    ] = None
+    count_change_percent: Annotated[
+        int | None, Field(ge=0, le=100_000, description="a scheduled campaign whose count differs by more is held")
+    ] = None
 
 
 class TenantAnswer(Answer):
@@ -69,6 +82,18 @@ async def create_tenant(
     body: TenantBody, ask: Asking, caller: Annotated[Caller, may("tenants:write", tenant=False, operator=True)]
 ) -> dict[str, Any]:
     return await ask(caller, CreateTenant(**body.model_dump()))
+
+
+@router.patch("/tenants/{tenant}", response_model=TenantAnswer)
+async def edit_tenant(
+    tenant: str,
+    body: TenantPatch,
+    ask: Asking,
+    caller: Annotated[Caller, may("tenants:write", tenant=False, operator=True)],
+) -> dict[str, Any]:
+    """Change the rules that its campaigns are held against."""
+    number = parsed("ten", tenant)
+    return await ask(Caller(caller.key, number), EditTenant(changes=body.model_dump(exclude_none=True)))
 
 
 @router.get("/keys", response_model=Page[KeyAnswer])
@@ -115,6 +140,9 @@ def _tenant_json(tenant: Tenant) -> dict[str, Any]:
         "region": tenant.region,
         "sender": tenant.sender,
         "brand": tenant.brand,
+        "leap_rule": tenant.leap_rule,
+        "approval_above": tenant.approval_above,
+        "count_change_percent": tenant.count_change_percent,
         "members_ever": tenant.next_member_no,
     }
 

@@ -1,12 +1,13 @@
-"""One campaign: what may be written in it, its states as one table, and who moves it along.
+"""One campaign: what may be written in it, how its row is kept and shown, what a preview of it stands for.
 
 Touches: rows of `campaigns` (and on delete its bitmaps), through a view; time is an argument.
-Rests on: DESIGN 6 (a preview freezes the audience, start adopts it, guards only remove), PRODUCT D.
+Rests on: DESIGN 6 (a preview freezes the audience, start adopts it, guards only remove), PRODUCT D; states.py for the
+moves, life.py for who makes them.
 
     campaigns: tenant:2 campaign:8 -> {title, purpose, expr, canonical, text, sender, max_parts, validity_s,
-      receipts, state, version, created_ms, started_ms, finished_ms, log_base, ref_seed, audience,
+      receipts, schedule, state, version, created_ms, started_ms, finished_ms, log_base, ref_seed, audience,
       preview: {token, at_ms, expires_ms, fingerprint{}, audience, will_send, skipped{}, parts{}, alphabet{}} | None,
-      history: [{state, at_ms, actor, reason}]}
+      history: [{state, at_ms, actor, reason}], and what LATER names}
 
 `version` grows by one with each change of the row: it is the ETag, and what a preview's commit is held against.
 """
@@ -15,22 +16,31 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import hmac
 from collections.abc import Callable
 from typing import Any
 
+from dispatcher.campaigns import schedule as schedules
+from dispatcher.campaigns.states import (
+    ACTIVE,
+    APPROVED,
+    AWAITING_APPROVAL,
+    CANCELLED,
+    DONE,
+    DRAFT,
+    FINISHING,
+    HELD,
+    OFFERED,
+    PAUSED,
+    RUNNING,
+    SCHEDULED,
+    TRANSITIONS,
+    enter,
+    next_state,
+    remember,
+)
 from dispatcher.campaigns.template import Template
 from dispatcher.clock import rfc3339
-from dispatcher.control.commands import (
-    CancelCampaign,
-    CreateCampaign,
-    DeleteCampaign,
-    EditCampaign,
-    Envelope,
-    PauseCampaign,
-    ResumeCampaign,
-    StartCampaign,
-)
+from dispatcher.control.commands import CreateCampaign, DeleteCampaign, EditCampaign, Envelope
 from dispatcher.errors import CommandRefused, WrongState
 from dispatcher.members.fields import fields_of
 from dispatcher.records.changes import Changes, View
@@ -40,48 +50,64 @@ from dispatcher.segments.plan import compile_text as compile_segment
 from dispatcher.store.ids import next_id
 from dispatcher.store.layout import LEDGER_KEY, TENANT, TENANT_U64, U64
 from dispatcher.store.values import pack, unpack
-from dispatcher.tenants.tenant import SENDER_OCTETS_MAX, need_tenant
+from dispatcher.tenants.tenant import SENDER_OCTETS_MAX, Tenant, need_tenant
 from dispatcher.text.parts import TextTooLong, parts
 
-DRAFT, AWAITING_APPROVAL, APPROVED, SCHEDULED, RUNNING, PAUSED, HELD, FINISHING, DONE, CANCELLED = CampaignState
-
-# state -> what may be done -> the state after it; None: the row goes. Who: a person by command (edit, preview, delete,
-# submit, approve, return, schedule, start, pause, resume, cancel) or the daemon (due, hold, expanded, reopen, done).
-TRANSITIONS: dict[CampaignState, dict[str, CampaignState | None]] = {
-    DRAFT: {
-        "edit": DRAFT, "preview": DRAFT, "delete": None,
-        "submit": AWAITING_APPROVAL, "schedule": SCHEDULED, "start": RUNNING,
-    },
-    AWAITING_APPROVAL: {"approve": APPROVED, "return": DRAFT, "cancel": CANCELLED},
-    APPROVED: {"return": DRAFT, "schedule": SCHEDULED, "start": RUNNING, "cancel": CANCELLED},
-    SCHEDULED: {"return": DRAFT, "due": RUNNING, "hold": HELD, "cancel": CANCELLED},
-    RUNNING: {"pause": PAUSED, "hold": HELD, "expanded": FINISHING, "done": DONE, "cancel": CANCELLED},
-    PAUSED: {"resume": RUNNING, "cancel": CANCELLED},
-    HELD: {"resume": RUNNING, "pause": PAUSED, "cancel": CANCELLED},
-    FINISHING: {"pause": PAUSED, "hold": HELD, "reopen": RUNNING, "done": DONE, "cancel": CANCELLED},
-    DONE: {},
-    CANCELLED: {},
-}  # fmt: skip
-ACTIVE = (RUNNING, FINISHING, PAUSED, HELD)  # the daemon may still have work for these
+__all__ = [
+    "ACTIVE",
+    "APPROVED",
+    "AWAITING_APPROVAL",
+    "CANCELLED",
+    "DONE",
+    "DRAFT",
+    "FINISHING",
+    "HELD",
+    "PAUSED",
+    "RUNNING",
+    "SCHEDULED",
+    "TRANSITIONS",
+    "next_state",
+]
 
 # what a preview stands for: start refuses when one of them is no longer what was previewed
-PREVIEWED = ("text", "expr", "canonical", "sender", "purpose", "max_parts", "validity_s", "receipts")
-EDITABLE = ("title", "purpose", "expr", "text", "sender", "max_parts", "validity_s", "receipts")
+PREVIEWED = ("text", "expr", "canonical", "sender", "purpose", "max_parts", "validity_s", "receipts", "schedule")
+EDITABLE = ("title", "purpose", "expr", "text", "sender", "max_parts", "validity_s", "receipts", "schedule")
 
-OFFERED = ("edit", "preview", "delete", "start", "pause", "resume", "cancel")  # words that have a command today
+# what rows of earlier versions lack
+LATER: dict[str, Any] = {
+    "schedule": None,
+    "zone": "UTC",  # the tenant's when the schedule was written: `tenant` in a schedule means it
+    "due_ms": None,  # while scheduled: when it starts, or when the next repetition does
+    "authors": (),  # who wrote in it since it was made; none of them approves it
+    "submitted": None,  # {actor, at_ms}
+    "approval": None,  # {actor, at_ms, count}
+    "count": None,  # of messages, as it was when somebody started or approved it: what is due is held against that
+    "held": None,  # why: {expected, found, percent}
+    "stopped": False,  # paused by a stop of everything
+    "repeat_of": None,
+    "clone_of": None,
+    "resend_of": None,
+}
+LINKS = ("repeat_of", "clone_of", "resend_of")
+AUTHORS_MAX = 64
 
 TITLE_CHARACTERS = 200
 PARTS_MAX = 100  # what a template may hold (template.py); a claim record has 7 bits for it (outcome_log.h)
 VALIDITY_S = (60, 30 * 86_400)  # a log segment lives as long as the validity (DESIGN 8)
-HISTORY_MAX = 256  # moves kept in the row, newest; every command is in the audit table anyway
 
 
 def create_campaign(view: View, command: CreateCampaign, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
     """A draft. An empty sender takes the tenant's. Raises CommandRefused 422 naming every field that is wrong."""
+    changes, campaign, row = made(view, envelope, {name: getattr(command, name) for name in EDITABLE})
+    return changes, campaign_json(campaign, row)
+
+
+def made(view: View, envelope: Envelope, written: dict[str, Any], **links: int) -> tuple[Changes, int, dict[str, Any]]:
+    """A draft of what is `written`, with its id and row; `links`: to the campaign it came from (LINKS)."""
     tenant = need_tenant(view, envelope.tenant)
     changes = Changes()
     campaign = next_id(changes, view, envelope.at_ms)
-    row: dict[str, Any] = {name: getattr(command, name) for name in EDITABLE}
+    row: dict[str, Any] = {**LATER, **written, **links}
     row["sender"] = row["sender"] or tenant.sender
     row |= {
         "state": DRAFT.value,
@@ -93,17 +119,23 @@ def create_campaign(view: View, command: CreateCampaign, envelope: Envelope) -> 
         "ref_seed": campaign * 97 & 0xFF,  # campaigns made one after the other begin far apart
         "audience": 0,
         "preview": None,
+        "authors": [envelope.actor],
         "history": [],
     }
-    _check(view, envelope.tenant, row)
-    _remember(row, envelope.at_ms, envelope.actor, envelope.reason)
+    _check(view, tenant, row, envelope.at_ms)
+    _plan(tenant, row, envelope.at_ms)
+    remember(row, envelope.at_ms, envelope.actor, envelope.reason)
     changes.merge(save(envelope.tenant, campaign, row))
-    return changes, campaign_json(campaign, row)
+    return changes, campaign, row
 
 
 def edit_campaign(view: View, command: EditCampaign, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
-    """Change a draft. `changes` may carry `version`, the one its writer saw: 412 when it is no longer that."""
+    """Change what has not started; from any state it becomes a draft again, and what was approved is so no more.
+
+    `changes` may carry `version`, the one its writer saw: 412 when it is no longer that.
+    """
     wanted = dict(command.changes)
+    tenant = need_tenant(view, envelope.tenant)
     row = need_campaign(view, envelope.tenant, command.campaign)
     seen = wanted.pop("version", None)
     if seen is not None and seen != row["version"]:
@@ -115,14 +147,20 @@ def edit_campaign(view: View, command: EditCampaign, envelope: Envelope) -> tupl
             "invalid_campaign",
             f"no such part of a campaign: {', '.join(map(repr, unknown))}",
             errors=[_problem(name, "unknown", f"one of {', '.join(EDITABLE)}") for name in unknown],
-            extra={"did_you_mean": difflib.get_close_matches(unknown[0], EDITABLE, 1)},
+            extra={"did_you_mean": next(iter(difflib.get_close_matches(unknown[0], EDITABLE, 1)), None)},
         )
     edited = row | wanted
-    _check(view, envelope.tenant, edited)
+    _check(view, tenant, edited, envelope.at_ms)
+    if "schedule" in wanted and wanted["schedule"] != row["schedule"]:
+        _plan(tenant, edited, envelope.at_ms)
     if edited == row:
         return Changes(), campaign_json(command.campaign, row)
     if any(edited[name] != row[name] for name in PREVIEWED):
         edited["audience"] = 0  # frozen again by the next preview; the old one stays to tell what changed since
+    edited["authors"] = [*dict.fromkeys([*row["authors"], envelope.actor])][-AUTHORS_MAX:]
+    edited |= {"due_ms": None, "submitted": None, "approval": None, "count": None}
+    if row["state"] != DRAFT:
+        enter(edited, DRAFT, envelope.at_ms, envelope.actor, envelope.reason or "edited")
     return save(envelope.tenant, command.campaign, edited), campaign_json(command.campaign, edited)
 
 
@@ -134,50 +172,6 @@ def delete_campaign(view: View, command: DeleteCampaign, envelope: Envelope) -> 
     changes.delete("campaigns", TENANT_U64.pack(envelope.tenant, command.campaign))
     drop_audience(view, changes, command.campaign)
     return changes, {"id": public_id("cmp", command.campaign), "deleted": True}
-
-
-def start_campaign(view: View, command: StartCampaign, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
-    """Adopt the audience frozen under the preview's token and run. The same token again changes nothing.
-
-    Raises CommandRefused: 409 state_conflict when it may not start, the token is not the latest preview's, is past its
-    24 h, or what was previewed changed since (`changed` names it); 422 no_recipients when nobody would get a message.
-    """
-    row = need_campaign(view, envelope.tenant, command.campaign)
-    preview = row["preview"]
-    holds = preview is not None and hmac.compare_digest(command.token.encode(), preview["token"].encode())
-    if row["state"] == RUNNING and holds:
-        return Changes(), campaign_json(command.campaign, row)
-    next_state(row, "start")
-    if preview is None:
-        raise _conflict("there is no preview yet: preview, then start with its token")
-    if not holds:
-        raise _conflict("the token is not that of the latest preview")
-    if envelope.at_ms > preview["expires_ms"]:
-        raise _conflict(f"the preview ended at {rfc3339(preview['expires_ms'])}: preview again", ended=True)
-    if changed := changed_since_preview(row):
-        raise _conflict(f"changed since the preview: {', '.join(changed)}; preview again", changed=changed)
-    if preview["will_send"] == 0:
-        matched = preview["audience"]
-        why = f"all {matched} members are skipped" if matched else "the segment matches no member"
-        raise CommandRefused(422, "no_recipients", f"nobody would get a message: {why}")
-    row["audience"] = preview["audience"]
-    row["started_ms"] = envelope.at_ms
-    return _moved(envelope, command.campaign, row, "start")
-
-
-def pause_campaign(view: View, command: PauseCampaign, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
-    """Claim nothing more until resumed; what is in flight settles."""
-    return _moved(envelope, command.campaign, need_campaign(view, envelope.tenant, command.campaign), "pause")
-
-
-def resume_campaign(view: View, command: ResumeCampaign, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
-    """Go on with audience minus done."""
-    return _moved(envelope, command.campaign, need_campaign(view, envelope.tenant, command.campaign), "resume")
-
-
-def cancel_campaign(view: View, command: CancelCampaign, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
-    """Final: the unsent stay undecided and are reported as skipped `cancelled`; what is in flight settles."""
-    return _moved(envelope, command.campaign, need_campaign(view, envelope.tenant, command.campaign), "cancel")
 
 
 def mark(
@@ -201,7 +195,7 @@ def mark(
     if row["state"] != to_state:
         if to_state not in TRANSITIONS[CampaignState(row["state"])].values():
             raise WrongState(f"campaign {public_id('cmp', campaign)}: {row['state']} does not lead to {to_state}")
-        _enter(row, to_state, now_ms, actor, reason)
+        enter(row, to_state, now_ms, actor, reason)
     elif all(row[name] == value for name, value in fields.items()):
         return Changes()
     return save(tenant, campaign, row | fields)
@@ -215,7 +209,7 @@ def mark_done(view: View, tenant: int, campaign: int, now_ms: int) -> Changes:
 def load(view: View, tenant: int, campaign: int) -> dict[str, Any] | None:
     """The row, or None when this tenant has no such campaign."""
     value = view.get("campaigns", TENANT_U64.pack(tenant, campaign))
-    return None if value is None else unpack(value)
+    return None if value is None else LATER | unpack(value)
 
 
 def list_campaigns(
@@ -227,7 +221,7 @@ def list_campaigns(
     for name, value in view.range("campaigns", TENANT.pack(tenant), after=key, reverse=True):
         if len(found) == limit:
             break
-        found.append((TENANT_U64.unpack(name)[1], unpack(value)))
+        found.append((TENANT_U64.unpack(name)[1], LATER | unpack(value)))
     return found
 
 
@@ -238,7 +232,7 @@ def running_campaigns(view: View) -> list[tuple[int, int, dict[str, Any]]]:
     """
     found = []
     for key, value in view.range("campaigns"):
-        row = unpack(value)
+        row = LATER | unpack(value)
         if row["state"] in ACTIVE:
             found.append((*TENANT_U64.unpack(key), row))
     return found
@@ -246,12 +240,12 @@ def running_campaigns(view: View) -> list[tuple[int, int, dict[str, Any]]]:
 
 def fingerprint(row: dict[str, Any]) -> dict[str, str]:
     """sha256 of each part that decides who gets which octets; a preview's token holds as long as all of them."""
-    return {name: hashlib.sha256(pack({name: row[name]})).hexdigest() for name in PREVIEWED}
+    return {name: hashlib.sha256(pack({name: row.get(name)})).hexdigest() for name in PREVIEWED}
 
 
 def changed_since_preview(row: dict[str, Any]) -> list[str]:
     """Names of what no longer is as it was previewed; empty when the preview still holds."""
-    previewed = row["preview"]["fingerprint"]
+    previewed = fingerprint({**row, "schedule": None}) | row["preview"]["fingerprint"]  # earlier ones say no schedule
     return [name for name, digest in fingerprint(row).items() if digest != previewed[name]]
 
 
@@ -264,14 +258,24 @@ def campaign_json(campaign: int, row: dict[str, Any]) -> dict[str, Any]:
         **shown,
         "can": [word for word in TRANSITIONS[CampaignState(row["state"])] if word in OFFERED],
         "created_at": rfc3339(row["created_ms"]),
+        "due_at": rfc3339(row["due_ms"]),
         "started_at": rfc3339(row["started_ms"]),
         "finished_at": rfc3339(row["finished_ms"]),
+        "authors": list(row["authors"]),
+        "submitted": _signed(row["submitted"]),
+        "approval": _signed(row["approval"]),
+        "held": row["held"],
+        **{name: None if row[name] is None else public_id("cmp", row[name]) for name in LINKS},
         "previewed_at": rfc3339(preview["at_ms"]) if preview else None,
         "history": [
             {"state": entry["state"], "at": rfc3339(entry["at_ms"]), "actor": entry["actor"], "reason": entry["reason"]}
             for entry in row["history"]
         ],
     }
+
+
+def _signed(entry: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if entry is None else {**entry, "at": rfc3339(entry["at_ms"])}
 
 
 def compile_text(view: View, tenant: int, text: str, max_parts: int) -> Template:
@@ -297,15 +301,21 @@ def drop_audience(view: View, changes: Changes, campaign: int) -> None:
         changes.delete("bitmaps", key)
 
 
-def _check(view: View, tenant: int, row: dict[str, Any]) -> None:
-    """Hold every part of a draft against its rule; set `canonical`. Raises CommandRefused 422."""
+def _check(view: View, tenant: Tenant, row: dict[str, Any], at_ms: int) -> None:
+    """Hold every part of a draft but its schedule against its rule; set `canonical`. Raises CommandRefused 422."""
     wrong = [_problem(name, "invalid", rule) for name, rule, holds in _RULES if not holds(row[name])]
     if wrong:
         detail = "; ".join(f"{problem['pointer'][1:]}: {problem['detail']}" for problem in wrong)
         raise CommandRefused(422, "invalid_campaign", detail, errors=wrong)
-    row["canonical"] = compile_segment(view, tenant, row["expr"]).text
+    row["canonical"] = compile_segment(view, tenant.number, row["expr"], as_of_ms=at_ms).text
     if row["text"]:  # a draft may still be without one; preview may not
-        row["text"] = compile_text(view, tenant, row["text"], row["max_parts"]).text
+        row["text"] = compile_text(view, tenant.number, row["text"], row["max_parts"]).text
+
+
+def _plan(tenant: Tenant, row: dict[str, Any], at_ms: int) -> None:
+    """Hold the schedule against the clock, where it is new. Raises CommandRefused 422."""
+    row["schedule"] = schedules.checked(row["schedule"], tenant.zone, at_ms)
+    row["zone"] = tenant.zone
 
 
 def _is_text(value: Any, characters: int | None = None) -> bool:
@@ -343,40 +353,6 @@ def need_campaign(view: View, tenant: int, campaign: int) -> dict[str, Any]:
     return row
 
 
-def next_state(row: dict[str, Any], word: str) -> CampaignState | None:
-    """The state after `word`. Raises CommandRefused 409 when the table has no such move."""
-    words = TRANSITIONS[CampaignState(row["state"])]
-    if word not in words:
-        can = f"it can be: {', '.join(words)}" if words else "nothing more can be done with it"
-        raise _conflict(f"cannot {word} a campaign that is {row['state']}; {can}", state=row["state"], can=list(words))
-    return words[word]
-
-
-def _moved(envelope: Envelope, campaign: int, row: dict[str, Any], word: str) -> tuple[Changes, dict[str, Any]]:
-    """One step by a person; a step already taken changes nothing, so that commands are safe to repeat."""
-    if row["state"] == _TARGET.get(word):
-        return Changes(), campaign_json(campaign, row)
-    to_state = next_state(row, word)
-    assert to_state is not None
-    _enter(row, to_state, envelope.at_ms, envelope.actor, envelope.reason)
-    return save(envelope.tenant, campaign, row), campaign_json(campaign, row)
-
-
-_TARGET = {"pause": PAUSED, "resume": RUNNING, "cancel": CANCELLED}
-
-
-def _enter(row: dict[str, Any], state: CampaignState, at_ms: int, actor: str, reason: str) -> None:
-    row["state"] = state.value
-    if state in (DONE, CANCELLED):
-        row["finished_ms"] = at_ms
-    _remember(row, at_ms, actor, reason)
-
-
-def _remember(row: dict[str, Any], at_ms: int, actor: str, reason: str) -> None:
-    entry = {"state": row["state"], "at_ms": at_ms, "actor": actor, "reason": reason}
-    row["history"] = [*row["history"], entry][-HISTORY_MAX:]
-
-
 def save(tenant: int, campaign: int, row: dict[str, Any]) -> Changes:
     """The row under its next version."""
     changes = Changes()
@@ -387,7 +363,3 @@ def save(tenant: int, campaign: int, row: dict[str, Any]) -> Changes:
 
 def _problem(name: str, code: str, detail: str) -> dict[str, str]:
     return {"pointer": f"/{name}", "code": code, "detail": detail}
-
-
-def _conflict(detail: str, **extra: Any) -> CommandRefused:
-    return CommandRefused(409, "state_conflict", detail, extra=extra)

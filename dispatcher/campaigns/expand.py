@@ -40,6 +40,7 @@ class Repeat:
     parts: int = field(compare=False)  # bit per part; all bits of the message: the whole
     tries: int = field(compare=False)
     fails: bool = field(compare=False, default=False)  # it is sent in part or was refused: failed if it goes no more
+    since_s: int = field(compare=False, default=0)  # monotonic: when it was refused for now for the first time
 
 
 class Expansion:
@@ -137,13 +138,13 @@ class Expansion:
         bitmap = view.get("bitmaps", bitmap_key(self.campaign, WHICH_AUDIENCE, block)) or bytes(8 * BLOCK_WORDS)
         rows = len(items) * self._renderer.max_parts
         batch = self._render(view, block, todo, bitmap, self._base_of[block], rows)
-        wanted = {item.rank: (item.parts, item.tries) for item in items.values()}
+        wanted = {item.rank: (item.parts, item.tries, item.since_s) for item in items.values()}
         for at in range(0, batch.count * ROW.size, ROW.size):
             row = Row(*ROW.unpack_from(batch.rows, at))
-            mine, tries = wanted[row.rank]
+            mine, tries, since_s = wanted[row.rank]
             parts, text_hash = self._sent_as(view, row.rank)
             if mine in (_ALL_PARTS, (1 << parts) - 1):
-                wanted[row.rank] = _ALL_PARTS, tries
+                wanted[row.rank] = _ALL_PARTS, tries, since_s
             elif parts and row.decision == Decision.SENT and (row.parts, row.text_hash) != (parts, text_hash):
                 batch.rows[at + _DECISION_AT] = Decision.TEXT_GREW
         mark_again(batch, wanted)

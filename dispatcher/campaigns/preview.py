@@ -24,16 +24,10 @@ from time import perf_counter
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dispatcher.campaigns.campaign import (
-    bitmap_key,
-    compile_text,
-    drop_audience,
-    fingerprint,
-    need_campaign,
-    next_state,
-    save,
-)
+from dispatcher.campaigns import schedule as schedules
+from dispatcher.campaigns.campaign import bitmap_key, compile_text, drop_audience, fingerprint, need_campaign, save
 from dispatcher.campaigns.render import PartCounts, Renderer, clear_through
+from dispatcher.campaigns.states import next_state
 from dispatcher.campaigns.template import Template
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import Envelope, PreviewCampaign
@@ -89,11 +83,13 @@ def preview_campaign(view: View, command: PreviewCampaign, envelope: Envelope) -
     if not row["text"]:
         problem = {"pointer": "/text", "code": "text_missing", "detail": "the campaign has no text yet"}
         raise CommandRefused(422, "text_missing", problem["detail"], errors=[problem])
+    schedule = row["schedule"]
+    schedules.checked(schedule, tenant.zone, envelope.at_ms)  # its time may be past by now
     template = compile_text(view, tenant.number, row["text"], row["max_parts"])
-    compiled = compile_segment(view, tenant.number, row["expr"])
+    compiled = compile_segment(view, tenant.number, row["expr"], as_of_ms=envelope.at_ms)
     renderer = Renderer(template, Purpose(row["purpose"]), row["max_parts"])
     frozen = freeze(view, tenant.number, compiled, renderer)
-    counted = _counted(frozen)
+    counts = counted(frozen)
     row["audience"] = frozen.matched
     row["preview"] = {
         "token": secrets.token_urlsafe(TOKEN_OCTETS),
@@ -101,10 +97,10 @@ def preview_campaign(view: View, command: PreviewCampaign, envelope: Envelope) -
         "expires_ms": envelope.at_ms + TOKEN_LIVES_MS,
         "fingerprint": fingerprint(row),
         "audience": frozen.matched,
-        **counted,
+        **counts,
     }
     changes = save(tenant.number, command.campaign, row)
-    _put_audience(view, changes, command.campaign, frozen)
+    put_audience(view, changes, command.campaign, frozen)
     texts = _Texts(view, tenant.number, renderer, frozen)
     reply = {
         "id": public_id("cmp", command.campaign),
@@ -114,7 +110,9 @@ def preview_campaign(view: View, command: PreviewCampaign, envelope: Envelope) -
         "as_of": _as_of(envelope.at_ms, tenant),
         "audience": frozen.matched,
         "matched": frozen.matched,
-        **counted,
+        **counts,
+        "schedule": schedules.in_words(schedule, schedules.zone_of(schedule, tenant.zone)) if schedule else "at once",
+        "approval_needed": bool(tenant.approval_above) and counts["will_send"] > tenant.approval_above,
         "samples": texts.samples(),
         "longest": texts.longest(),
         "warnings": [*compiled.warnings, *_warnings(row, tenant, template, frozen, texts)],
@@ -122,6 +120,13 @@ def preview_campaign(view: View, command: PreviewCampaign, envelope: Envelope) -
         "ms": round((perf_counter() - began) * 1000, 1),
     }
     return changes, reply
+
+
+def freeze_row(view: View, tenant: int, row: dict[str, Any], as_of_ms: int) -> Frozen:
+    """A campaign's audience as of now. Raises CommandRefused when its segment or text holds no more."""
+    template = compile_text(view, tenant, row["text"], row["max_parts"])
+    compiled = compile_segment(view, tenant, row["expr"], as_of_ms=as_of_ms)
+    return freeze(view, tenant, compiled, Renderer(template, Purpose(row["purpose"]), row["max_parts"]))
 
 
 def freeze(view: View, tenant: int, compiled: Compiled, renderer: Renderer) -> Frozen:
@@ -141,7 +146,7 @@ def _as_of(at_ms: int, tenant: Tenant) -> str:
     return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(tenant.zone)).isoformat(timespec="milliseconds")
 
 
-def _counted(frozen: Frozen) -> dict[str, Any]:
+def counted(frozen: Frozen) -> dict[str, Any]:
     """audience = will_send + sum of skipped; will_send = sum of parts = sum of alphabet."""
     total = frozen.total
     return {
@@ -152,7 +157,7 @@ def _counted(frozen: Frozen) -> dict[str, Any]:
     }
 
 
-def _put_audience(view: View, changes: Changes, campaign: int, frozen: Frozen) -> None:
+def put_audience(view: View, changes: Changes, campaign: int, frozen: Frozen) -> None:
     """The bitmaps, in place of those of an earlier preview."""
     drop_audience(view, changes, campaign)
     for block, _, bitmap in frozen.blocks:

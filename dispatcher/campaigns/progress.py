@@ -14,6 +14,7 @@ from math import ceil
 from typing import Any
 
 from dispatcher.campaigns.campaign import CANCELLED, FINISHING, RUNNING, load
+from dispatcher.campaigns.due import waiting_until
 from dispatcher.clock import rfc3339
 from dispatcher.records.changes import View
 from dispatcher.records.keys import public_id
@@ -44,6 +45,8 @@ def progress(
         "retries": counts.retries,
         "settled_by_number": counts.by_number,
         "resent": counts.resent,
+        "due_at": rfc3339(row["due_ms"]),
+        "waiting_until": rfc3339(waiting_until(row, now_ms)) if now_ms is not None else None,
         "started_at": rfc3339(row["started_ms"]),
         "finished_at": rfc3339(row["finished_ms"]),
         "per_s": per_s,

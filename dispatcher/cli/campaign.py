@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from dispatcher.cli.common import Call, common, id_of, of_tenant
+from dispatcher.cli.campaign_moves import MOVES
+from dispatcher.cli.common import Call, F, common, id_of, of_tenant
 from dispatcher.cli.talk import NoAnswer, ask
 from dispatcher.clock import SystemClock
 from dispatcher.control.commands import (
     AskStatus,
-    CancelCampaign,
     CreateCampaign,
+    EditCampaign,
     Envelope,
-    PauseCampaign,
     PreviewCampaign,
-    ResumeCampaign,
     StartCampaign,
 )
 from dispatcher.records.keys import public_id
@@ -46,7 +46,41 @@ DEFAULTS = CreateCampaign(title="")
 
 @click.group("campaign")
 def campaign_group() -> None:
-    """Campaigns: draft, preview, start, watch."""
+    """Campaigns: draft, preview, approve, start, watch."""
+
+
+for _move in MOVES:
+    campaign_group.add_command(_move)
+
+
+def _written(function: F) -> F:
+    """--at and the rest of a schedule; passed on as `schedule`, None where nothing is given."""
+
+    @click.option(
+        "--at", metavar="TIME", help="Start then: 2026-12-01T09:00 in the zone, or with Z. Else with `start`."
+    )
+    @click.option("--zone", default="tenant", show_default=True, help="Of TIME, of the window and the repetition.")
+    @click.option("--window", metavar="FROM-TO", help="Hours of the day in which messages leave, as 09:00-20:00.")
+    @click.option("--days", metavar="mo,tu,...", help="Days of the window; every day unless given.")
+    @click.option("--spread-s", type=int, default=0, help="Spread the messages over so many seconds.")
+    @click.option("--repeat", default="", metavar="RRULE", help="Again and again, as FREQ=WEEKLY;BYDAY=MO; needs --at.")
+    @click.option("--if-late", type=click.Choice(["run", "drop"]), default="run", help="What came due while down.")
+    @functools.wraps(function)
+    def wrapped(
+        call: Call, at: str | None, zone: str, window: str | None, days: str | None, spread_s: int, repeat: str,
+        if_late: str, **rest: Any,
+    ) -> Any:  # fmt: skip
+        schedule: dict[str, Any] = {"at": at, "zone": zone, "spread_over_s": spread_s, "repeat": repeat}
+        schedule["if_late"] = if_late
+        if window is not None:
+            opens, _, closes = window.partition("-")
+            schedule["window"] = {"from": opens, "to": closes} | ({"days": days.split(",")} if days else {})
+        elif days:
+            raise click.UsageError("--days needs --window FROM-TO")
+        given = at is not None or window is not None or spread_s or repeat
+        return function(call, schedule=schedule if given else None, **rest)
+
+    return wrapped  # type: ignore[return-value]
 
 
 @campaign_group.command("create")
@@ -62,10 +96,47 @@ def campaign_group() -> None:
 @click.option("--no-receipts", "receipts", is_flag=True, flag_value=False, default=True, help="Ask for none.")
 @of_tenant
 @common
+@_written
 def create_command(call: Call, tenant: str | None, **parts: Any) -> None:
-    """Make a draft; prints its id."""
+    """Make a draft; prints its id. With --at, `start` keeps it until then. Example:
+
+    \b
+      volley campaign create Spring --text "Hello {name|you}" --segment "visits > 3"
+      volley campaign create Weekly --text Hi --at 2026-12-07T09:00 --repeat "FREQ=WEEKLY;BYDAY=MO" --window 09:00-20:00
+    """
     reply = call.do(CreateCampaign(**parts), tenant=call.tenant(tenant))
     call.show(reply, str(reply["id"]))
+
+
+@campaign_group.command("edit")
+@click.argument("campaign", metavar="cmp_...")
+@click.option("--title")
+@click.option("--segment", "expr", metavar="EXPRESSION")
+@click.option("--text")
+@click.option("--purpose", type=click.Choice([purpose.value for purpose in Purpose]))
+@click.option("--sender")
+@click.option("--max-parts", type=int)
+@click.option("--validity-s", type=int)
+@click.option("--no-time", is_flag=True, help="Take its schedule away.")
+@click.option("--version", type=int, help="Only if the campaign is still at this one.")
+@of_tenant
+@common
+@_written
+def edit_command(
+    call: Call, tenant: str | None, campaign: str, no_time: bool, schedule: dict[str, Any] | None, **parts: Any
+) -> None:
+    """Change what has not started; it is a draft again, and an approval of it is gone. Example:
+
+    \b
+      volley campaign edit cmp_01J0000000000 --text "Hello {name}" --at 2026-12-01T09:00 --zone Asia/Shanghai
+    """
+    changes = {name: value for name, value in parts.items() if value is not None}
+    if schedule is not None or no_time:
+        changes["schedule"] = schedule
+    if not changes:
+        raise click.UsageError("say what to change")
+    reply = call.do(EditCampaign(campaign=_campaign(campaign), changes=changes), tenant=call.tenant(tenant))
+    call.show(reply, f"{reply['state']}, version {reply['version']}")
 
 
 @campaign_group.command("list")
@@ -123,23 +194,8 @@ def start_command(call: Call, tenant: str | None, campaign: str, token: str | No
             click.confirm(f"Send to {seen['will_send']:,}?", abort=True, err=call.json)
         token = str(seen["token"])
     reply = call.do(StartCampaign(campaign=which, token=token), tenant=number)
-    call.show(reply, f"{reply['state']}; volley campaign progress {campaign} --watch")
-
-
-def _mover(word: str, command: Callable[..., Any], meaning: str) -> None:
-    @campaign_group.command(word, help=meaning)
-    @click.argument("campaign", metavar="cmp_...")
-    @click.option("--reason", default="", help="Kept in the campaign's history.")
-    @of_tenant
-    @common
-    def move(call: Call, tenant: str | None, campaign: str, reason: str) -> None:
-        reply = call.do(command(campaign=_campaign(campaign)), tenant=call.tenant(tenant), reason=reason)
-        call.show(reply, str(reply["state"]))
-
-
-_mover("pause", PauseCampaign, "Claim nothing more until resumed; what is in flight settles.")
-_mover("resume", ResumeCampaign, "Go on with those not yet sent to.")
-_mover("cancel", CancelCampaign, "End a campaign for good; the unsent are skipped as cancelled.")
+    until = f" for {reply['due_at']}" if reply["state"] == CampaignState.SCHEDULED else ""
+    call.show(reply, f"{reply['state']}{until}; volley campaign progress {campaign} --watch")
 
 
 @campaign_group.command("progress")
@@ -205,6 +261,7 @@ def _preview_lines(seen: Mapping[str, Any]) -> Iterator[str]:
     yield f"will send  {seen['will_send']:,}"
     parts = ", ".join(f"{n:,} of {count} part{'s' * (count != '1')}" for count, n in seen["parts"].items())
     yield f"parts      {parts or 'none'}; GSM 7-bit {seen['alphabet']['gsm7']:,}, UCS-2 {seen['alphabet']['ucs2']:,}"
+    yield f"start      {seen['schedule']}" + ("; somebody else approves it first" if seen["approval_needed"] else "")
     yield from (f"sample     {_plain(sample['text'])}" for sample in seen["samples"][:3])
     yield from (f"note       {warning}" for warning in seen["warnings"])
 
@@ -283,4 +340,5 @@ def _said(step: Mapping[str, Any]) -> str:
     words += [f"{skipped:,} skipped"] if skipped else []
     words += [f"{step['per_s']:,}/s"] if step["per_s"] else []
     words += [f"{step['eta_s']:,} s left"] if step["eta_s"] is not None else []
+    words += [f"waits until {step['waiting_until']}"] if step.get("waiting_until") else []
     return ", ".join(words)

@@ -33,6 +33,8 @@ class Tenant:
     sender: str
     brand: str
     next_member_no: int
+    approval_above: int = 0  # messages above which somebody else must approve a campaign; 0: never asked
+    count_change_percent: int = 5  # a scheduled campaign is held when its count differs by more from the approved one
     leap_rule: str = "feb28"  # when a birthday on 29 February falls in other years: feb28, mar1, leap (not at all)
 
 

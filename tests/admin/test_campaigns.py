@@ -47,7 +47,7 @@ def test_an_edit_from_an_old_version_is_412(audience: httpx.Client):
 def test_a_text_with_an_unknown_or_an_attribute_field_is_refused_with_the_nearest_name(audience: httpx.Client):
     answer = draft(audience, text="Hello {nmae}")
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_field")
-    assert "name" in answer.json()["did_you_mean"]
+    assert answer.json()["did_you_mean"] == "name"
     for text in ("{name.__class__}", "{name!r}", "{name:9999999999}", "{0}", "{"):
         assert draft(audience, text=text).status_code == 422, text
 
@@ -103,3 +103,144 @@ def test_campaigns_are_listed_newest_first(site: Site, audience: httpx.Client):
     assert rest["next"] is None
     assert audience.delete(f"/v1/campaigns/{made[0]}").status_code == 204
     assert audience.get(f"/v1/campaigns/{made[0]}").status_code == 404
+
+
+def previewed(client: httpx.Client, **more: object) -> tuple[str, str]:
+    """(path, token) of a draft that was previewed."""
+    path = f"/v1/campaigns/{draft(client, **more).json()['id']}"
+    return path, client.post(f"{path}:preview").json()["token"]
+
+
+def limited(site: Site, client: httpx.Client, above: int = 2) -> str:
+    """The tenant of a client's key, with a limit above which somebody else approves."""
+    tenant = client.get("/v1/tenants").json()["data"][0]["id"]
+    answer = site.http.patch(f"/v1/tenants/{tenant}", json={"approval_above": above})
+    assert (answer.status_code, answer.json()["approval_above"]) == (200, above)
+    return str(tenant)
+
+
+def test_above_the_limit_another_key_approves_what_this_one_wrote(site: Site, audience: httpx.Client):
+    tenant = limited(site, audience)
+    path, token = previewed(audience)
+    start = {"json": {"token": token}}
+    refused = audience.post(f"{path}:start", **start, headers=once("a1"))
+    assert (refused.status_code, refused.json()["code"], refused.json()["count"]) == (409, "approval_required", 4)
+    assert audience.post(f"{path}:submit", json={"reason": "for Monday"}).json()["state"] == "awaiting_approval"
+    own = audience.post(f"{path}:approve")
+    assert (own.status_code, own.json()["code"]) == (403, "own_approval")
+    assert site.key(tenant, "campaigns:write").post(f"{path}:approve").json()["code"] == "scope_missing"
+    approver = site.key(tenant, "campaigns:approve")
+    approved = approver.post(f"{path}:approve", json={"reason": "read"})
+    assert (approved.json()["state"], approved.json()["history"][-1]["reason"]) == ("approved", "read")
+    assert audience.post(f"{path}:start", **start, headers=once("a2")).json()["state"] == "running"
+
+
+def test_a_rejection_needs_a_reason_and_an_edit_takes_an_approval(site: Site, audience: httpx.Client):
+    approver = site.key(limited(site, audience), "campaigns:approve")
+    path, _ = previewed(audience)
+    audience.post(f"{path}:submit")
+    assert approver.post(f"{path}:reject", json={}).status_code == 422
+    assert approver.post(f"{path}:reject", json={"reason": "typo"}).json()["state"] == "draft"
+    audience.post(f"{path}:submit")
+    approved = approver.post(f"{path}:approve")
+    edited = audience.patch(path, json={"title": "May"}, headers={"If-Match": approved.headers["ETag"]})
+    assert (edited.json()["state"], edited.json()["approval"]) == ("draft", None)
+    stale = audience.patch(path, json={"title": "June"}, headers={"If-Match": approved.headers["ETag"]})
+    assert (stale.status_code, stale.json()["code"]) == (412, "version_changed")
+
+
+def test_only_an_operator_changes_a_tenants_rules(site: Site, audience: httpx.Client):
+    tenant = audience.get("/v1/tenants").json()["data"][0]["id"]
+    assert audience.patch(f"/v1/tenants/{tenant}", json={"approval_above": 0}).json()["code"] == "operator_only"
+    assert site.http.patch("/v1/tenants/ten_000000000ZZZZ", json={"approval_above": 0}).status_code == 404
+    assert site.http.patch(f"/v1/tenants/{tenant}", json={"zone": "UTC"}).status_code == 422
+
+
+def test_a_start_with_a_time_is_scheduled_and_a_changed_time_says_so(audience: httpx.Client):
+    schedule = {"at": "2026-12-01T09:00", "zone": "Europe/Berlin", "window": {"from": "09:00", "to": "20:00"}}
+    path, token = previewed(audience, schedule=schedule)
+    moved = audience.patch(path, json={"schedule": {**schedule, "at": "2026-12-02T09:00"}})
+    assert moved.json()["schedule"]["at"] == "2026-12-02T09:00"
+    refused = audience.post(f"{path}:start", json={"token": token}, headers=once("s1"))
+    assert (refused.status_code, refused.json()["changed"]) == (409, ["schedule"])
+    audience.patch(path, json={"schedule": schedule})
+    started = audience.post(f"{path}:start", json={"token": token}, headers=once("s2"))
+    assert (started.json()["state"], started.json()["due_at"]) == ("scheduled", "2026-12-01T08:00:00.000Z")
+    assert audience.get(f"{path}/progress").json()["due_at"] == "2026-12-01T08:00:00.000Z"
+    edited = audience.patch(path, json={"schedule": None})
+    assert (edited.json()["state"], edited.json()["schedule"]) == ("draft", None)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "code"),
+    [
+        ({"at": "2026-09-01T09:00"}, "schedule_in_the_past"),
+        ({"at": "2027-03-28T02:30", "zone": "Europe/Berlin"}, "schedule_missing_hour"),
+        ({"window": {"from": "09:00", "to": "09:00"}}, "schedule_never_opens"),
+        ({"window": {"from": "09:00", "to": "20:00", "days": ["xx"]}}, "invalid_schedule"),
+        ({"repeat": "FREQ=DAILY"}, "invalid_schedule"),
+    ],
+)
+def test_a_time_that_cannot_be_is_a_problem_that_names_the_place(audience: httpx.Client, schedule: object, code: str):
+    answer = draft(audience, schedule=schedule)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert answer.json()["errors"][0]["pointer"].startswith("/schedule/")
+
+
+def test_starting_twice_starts_once(audience: httpx.Client):
+    path, token = previewed(audience)
+    first = audience.post(f"{path}:start", json={"token": token}, headers=once("t1"))
+    again = audience.post(f"{path}:start", json={"token": token}, headers=once("t2"))
+    assert (again.status_code, again.json()["version"]) == (200, first.json()["version"])
+    other = audience.post(f"{path}:start", json={"token": "other"}, headers=once("t3"))
+    assert (other.status_code, other.json()["code"]) == (409, "state_conflict")
+
+
+def test_a_stop_of_the_tenant_is_told_to_whoever_starts_and_can_be_read(audience: httpx.Client):
+    path, token = previewed(audience)
+    assert audience.post("/v1/campaigns:stop_all", json={"reason": "wrong price"}).json()["paused"] == 0
+    shown = audience.get("/v1/campaigns:stopped").json()
+    assert (shown["stopped"], shown["reason"], shown["everywhere"]) == (True, "wrong price", False)
+    refused = audience.post(f"{path}:start", json={"token": token}, headers=once("w1"))
+    assert (refused.status_code, refused.json()["code"]) == (409, "stopped")
+    assert audience.post("/v1/campaigns:release").json()["stopped"] is False
+    assert audience.post(f"{path}:start", json={"token": token}, headers=once("w2")).json()["state"] == "running"
+
+
+def test_the_operator_stops_every_tenant_at_once(site: Site, audience: httpx.Client):
+    path, token = previewed(audience)
+    audience.post(f"{path}:start", json={"token": token}, headers=once("o1"))
+    assert site.http.post("/v1/campaigns:stop_all").json()["everywhere"]
+    try:
+        assert audience.get(path).json()["state"] == "paused"
+        audience.post("/v1/campaigns:release", json={"resume": True})
+        assert audience.post(f"{path}:resume").json()["code"] == "stopped", "a tenant does not lift the operator's stop"
+    finally:
+        site.http.post("/v1/campaigns:release", json={"resume": True})
+    assert audience.get(path).json()["state"] == "running"
+
+
+def test_a_clone_is_made_and_a_resend_of_what_is_not_over_is_refused(audience: httpx.Client):
+    path, token = previewed(audience)
+    copy = audience.post(f"{path}:clone", json={"title": "Again"})
+    assert (copy.status_code, copy.json()["title"], copy.json()["clone_of"]) == (201, "Again", path.rpartition("/")[2])
+    assert audience.post(f"{path}:clone").json()["title"] == "Spring (copy)"
+    audience.post(f"{path}:start", json={"token": token}, headers=once("c1"))
+    assert audience.post(f"{path}:resend").status_code == 409
+    audience.post(f"{path}:cancel")
+    assert audience.post(f"{path}:resend").json()["code"] == "no_recipients"
+
+
+def test_a_test_goes_to_the_listed_phones_with_a_members_own_values(audience: httpx.Client):
+    path = f"/v1/campaigns/{draft(audience).json()['id']}"
+    body = {"to": ["+4915112345602", "+4915199999999"]}
+    assert audience.post(f"{path}:test", json=body).json()["code"] == "idempotency_key_missing"
+    sent = audience.post(f"{path}:test", json=body, headers=once("p1")).json()["messages"]
+    assert [one["text"] for one in sent] == [
+        "Hello Name 2, you have 0 points",
+        "Hello {name}, you have {points} points",
+    ]
+    wrong = {"to": ["+4915112345602", "+4915112345602", "12", "+4915112345604"]}
+    refused = audience.post(f"{path}:test", json=wrong, headers=once("p2"))
+    assert [error["code"] for error in refused.json()["errors"]] == ["duplicate_number", "wrong_number", "suppressed"]
+    assert audience.get(path).json()["state"] == "draft"

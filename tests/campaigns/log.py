@@ -14,18 +14,19 @@ CLAIM, ACCEPTED, REFUSED, RETRY, RELEASED, UNCERTAIN, RECEIPT = range(1, 8)
 _HEADER = struct.Struct("<HHIQI4x")
 _RUN = struct.Struct("<QHH4x")
 _RECORD = struct.Struct("<BBBBIHHI")
-_CLAIM = struct.Struct("<BB2xIHHIQ")
+_CLAIM = struct.Struct("<BBHIHHIQ")
 
 
 def padded(octets: bytes) -> bytes:
     return octets + bytes(-len(octets) % 8)
 
 
-def claim(first_rank: int, parts: list[int | Decision], claim_no: int = 0) -> bytes:
-    """Recipients from `first_rank` on: a number of parts, or the Decision that skips one."""
+def claim(first_rank: int, parts: list[int | Decision], claim_no: int = 0, again: int = 0) -> bytes:
+    """Recipients from `first_rank` on: a number of parts, or the Decision that skips one; `again`: bits of the last one's
+    parts when only some are claimed."""
     octets = bytes(128 + n if isinstance(n, Decision) else n for n in parts)
     hashes = bytes(4 * len(parts))
-    return _CLAIM.pack(CLAIM, 0, first_rank, 0, 0, len(parts), claim_no) + padded(octets) + padded(hashes)
+    return _CLAIM.pack(CLAIM, 0, again, first_rank, 0, 0, len(parts), claim_no) + padded(octets) + padded(hashes)
 
 
 def record(kind: int, rank: int, *, part: int = 0, state: int = 0, status: int = 0, message_id: bytes = b"") -> bytes:

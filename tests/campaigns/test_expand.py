@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from dispatcher.campaigns.campaign import create_campaign, load, start_campaign
+from dispatcher.campaigns.campaign import create_campaign, load
 from dispatcher.campaigns.expand import Expansion, Repeat, members_of_ranks
+from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.control.commands import CreateCampaign, PreviewCampaign, StartCampaign, UpsertMember
 from dispatcher.members.member import upsert_member

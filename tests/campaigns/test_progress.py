@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from dispatcher.campaigns.campaign import cancel_campaign, create_campaign, mark, start_campaign
+from dispatcher.campaigns.campaign import create_campaign, mark
+from dispatcher.campaigns.life import cancel_campaign, start_campaign
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.campaigns.progress import progress
 from dispatcher.control.commands import CancelCampaign, CreateCampaign, PreviewCampaign, StartCampaign

@@ -2,7 +2,8 @@
 
 import pytest
 
-from dispatcher.campaigns.campaign import cancel_campaign, create_campaign, edit_campaign, start_campaign
+from dispatcher.campaigns.campaign import create_campaign, edit_campaign
+from dispatcher.campaigns.life import cancel_campaign, start_campaign
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.campaigns.recipients import recipients
 from dispatcher.control.commands import (
@@ -13,7 +14,7 @@ from dispatcher.control.commands import (
     PreviewCampaign,
     StartCampaign,
 )
-from dispatcher.members.member import erase_member
+from dispatcher.members.erase import erase_member
 from dispatcher.records.keys import parse_public_id, public_member_id
 from dispatcher.records.states import Decision, State
 from dispatcher.store.layout import BLOCK

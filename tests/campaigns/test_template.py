@@ -113,7 +113,7 @@ def test_what_is_no_template_is_refused_with_its_place(text, code, position):
 def test_the_nearest_field_is_named():
     with pytest.raises(CommandRefused) as refused:
         Template.compile("{nmae}", FIELDS)
-    assert refused.value.extra["did_you_mean"][0] == "name"
+    assert refused.value.extra["did_you_mean"] == "name"
     assert "did you mean 'name'?" in refused.value.detail
 
 

@@ -36,7 +36,10 @@ def started(volley, shop, draft):
 
 
 def test_every_verb_is_there_and_says_what_it_does():
-    wanted = {"create", "list", "show", "preview", "start", "pause", "resume", "cancel", "progress", "recipients"}
+    wanted = {
+        "create", "edit", "list", "show", "preview", "start", "submit", "approve", "reject", "pause", "resume", "cancel",
+        "clone", "resend", "test", "stop-all", "release", "progress", "recipients",
+    }  # fmt: skip
     assert set(campaign_group.commands) == wanted
     assert all(command.help for command in campaign_group.commands.values())
 
@@ -50,7 +53,11 @@ def test_a_draft_has_the_defaults_of_its_command_and_the_tenants_sender(volley, 
     other = ["--segment", 'name = "No1"', "--purpose", "care", "--sender", "X", "--max-parts", "2", "--no-receipts"]
     made = volley("campaign", "create", "Winter", *other, "--data", shop, "--json").json
     assert (made["canonical"], made["purpose"], made["sender"]) == ('name = "No1"', "care", "X")
-    assert (made["max_parts"], made["receipts"], made["can"]) == (2, False, ["edit", "preview", "delete", "start"])
+    assert (made["max_parts"], made["receipts"], made["can"]) == (
+        2,
+        False,
+        ["edit", "preview", "delete", "submit", "start"],
+    )
 
 
 def test_campaigns_are_listed_newest_first(volley, shop, draft):
@@ -209,3 +216,73 @@ def test_a_mistake_is_one_line(volley, shop, argv, status, words):
     assert said.status == status
     assert words in said.err
     assert said.err.count("\n") == 1
+
+
+def test_a_draft_is_edited_and_its_version_may_be_demanded(volley, shop, draft):
+    said = volley("campaign", "edit", draft, "--text", "Hi {name}", "--max-parts", "2", "--data", shop)
+    assert (said.status, said.out) == (0, "draft, version 2\n")
+    late = volley("campaign", "edit", draft, "--text", "Ho", "--version", "1", "--data", shop)
+    assert (late.status, "version_changed" in late.err) == (1, True)
+    assert volley("campaign", "edit", draft, "--data", shop).status == 2
+
+
+def test_a_time_a_window_and_a_repetition_are_written_and_taken_away(volley, shop):
+    when = ["--at", "2027-12-07T09:00", "--zone", "Asia/Shanghai", "--window", "09:00-20:00", "--days", "mo,tu"]
+    made = volley(
+        "campaign", "create", "Weekly", "--text", "Hi", *when, "--spread-s", "60", "--data", shop, "--json"
+    ).json
+    assert made["schedule"] == {
+        "at": "2027-12-07T09:00", "zone": "Asia/Shanghai", "window": {"from": "09:00", "to": "20:00", "days": ["mo", "tu"]},
+        "spread_over_s": 60, "repeat": "", "if_late": "run", "count_change_percent": None,
+    }  # fmt: skip
+    shown = volley("campaign", "preview", made["id"], "--data", shop)
+    assert "start      at 2027-12-07 09:00:00 Asia/Shanghai; from 09:00 to 20:00 on mo, tu" in shown.out
+    said = volley("campaign", "start", made["id"], "--yes", "--data", shop)
+    assert "scheduled for 2027-12-07T01:00:00.000Z" in said.out
+    assert volley("campaign", "edit", made["id"], "--no-time", "--data", shop).out == "draft, version 5\n"
+    assert volley("campaign", "show", made["id"], "--data", shop, "--json").json["schedule"] is None
+
+
+def test_a_time_that_cannot_be_is_refused_in_one_line(volley, shop):
+    for at, code in (("2020-01-01T09:00", "schedule_in_the_past"), ("soon", "invalid_schedule")):
+        said = volley("campaign", "create", "A", "--text", "Hi", "--at", at, "--data", shop)
+        assert (said.status, f"[{code}]" in said.err, said.err.count("\n")) == (1, True, 1)
+    assert volley("campaign", "create", "A", "--days", "mo", "--data", shop).status == 2
+
+
+def test_above_the_tenants_limit_the_shell_that_wrote_it_cannot_approve_it(volley, shop, draft):
+    tenant = volley("tenant", "list", "--data", shop, "--json").rows[0]["id"]
+    said = volley("tenant", "edit", tenant, "--approval-above", "2", "--data", shop, "--json")
+    assert said.json["approval_above"] == 2
+    shown = volley("campaign", "preview", draft, "--data", shop)
+    assert "somebody else approves it first" in shown.out
+    refused = volley("campaign", "start", draft, "--yes", "--data", shop)
+    assert (refused.status, "approval_required" in refused.err) == (1, True)
+    assert volley("campaign", "submit", draft, "--data", shop).out == "awaiting_approval\n"
+    own = volley("campaign", "approve", draft, "--data", shop)
+    assert (own.status, "own_approval" in own.err) == (1, True)
+    assert volley("campaign", "reject", draft, "--data", shop).status == 2, "a rejection says why"
+    assert volley("campaign", "reject", draft, "--reason", "typo", "--data", shop).out == "draft\n"
+
+
+def test_everything_is_stopped_and_released(volley, shop, draft):
+    started(volley, shop, draft)
+    said = volley("campaign", "stop-all", "--reason", "wrong price", "--data", shop)
+    assert (said.status, "1 paused" in said.out) == (0, True)
+    refused = volley("campaign", "resume", draft, "--data", shop)
+    assert (refused.status, "wrong price" in refused.err) == (1, True)
+    assert "1 resumed" in volley("campaign", "release", "--resume", "--data", shop).out
+    assert "paused" in volley("campaign", "stop-all", "--everywhere", "--data", shop).out
+    assert "released" in volley("campaign", "release", "--everywhere", "--data", shop).out
+    assert volley("campaign", "show", draft, "--data", shop, "--json").json["state"] == "paused"
+
+
+def test_a_copy_and_a_test_to_a_phone(volley, shop, draft):
+    copy = volley("campaign", "clone", draft, "--data", shop).out.strip()
+    assert volley("campaign", "show", copy, "--data", shop, "--json").json["clone_of"] == draft
+    sent = volley("campaign", "test", draft, NUMBERS[0], "+4917099999999", "--data", shop, "--json").json
+    assert [one["text"] for one in sent["messages"]] == ["Hello No0", "Hello {name}"]
+    wrong = volley("campaign", "test", draft, "17", "--data", shop)
+    assert wrong.status == 1
+    nobody = volley("campaign", "resend", started(volley, shop, draft), "--data", shop)
+    assert (nobody.status, "state_conflict" in nobody.err) == (1, True)

@@ -9,6 +9,8 @@ import pytest
 from dispatcher.control.commands import CreateTenant
 from dispatcher.records.changes import Changes
 from dispatcher.store import Store
+from dispatcher.store.layout import TENANT
+from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.tenant import create_tenant, get_tenant, list_tenants, put_next_member_no
 from tests.fakes.shop import do, refused
 
@@ -35,6 +37,7 @@ def test_tenants_are_numbered_from_1_and_listed_in_order(store: Store):
         ("sender", "a b"),
         ("sender", "café"),
         ("brand", "x" * 101),
+        ("leap_rule", "feb29"),
     ],
 )
 def test_a_wrong_value_names_itself_and_the_rule(store: Store, name: str, value: str):
@@ -42,6 +45,19 @@ def test_a_wrong_value_names_itself_and_the_rule(store: Store, name: str, value:
     error = refused(store, create_tenant, CreateTenant(**values), tenant=0)
     assert (error.status, error.errors[0]["pointer"]) == (422, f"/{name}")
     assert repr(value) in error.detail
+
+
+def test_a_tenant_of_an_older_store_celebrates_29_february_on_the_28th(store: Store):
+    do(store, create_tenant, CreateTenant(title="Shop", leap_rule="mar1"), tenant=0)
+    changes, key = Changes(), TENANT.pack(1)
+    with store.snapshot() as view:
+        assert getattr(get_tenant(view, 1), "leap_rule", None) == "mar1"
+        row = unpack(view.get("tenants", key) or b"")
+    del row["leap_rule"]
+    changes.put("tenants", key, pack(row))
+    store.apply(changes)
+    with store.snapshot() as view:
+        assert getattr(get_tenant(view, 1), "leap_rule", None) == "feb28"
 
 
 def test_only_the_operator_makes_tenants(store: Store):

@@ -1,0 +1,148 @@
+"""What is done with a campaign beside sending it: approval by somebody else, a copy, a test, a resend; a stop of all.
+
+Touches: commands campaign.submit, .approve, .reject, .clone, .test, .resend, .stop_all, .release; reads the stop.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from admin.answers import Answer, Body, Reading
+from admin.asking import Asking, AskingOnce
+from admin.auth import Caller, may, parsed
+from admin.routes.campaigns import CampaignAnswer, Title, tagged
+from dispatcher.campaigns.stops import stopped_json
+from dispatcher.control.commands import (
+    ApproveCampaign,
+    CloneCampaign,
+    RejectCampaign,
+    ReleaseAll,
+    ResendCampaign,
+    StopAll,
+    SubmitCampaign,
+    TestCampaign,
+)
+
+router = APIRouter(prefix="/v1", tags=["campaigns"])
+
+Reason = Annotated[str, Field(max_length=500, description="kept in the campaign's history and in the audit")]
+Phone = Annotated[str, Field(min_length=1, max_length=40)]
+
+
+class ReasonBody(Body):
+    reason: Reason = ""
+
+
+class RejectBody(Body):
+    reason: Annotated[Reason, Field(min_length=1)]
+
+
+class TitleBody(Body):
+    title: Title | None = None
+
+
+class TestBody(Body):
+    __test__ = False  # no test class, whatever pytest thinks of its name
+    to: Annotated[list[Phone], Field(min_length=1, max_length=10, description="numbers; a member's gets its own text")]
+
+
+class ReleaseBody(Body):
+    reason: Reason = ""
+    resume: bool = Field(False, description="what the stop paused goes on at once")
+
+
+class TestAnswer(Answer):
+    __test__ = False
+    id: str
+    messages: list[dict[str, Any]]
+
+
+class StopAnswer(Answer):
+    stopped: bool
+
+
+@router.post("/campaigns/{campaign}:submit", response_model=CampaignAnswer)
+async def submit_campaign(
+    campaign: str,
+    ask: Asking,
+    caller: Annotated[Caller, may("campaigns:write")],
+    body: ReasonBody | None = None,
+) -> dict[str, Any]:
+    """Ask for an approval of what the latest preview shows."""
+    command = SubmitCampaign(campaign=parsed("cmp", campaign))
+    return tagged(ask.response, await ask(caller, command, reason=body.reason if body else ""))
+
+
+@router.post("/campaigns/{campaign}:approve", response_model=CampaignAnswer)
+async def approve_campaign(
+    campaign: str,
+    ask: Asking,
+    caller: Annotated[Caller, may("campaigns:approve")],
+    body: ReasonBody | None = None,
+) -> dict[str, Any]:
+    """Text, schedule and count of the latest preview are right. 403 own_approval for a key that wrote in it, above the
+    tenant's limit."""
+    command = ApproveCampaign(campaign=parsed("cmp", campaign))
+    return tagged(ask.response, await ask(caller, command, reason=body.reason if body else ""))
+
+
+@router.post("/campaigns/{campaign}:reject", response_model=CampaignAnswer)
+async def reject_campaign(
+    campaign: str, body: RejectBody, ask: Asking, caller: Annotated[Caller, may("campaigns:approve")]
+) -> dict[str, Any]:
+    """Back to its author as a draft; also what is approved or scheduled."""
+    command = RejectCampaign(campaign=parsed("cmp", campaign))
+    return tagged(ask.response, await ask(caller, command, reason=body.reason))
+
+
+@router.post("/campaigns/{campaign}:clone", status_code=201, response_model=CampaignAnswer)
+async def clone_campaign(
+    campaign: str, ask: Asking, caller: Annotated[Caller, may("campaigns:write")], body: TitleBody | None = None
+) -> dict[str, Any]:
+    """A new draft with the same words, audience and windows, and without the time."""
+    command = CloneCampaign(campaign=parsed("cmp", campaign), title=body.title or "" if body else "")
+    return tagged(ask.response, await ask(caller, command))
+
+
+@router.post("/campaigns/{campaign}:resend", status_code=201, response_model=CampaignAnswer)
+async def resend_campaign(
+    campaign: str, ask: Asking, caller: Annotated[Caller, may("campaigns:write")], body: TitleBody | None = None
+) -> dict[str, Any]:
+    """A new draft to those whose message failed or expired, linked to this campaign. Preview and start it as any."""
+    command = ResendCampaign(campaign=parsed("cmp", campaign), title=body.title or "" if body else "")
+    return tagged(ask.response, await ask(caller, command))
+
+
+@router.post("/campaigns/{campaign}:test", response_model=TestAnswer)
+async def send_test(
+    campaign: str, body: TestBody, ask: AskingOnce, caller: Annotated[Caller, may("campaigns:send")]
+) -> dict[str, Any]:
+    """Send the text as it is now to a few phones. Neither the campaign's state nor its counts change."""
+    return await ask(caller, TestCampaign(campaign=parsed("cmp", campaign), to=body.to))
+
+
+@router.post("/campaigns:stop_all", response_model=StopAnswer)
+async def stop_all(
+    ask: Asking, caller: Annotated[Caller, may("campaigns:send", tenant=False)], body: ReasonBody | None = None
+) -> dict[str, Any]:
+    """Pause whatever runs and refuse every start until `:release`; for an operator's key without X-Tenant, of every
+    tenant."""
+    return await ask(caller, StopAll(), reason=body.reason if body else "")
+
+
+@router.post("/campaigns:release", response_model=StopAnswer)
+async def release_all(
+    ask: Asking, caller: Annotated[Caller, may("campaigns:send", tenant=False)], body: ReleaseBody | None = None
+) -> dict[str, Any]:
+    """Lift a stop of everything. What it paused is resumed by hand, or at once with `resume`."""
+    command = ReleaseAll(resume=body.resume if body else False)
+    return await ask(caller, command, reason=body.reason if body else "")
+
+
+@router.get("/campaigns:stopped", response_model=StopAnswer)
+async def get_stop(caller: Annotated[Caller, may("campaigns:read", tenant=False)], reads: Reading) -> dict[str, Any]:
+    """Whether a stop stands, by whom, since when and why."""
+    return reads.now(stopped_json, caller.tenant)

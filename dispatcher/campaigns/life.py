@@ -1,0 +1,216 @@
+"""Who moves a campaign along: start, approval by somebody else, pause, resume, cancel.
+
+Touches: rows of `campaigns` and what a preview froze, through a view; time is an argument.
+Rests on: DESIGN 6, PRODUCT D (the author is not the approver above a tenant's limit); the table in states.py.
+
+A start with a time is a promise: its row is `scheduled`, and due.py freezes the audience anew when the time has come.
+The count that somebody started or approved is kept, and held against the one found then.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+from dispatcher.campaigns import schedule as schedules
+from dispatcher.campaigns.campaign import (
+    campaign_json,
+    changed_since_preview,
+    compile_text,
+    need_campaign,
+    save,
+)
+from dispatcher.campaigns.states import (
+    APPROVED,
+    AWAITING_APPROVAL,
+    CANCELLED,
+    DRAFT,
+    HELD,
+    PAUSED,
+    RUNNING,
+    SCHEDULED,
+    conflict,
+    enter,
+    next_state,
+)
+from dispatcher.campaigns.stops import refuse_while_stopped
+from dispatcher.clock import rfc3339
+from dispatcher.control.commands import (
+    ApproveCampaign,
+    CancelCampaign,
+    Envelope,
+    PauseCampaign,
+    RejectCampaign,
+    ResumeCampaign,
+    StartCampaign,
+    SubmitCampaign,
+)
+from dispatcher.errors import CommandRefused
+from dispatcher.records.changes import Changes, View
+from dispatcher.segments.plan import compile_text as compile_segment
+from dispatcher.tenants.tenant import Tenant, need_tenant
+
+Row = dict[str, Any]
+Done = tuple[Changes, dict[str, Any]]
+_TARGET = {"pause": PAUSED, "resume": RUNNING, "cancel": CANCELLED}
+
+
+def start_campaign(view: View, command: StartCampaign, envelope: Envelope) -> Done:
+    """Adopt the audience frozen under the preview's token and run; with a time, keep it for then. The same token again
+    changes nothing.
+
+    Raises CommandRefused: 409 state_conflict when it may not start, the token is not the latest preview's, is past its
+    24 h (a start now), or what was previewed changed since (`changed` names it); approval_required; stopped;
+    422 no_recipients when nobody would get a message, schedule_in_the_past, or what compile_text says of the text.
+    """
+    row = need_campaign(view, envelope.tenant, command.campaign)
+    preview = row["preview"]
+    holds = preview is not None and hmac.compare_digest(command.token.encode(), preview["token"].encode())
+    if row["state"] in (RUNNING, SCHEDULED) and holds:
+        return Changes(), campaign_json(command.campaign, row)
+    schedule = row["schedule"]
+    timed = schedule is not None and schedule["at"] is not None
+    next_state(row, "schedule" if timed else "start")
+    refuse_while_stopped(view, envelope.tenant)
+    if preview is None:
+        raise conflict("there is no preview yet: preview, then start with its token")
+    if not holds:
+        raise conflict("the token is not that of the latest preview: preview again, then start with its token")
+    if envelope.at_ms > preview["expires_ms"] and not timed:
+        raise conflict(f"the preview ended at {rfc3339(preview['expires_ms'])}: preview again", ended=True)
+    _hold_preview(row)
+    tenant = need_tenant(view, envelope.tenant)
+    compile_text(view, tenant.number, row["text"], row["max_parts"])  # a field may have gone since
+    _hold_approval(tenant, row)
+    row["count"] = preview["will_send"] if row["approval"] is None else row["approval"]["count"]
+    row["audience"] = preview["audience"]
+    if not timed:
+        row["started_ms"] = envelope.at_ms
+        return _moved(envelope, command.campaign, row, "start")
+    compile_segment(view, tenant.number, row["expr"], as_of_ms=envelope.at_ms)
+    schedules.checked(schedule, tenant.zone, envelope.at_ms)
+    row["due_ms"] = schedules.first_ms(schedule, schedules.zone_of(schedule, row["zone"]))
+    return _moved(envelope, command.campaign, row, "schedule")
+
+
+def submit_campaign(view: View, command: SubmitCampaign, envelope: Envelope) -> Done:
+    """Ask for an approval of what the latest preview shows. Repeating it changes nothing."""
+    row = need_campaign(view, envelope.tenant, command.campaign)
+    if row["state"] == AWAITING_APPROVAL:
+        return Changes(), campaign_json(command.campaign, row)
+    next_state(row, "submit")
+    if row["preview"] is None:
+        raise conflict("there is no preview yet: preview, then submit what it shows")
+    _hold_preview(row)
+    row["authors"] = [*dict.fromkeys([*row["authors"], envelope.actor])]
+    row["submitted"] = {"actor": envelope.actor, "at_ms": envelope.at_ms}
+    return _moved(envelope, command.campaign, row, "submit")
+
+
+def approve_campaign(view: View, command: ApproveCampaign, envelope: Envelope) -> Done:
+    """Approve the text, the schedule and the count that the latest preview shows; of a held one the count found.
+
+    Raises CommandRefused 403 own_approval when the limit asks for somebody else than those who wrote it.
+    """
+    tenant = need_tenant(view, envelope.tenant)
+    row = need_campaign(view, envelope.tenant, command.campaign)
+    if row["state"] == APPROVED:
+        return Changes(), campaign_json(command.campaign, row)
+    next_state(row, "approve")
+    if row["state"] == HELD and not row["held"]:
+        raise conflict("it is not held for its count: there is nothing to approve; resume it when its cause is over")
+    if row["state"] != HELD:
+        _hold_preview(row)
+    count = row["held"]["found"] if row["state"] == HELD else row["preview"]["will_send"]
+    if above_limit(tenant, count) and envelope.actor in row["authors"]:
+        limit = f"above {tenant.approval_above:,} messages the author is not the approver"
+        detail = f"{envelope.actor} wrote or submitted this campaign of {count:,} messages, and {limit}"
+        extra = {"authors": list(row["authors"])}
+        raise CommandRefused(403, "own_approval", f"{detail}: somebody else approves it", extra=extra)
+    row["approval"] = {"actor": envelope.actor, "at_ms": envelope.at_ms, "count": count}
+    return _moved(envelope, command.campaign, row, "approve")
+
+
+def reject_campaign(view: View, command: RejectCampaign, envelope: Envelope) -> Done:
+    """Back to its author as a draft, with the envelope's reason; also of what is approved or scheduled."""
+    row = need_campaign(view, envelope.tenant, command.campaign)
+    next_state(row, "reject")
+    row |= {"submitted": None, "approval": None, "count": None, "due_ms": None}
+    return _moved(envelope, command.campaign, row, "reject")
+
+
+def pause_campaign(view: View, command: PauseCampaign, envelope: Envelope) -> Done:
+    """Claim nothing more until resumed; what is in flight settles."""
+    return _moved(envelope, command.campaign, need_campaign(view, envelope.tenant, command.campaign), "pause")
+
+
+def resume_campaign(view: View, command: ResumeCampaign, envelope: Envelope) -> Done:
+    """Go on with audience minus done; of one held before it began, begin with the count that was found.
+
+    Raises CommandRefused 409: stopped; approval_required when the count held for is above the limit and not approved.
+    """
+    row = need_campaign(view, envelope.tenant, command.campaign)
+    if row["state"] != RUNNING:
+        next_state(row, "resume")
+        refuse_while_stopped(view, envelope.tenant)
+        if row["held"]:
+            found, approval = row["held"]["found"], row["approval"]
+            if above_limit(need_tenant(view, envelope.tenant), found) and (not approval or approval["count"] != found):
+                detail = f"it was held because {found:,} messages were found instead of {row['held']['expected']:,}"
+                raise conflict(f"{detail}: somebody else approves that first (:approve)", "approval_required")
+        row |= {"held": None, "stopped": False, "started_ms": row["started_ms"] or envelope.at_ms}
+    return _moved(envelope, command.campaign, row, "resume")
+
+
+def cancel_campaign(view: View, command: CancelCampaign, envelope: Envelope) -> Done:
+    """Final: the unsent stay undecided and are reported as skipped `cancelled`; what is in flight settles."""
+    return _moved(envelope, command.campaign, need_campaign(view, envelope.tenant, command.campaign), "cancel")
+
+
+def above_limit(tenant: Tenant, count: int) -> bool:
+    """Whether so many messages need an approval."""
+    return bool(tenant.approval_above) and count > tenant.approval_above
+
+
+def drifted(tenant: Tenant, row: Row, expected: int, found: int) -> int | None:
+    """The percentage that the count may differ by, when it differs by more; else None."""
+    schedule = row["schedule"]
+    own = schedule["count_change_percent"] if schedule else None
+    percent = int(tenant.count_change_percent if own is None else own)
+    return percent if abs(found - expected) * 100 > percent * expected else None
+
+
+def _hold_preview(row: Row) -> None:
+    """Raises CommandRefused when the latest preview no longer says what would go out, or says nobody."""
+    preview = row["preview"]
+    if changed := changed_since_preview(row):
+        raise conflict(f"changed since the preview: {', '.join(changed)}; preview again", changed=changed)
+    if preview["will_send"] == 0:
+        matched = preview["audience"]
+        why = f"all {matched} members are skipped" if matched else "the segment matches no member"
+        raise CommandRefused(422, "no_recipients", f"nobody would get a message: {why}")
+
+
+def _hold_approval(tenant: Tenant, row: Row) -> None:
+    """Raises CommandRefused 409 approval_required; a later preview's count may differ by what the tenant allows."""
+    count, approval = row["preview"]["will_send"], row["approval"]
+    if not above_limit(tenant, count):
+        return
+    extra = {"count": count, "approval_above": tenant.approval_above}
+    if row["state"] == DRAFT or approval is None:
+        limit = f"{count:,} messages are above the limit of {tenant.approval_above:,}"
+        raise conflict(f"{limit}: submit it (:submit), then somebody else approves", "approval_required", **extra)
+    if (percent := drifted(tenant, row, approval["count"], count)) is not None:
+        detail = f"{count:,} messages instead of the {approval['count']:,} approved, more than {percent} % apart"
+        what = "reject it (:reject), submit and have it approved again"
+        raise conflict(f"{detail}: {what}", "approval_required", changed=["count"], **extra)
+
+
+def _moved(envelope: Envelope, campaign: int, row: Row, word: str) -> Done:
+    """One step by a person; a step already taken changes nothing, so that commands are safe to repeat."""
+    if row["state"] == _TARGET.get(word):
+        return Changes(), campaign_json(campaign, row)
+    to_state = next_state(row, word)
+    assert to_state is not None
+    enter(row, to_state, envelope.at_ms, envelope.actor, envelope.reason)
+    return save(envelope.tenant, campaign, row), campaign_json(campaign, row)
