@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from dataclasses import dataclass
 
 from dispatcher.members.consent import lift_optout, opted_out, record_optout
@@ -20,6 +19,7 @@ from dispatcher.store.ids import next_id
 from dispatcher.store.layout import OPTOUT_GROUPS, TENANT, TENANT_U64
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants import market
+from dispatcher.tenants.market import plain
 from dispatcher.tenants.tenant import Tenant, list_tenants
 from dispatcher.text.decode import decode
 
@@ -124,12 +124,6 @@ def hear(view: View, message: Delivered, now_ms: int, recent: Recent) -> tuple[C
     }
     changes.put("inbound", TENANT_U64.pack(owner, next_id(changes, view, now_ms)), pack(row))
     return changes, Heard(what=what, tenant=owner, number=number, answer_from=message.destination_addr, first=first)
-
-
-def plain(text: str) -> str:
-    """NFKC, lower case, one blank between words, no punctuation at the ends."""
-    words = unicodedata.normalize("NFKC", text).casefold().split()
-    return " ".join(words).strip(" .,!?;:'\"()[]。，！？；：")
 
 
 def is_stop(word: str) -> bool:

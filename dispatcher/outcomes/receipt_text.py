@@ -47,16 +47,7 @@ def read_receipt(message: Delivered) -> Receipt | None:
         octets = octets[octets[0] + 1 :]
     if message.data_coding == 8:
         octets = octets.decode("utf-16-be", "replace").encode("latin-1", "replace")
-    octets = octets.rstrip(b"\0")
-    found: dict[str, bytes] = {}
-    labels = list(_LABEL.finditer(octets))
-    for index, label in enumerate(labels):
-        name = label[1].decode().lower()
-        end = labels[index + 1].start() if index + 1 < len(labels) else len(octets)
-        if name not in found:
-            found[name] = octets[label.end() : end].strip(b" \t\r\n,;\0")
-        if name == "text":
-            break
+    found = read_labels(octets)
     message_id = message.tlvs.get(TAG_RECEIPTED_MESSAGE_ID, b"").split(b"\0")[0] or found.get("id", b"").split(b" ")[0]
     tlv = message.tlvs.get(TAG_MESSAGE_STATE, b"")
     word = found.get("stat", b"").decode("latin-1").upper()
@@ -75,3 +66,18 @@ def read_receipt(message: Delivered) -> Receipt | None:
     return Receipt(
         message_id[:64], state, int(err) if err.isdigit() and len(err) < 7 else 0, int(subscriber or 0) & (1 << 64) - 1
     )
+
+
+def read_labels(octets: bytes) -> dict[str, bytes]:
+    """Each known label of a receipt's text, in lower case, and its value; all after `text:` is text."""
+    octets = octets.rstrip(b"\0")
+    found: dict[str, bytes] = {}
+    labels = list(_LABEL.finditer(octets))
+    for index, label in enumerate(labels):
+        name = label[1].decode().lower()
+        end = labels[index + 1].start() if index + 1 < len(labels) and name != "text" else len(octets)
+        if name not in found:
+            found[name] = octets[label.end() : end].strip(b" \t\r\n,;\0")
+        if name == "text":
+            break
+    return found

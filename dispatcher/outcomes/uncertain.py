@@ -13,13 +13,12 @@ from dataclasses import dataclass
 class Uncertain:
     """One part that may have been accepted."""
 
-    campaign: int
+    campaign: int  # or the batch of an answer
     run: int
     rank: int
     part: int
     member_no: int
     number: int
-    since_ms: int  # when it became uncertain; it was claimed before
 
 
 class UncertainSet:

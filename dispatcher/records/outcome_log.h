@@ -16,6 +16,7 @@
 #define VOLLEY_OUTCOME_LOG_H
 #include <stdint.h>
 #define LOG_MAGIC 0x564F
+#define LOG_RUNS 4096 /* campaigns and batches alive in one process: run numbers are below it */
 enum {
     K_CLAIM = 1,      /* ranks taken for sending (parts 1..127), or skipped with a reason (>= 128: 128 + decision) */
     K_ACCEPTED = 2,   /* ESME_ROK; id = message_id as received */

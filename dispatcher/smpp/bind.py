@@ -21,14 +21,23 @@ from smpplib.smpp import make_pdu
 from config import Endpoint
 from dispatcher.errors import BindLost, BindRefused, PeerBrokeProtocol
 from dispatcher.smpp import codec
-from dispatcher.smpp.consts import COMMAND_LENGTH_MAX, RESPONSE, Action, CommandId, action_of, status_name
+from dispatcher.smpp.consts import (
+    COMMAND_LENGTH_MAX,
+    ESME_RINVCMDLEN,
+    ESME_ROK,
+    RESPONSE,
+    Action,
+    CommandId,
+    action_of,
+    status_name,
+)
 from dispatcher.smpp.pdu import Message, Unparsed
 from dispatcher.smpp.pump import BLOCKED, BROKEN, CLOSED, OFF_PATH, Book, Pump
+from dispatcher.smpp.states import Side, State, refuse
 
 CONNECT_TIMEOUT_S = 5.0
 ENQUIRE_ANSWER_S = 10.0  # SMPP_FACTS 7
 UNBIND_WAIT_S = 2.0
-ESME_RINVCMDLEN, ESME_RINVCMDID = 2, 3
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; Python has no name for it
 SEND_BUFFER_OCTETS = 256 << 10
 NOT_SENT_OCTETS = 64 << 10
@@ -68,15 +77,17 @@ class Bind:
         if self.pump is not None and self.pump.push() & BLOCKED:
             self._wake_writer.set()
 
-    def answerer(self, command_id: int, sequence_number: int) -> Answer:
+    def answerer(self, command_id: int, sequence_number: int, wrong: Unparsed | None = None) -> Answer:
         """How to answer this request of the SMSC's, later. Once its connection is gone nothing is said: it comes again,
-        and on the next one the same number is another request."""
+        and on the next one the same number is another request. What is `wrong` with it is said instead of ESME_ROK.
+        """
         pump = self.pump
         assert pump is not None
+        least = wrong.command_status if wrong is not None else ESME_ROK
 
         def answer(status: int) -> None:
             if self.pump is not None and self.pump is pump:
-                self.pump.queue(codec.encode(RESPONSE | command_id, status, sequence_number, b"\0"))
+                self.pump.queue(codec.encode(RESPONSE | command_id, status or least, sequence_number, b"\0"))
                 self.push()
 
         return answer
@@ -227,15 +238,13 @@ def _take(bind: Bind, pdu: bytes, deliveries: Deliveries, nursery: trio.Nursery)
     header = codec.decode_header(pdu)
     assert not isinstance(header, Unparsed) and bind.pump is not None
     if header.command_id in (CommandId.DELIVER_SM, CommandId.DATA_SM):
-        answer = bind.answerer(header.command_id, header.sequence_number)
-        deliveries.deliver(answer, codec.decode_message(pdu))
+        message = codec.decode_message(pdu)
+        wrong = message if isinstance(message, Unparsed) else None
+        deliveries.deliver(bind.answerer(header.command_id, header.sequence_number, wrong), message)
     elif header.command_id == CommandId.UNBIND:
         nursery.start_soon(_let_go, bind, header.sequence_number, nursery.cancel_scope)
-    elif not header.command_id & RESPONSE and header.command_id not in (
-        CommandId.ALERT_NOTIFICATION,
-        CommandId.OUTBIND,
-    ):
-        bind.pump.queue(codec.generic_nack(header.sequence_number, ESME_RINVCMDID))
+    elif refused := refuse(State.BOUND_TRX, Side.SMSC, header):
+        bind.pump.queue(refused)
         bind.push()
 
 

@@ -68,9 +68,18 @@ ESME_RINVDSTADR = 0x0B
 ESME_RBINDFAIL = 0x0D
 ESME_RINVPASWD = 0x0E
 ESME_RINVSYSID = 0x0F
+ESME_RINVMSGID = 0x0C
 ESME_RMSGQFUL = 0x14
+ESME_RINVSERTYP = 0x15
+ESME_RINVNUMDESTS = 0x33
+ESME_RINVDLNAME = 0x34
+ESME_RINVDESTFLAG = 0x40
+ESME_RINVSYSTYP = 0x53
 ESME_RTHROTTLED = 0x58
+ESME_RINVSCHED = 0x61
+ESME_RINVEXPIRY = 0x62
 ESME_RX_T_APPN = 0x64
+ESME_RX_R_APPN = 0x66
 
 STATUSES: dict[int, tuple[str, Action]] = {
     0x00: ("ESME_ROK", Action.DONE),
@@ -128,6 +137,18 @@ STATUSES: dict[int, tuple[str, Action]] = {
     0x104: ("ESME_RINVDCS", Action.FAIL),
     0x105: ("ESME_RINVSRCADDRSUBUNIT", Action.FAIL),
     0x106: ("ESME_RINVDSTADDRSUBUNIT", Action.FAIL),
+    0x107: ("ESME_RINVBCASTFREQINT", Action.BOUNDED),
+    0x108: ("ESME_RINVBCASTALIAS_NAME", Action.BOUNDED),
+    0x109: ("ESME_RINVBCASTAREAFMT", Action.BOUNDED),
+    0x10A: ("ESME_RINVNUMBCAST_AREAS", Action.BOUNDED),
+    0x10B: ("ESME_RINVBCASTCNTTYPE", Action.BOUNDED),
+    0x10C: ("ESME_RINVBCASTMSGCLASS", Action.BOUNDED),
+    0x10D: ("ESME_RBCASTFAIL", Action.BOUNDED),
+    0x10E: ("ESME_RBCASTQUERYFAIL", Action.BOUNDED),
+    0x10F: ("ESME_RBCASTCANCELFAIL", Action.BOUNDED),
+    0x110: ("ESME_RINVBCAST_REP", Action.BOUNDED),
+    0x111: ("ESME_RINVBCASTSRVGRP", Action.BOUNDED),
+    0x112: ("ESME_RINVBCASTCHANIND", Action.BOUNDED),
 }
 
 # Refusals that tell of configuration, not of one message: a share of them holds the campaign (SMPP_FACTS 3).
@@ -175,7 +196,7 @@ class Npi(IntEnum):
 
 
 class Tag(IntEnum):
-    """5.3.2 TLV tags that somebody here reads or writes."""
+    """5.3.2 TLV tags that our code names; what each one's value is: tags.py."""
 
     QOS_TIME_TO_LIVE = 0x0017
     ADDITIONAL_STATUS_INFO_TEXT = 0x001D
@@ -204,6 +225,7 @@ MESSAGE_STATES: dict[int, str] = {
     6: "ACCEPTD",
     7: "UNKNOWN",
     8: "REJECTD",
+    9: "SKIPPED",
 }
 
 # 5.2.12 esm_class

@@ -8,9 +8,11 @@ from __future__ import annotations
 from dispatcher.smpp.consts import STATUSES, Action
 
 try:
-    from dispatcher.smpp._pump import BLOCKED, BROKEN, CLOSED, OFF_PATH, Book, Pump, Settled
+    from dispatcher.smpp._book import Book
+    from dispatcher.smpp._pump import BLOCKED, BROKEN, CLOSED, OFF_PATH, Pump
+    from dispatcher.smpp._settled import Settled
 except ImportError as exc:  # pragma: no cover
-    raise ImportError("the kernel smpp/_pump is not built: run `make build`") from exc
+    raise ImportError("the kernels of smpp/ are not built: run `make build`") from exc
 
 __all__ = [
     "ACTIONS",
@@ -20,20 +22,28 @@ __all__ = [
     "BULK",
     "CLOSED",
     "OFF_PATH",
+    "POOLS",
     "REPLIES",
+    "URGENT",
     "Book",
     "Kind",
     "Pump",
     "Settled",
+    "action_of",
     "submit_head",
     "submit_mid",
 ]
 
-BULK, REPLIES = 0, 1  # the pools of a Book
+POOLS = BULK, REPLIES, URGENT = 0, 1, 2  # of a Book: lanes, the greater leaves first
 
 _ORDER = (Action.DONE, Action.THROTTLED, Action.LATER, Action.BOUNDED, Action.FAIL, Action.CLOSE)
 ACTION_OTHER = _ORDER.index(Action.BOUNDED)  # SMPP_FACTS 3: any value not listed
 ACTIONS = bytes(_ORDER.index(STATUSES[s][1]) if s in STATUSES else ACTION_OTHER for s in range(512))
+
+
+def action_of(status: int) -> Action:
+    """What the sender must do on a command_status (SMPP_FACTS 3)."""
+    return STATUSES[status][1] if status in STATUSES else Action.BOUNDED
 
 
 class Kind:

@@ -1,20 +1,12 @@
 /* The simulator's hot path: a connection's octets in, answers, log lines and receipts out, one call a wake-up.
  *
  * Order of a wake-up, which is the log's promise: read PDUs; write(2) the log lines; only then send(2) the answers.
- * What is not submit_sm, deliver_sm_resp, enquire_link or generic_nack stops the call and is left to Python.
+ * Receipts: smsc_receipts.h; statuses and waiting answers: smsc_rules.h. What is not submit_sm, deliver_sm_resp, enquire_link or generic_nack stops the call and is left to Python.
  * Meaning: tests/reference/smsc.py. Numbers: consts.py.
  */
 #ifndef VOLLEY_SMSC_H
 #define VOLLEY_SMSC_H
-#include "smsc_state.h"
-
-/* submit_sm */
-typedef struct {
-    const uint8_t *source, *dest, *text;
-    uint32_t text_octets;
-    uint8_t source_octets, dest_octets, source_ton, source_npi, dest_ton, dest_npi;
-    uint8_t esm_class, data_coding, registered_delivery, part, total;
-} submit;
+#include "smsc_receipts.h"
 
 /* Octets of the C-octet string at *at without its NUL, *at moved past it; -1: no NUL within `most`, NUL included. */
 static int take_text(const uint8_t *p, uint32_t n, uint32_t *at, uint32_t most, const uint8_t **text) {
@@ -74,188 +66,88 @@ static uint32_t read_submit(const uint8_t *p, uint32_t n, submit *m) { /* a comm
     if (m->esm_class & 0x40) read_udh(m);
     return 0;
 }
-static void log_line(smsc *s, const submit *m, uint64_t id) {
-    if (s->log_fd < 0) return;
+static void log_line(smsc *s, const submit *m) {
     uint8_t *p = s->log + s->log_end;
-    p = put_decimal(p, (uint64_t)s->now_ms); *p++ = '\t';
+    if (s->ms_shown != s->now_ms || !s->ms_octets) {
+        s->ms_octets = (uint32_t)(put_decimal(s->ms_text, (uint64_t)s->now_ms) - s->ms_text);
+        s->ms_shown = s->now_ms;
+    }
+    p = put(p, s->ms_text, s->ms_octets); *p++ = '\t';
     p = put_shown(p, m->source, m->source_octets); *p++ = '\t';
     p = put_shown(p, m->dest, m->dest_octets); *p++ = '\t';
-    p = put_hex(p, ~crc32_update(0xFFFFFFFF, m->text, m->text_octets) & 0xFFFFFFFF, 8); *p++ = '\t';
-    p = put_decimal(p, m->part); *p++ = '\t';
-    p = put_decimal(p, m->total); *p++ = '\t';
-    p = put_id(p, id, s->hex_ids); *p++ = '\n';
+    p = put_hex(p, m->crc, 8, "0123456789abcdef"); *p++ = '\t';
+    p = put_short(p, m->part); *p++ = '\t';
+    p = put_short(p, m->total); *p++ = '\t';
+    p = put(p, s->id_text, s->id_octets); *p++ = '\n';
     s->log_end = (uint32_t)(p - s->log);
 }
-static void owe(smsc *s, conn *c, const submit *m, uint64_t id, uint8_t state) {
-    item *it = new_item(s);
-    if (!it) return;
-    it->id = id;
-    it->due_ns = s->now_ns + s->receipt_delay_ns;
-    it->minute = (uint32_t)(s->now_ms / 60000);
-    it->state = state;
-    it->source_ton = m->source_ton; it->source_npi = m->source_npi;
-    it->dest_ton = m->dest_ton; it->dest_npi = m->dest_npi;
-    it->source_octets = m->source_octets; it->dest_octets = m->dest_octets;
-    memcpy(it->source, m->source, m->source_octets);
-    memcpy(it->dest, m->dest, m->dest_octets);
-    it->text_octets = 0; /* appendix B: the first 20 characters; those of other alphabets are left out */
-    if (m->data_coding == 0 && !(m->esm_class & 0x40)) it->text_octets = m->text_octets < 20 ? (uint8_t)m->text_octets : 20;
-    memcpy(it->text, m->text, it->text_octets);
-    push(&c->account->due, it);
-    s->receipts_owed++;
-}
-static void owe_receipt(smsc *s, conn *c, const submit *m, uint64_t id) {
-    uint64_t draw = mix(id);
-    uint8_t state = 0, wanted = m->registered_delivery & 3;
-    if (!wanted || (draw & 0xFFFFFFFF) >= s->receipt_share || !s->states) return;
-    uint32_t at = (uint32_t)(draw >> 32) % s->state[s->states - 1].below;
-    while (s->state[state].below <= at) state++;
-    int delivered = s->state[state].number == 2;
-    if ((wanted == 2 && delivered) || (wanted == 3 && !delivered)) return;
-    owe(s, c, m, id, state);
-    uint64_t k = ++s->receipts_drawn;
-    if (every(s->twice_every, k)) owe(s, c, m, id, state);
-    if (every(s->unknown_every, k)) owe(s, c, m, draw | 1ull << 63, state); /* our own ids stay below 2^63 */
-}
-static uint64_t accept_submit(smsc *s, conn *c, const submit *m) {
+/* The id; *least_ns: how long the answer waits at least, for a receipt that is to overtake it. */
+static uint64_t accept_submit(smsc *s, conn *c, submit *m, int64_t *least_ns) {
     uint64_t id = s->next_id++;
+    account *a = c->account;
     if (!s->accepted++) s->first_ns = s->now_ns;
     s->last_ns = s->now_ns;
-    log_line(s, m, id);
-    if (m->registered_delivery & 3) owe_receipt(s, c, m, id);
+    second_add(s, &s->seconds, s->now_ns);
+    second_add(s, &a->accepted, s->now_ns);
+    if (a->bind_tps) second_add(s, &c->accepted, s->now_ns);
+    if (s->queue_max) {
+        if (a->queued_until_ns < s->now_ns) a->queued_until_ns = s->now_ns;
+        a->queued_until_ns += s->queue_step_ns;
+    }
+    s->id_octets = (uint32_t)(put_id(s->id_text, id, s->ids) - s->id_text);
+    if (s->log_fd >= 0 || s->count_repeats) m->crc = ~crc32_update(0xFFFFFFFF, m->text, m->text_octets);
+    if (s->log_fd >= 0) log_line(s, m);
+    if (s->count_repeats) note_repeat(s, m);
+    if (m->registered_delivery & 3) owe_receipt(s, c, m, id, least_ns);
     return id;
 }
-static uint32_t refusal_of(smsc *s) {
-    for (int i = 0; i < s->refusals; i++) if (every(s->refuse[i].every, s->submits)) return s->refuse[i].status;
-    if (!s->tps) return 0;
-    int64_t *oldest = &s->accepted_ns[s->accepted_at % s->tps];
-    if (s->accepted_at >= s->tps && s->now_ns - *oldest < 1000000000LL) return 0x58;
-    *oldest = s->now_ns;
-    s->accepted_at++;
-    return 0;
+static int drop(smsc *s, conn *c, submit *m, uint32_t status) { /* 1: nothing more to do for this submit_sm */
+    int64_t least_ns = 0;
+    s->dropped++;
+    if (s->drop_how == DROP_CLOSE) c->closing = c->dropped = 1;
+    else {
+        c->unbinding = 1;
+        send_short(c, 6, 0, 0x7FFFFFFF);
+    }
+    if (s->drop_how == DROP_UNBIND_LATE) return 0;
+    if (s->dropped % 2 == 0 && !status) { /* every second one is accepted and only its answer is lost */
+        count_status(c->account, 0);
+        accept_submit(s, c, m, &least_ns);
+    }
+    return 1;
+}
+static void put_garbage(smsc *s, conn *c, const blob *b, uint32_t sequence) {
+    memcpy(c->out + c->out_end, s->garbage_octets + b->at, b->octets);
+    if (b->instead && b->octets >= 16) put32(c->out + c->out_end + 12, sequence);
+    c->out_end += b->octets;
 }
 static void on_submit(smsc *s, conn *c, const uint8_t *p, uint32_t n) {
     submit m;
     uint32_t sequence = be32(p + 12), status = 0;
     uint64_t id = 0;
+    int64_t least_ns = 0;
     s->submits++;
+    if (c->account) c->account->submits++;
     if (!c->tx) status = 0x04;
     else if ((status = read_submit(p, n, &m))) s->malformed++;
-    if (every(s->drop_every, s->submits)) { /* every second one is accepted and only its answer is lost */
-        if (++s->dropped % 2 == 0 && !status) accept_submit(s, c, &m);
-        c->closing = 1;
-        return;
-    }
+    if (!c->unbinding && c->account && every(s->drop_every, s->submits) && drop(s, c, &m, status)) return;
     if (every(s->mute_every, s->submits)) { s->muted++; return; }
-    if (!status) status = refusal_of(s);
-    if (!status) id = accept_submit(s, c, &m);
+    if (!status) status = refusal_of(s, c, &m);
+    if (!status) id = accept_submit(s, c, &m, &least_ns);
     else if (status == 0x58) s->throttled++;
     else s->refused++;
-    if (every(s->garbage_every, s->submits) && s->blobs) {
-        blob b = s->garbage[s->garbage_sent++ % s->blobs];
-        memcpy(c->out + c->out_end, s->garbage_octets + b.at, b.octets);
-        c->out_end += b.octets;
+    if (c->account) count_status(c->account, status);
+    if (every(s->lost_every, s->submits)) { s->answers_lost++; return; }
+    if (s->blobs && every(s->garbage_every, s->submits)) {
+        const blob *b = &s->garbage[s->garbage_sent++ % s->blobs];
+        put_garbage(s, c, b, sequence);
+        if (b->instead) return;
     }
-    answer_submit(s, c, sequence, status, id);
-}
-
-/* deliver_sm */
-static uint8_t *put_minute(smsc *s, uint8_t *p, uint32_t minute, int which) {
-    if (s->minute[which] != minute) {
-        time_t seconds = (time_t)minute * 60;
-        struct tm t;
-        gmtime_r(&seconds, &t);
-        int v[5] = {t.tm_year % 100, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min};
-        for (int i = 0; i < 10; i++) s->minute_text[which][i] = (char)('0' + (i % 2 ? v[i / 2] % 10 : v[i / 2] / 10));
-        s->minute[which] = minute;
+    answer_submit(s, c, sequence, status, id, least_ns);
+    if (every(s->answer_twice_every, s->submits)) {
+        s->answers_doubled++;
+        answer_submit(s, c, sequence, status, id, least_ns);
     }
-    return put(p, s->minute_text[which], 10);
-}
-static void send_receipt(smsc *s, conn *c, const item *it, uint32_t sequence) {
-    const receipt_state *state = &s->state[it->state < s->states ? it->state : 0];
-    uint8_t *begin = c->out + c->out_end, *p = begin + 16, *text;
-    *p++ = 0;
-    *p++ = it->dest_ton; *p++ = it->dest_npi;
-    p = put(p, it->dest, it->dest_octets); *p++ = 0;
-    *p++ = it->source_ton; *p++ = it->source_npi;
-    p = put(p, it->source, it->source_octets); *p++ = 0;
-    p = put(p, "\4\0\0\0\0\0\0\0\0", 9); /* esm_class; then all nothing up to sm_length */
-    text = ++p;
-    p = put_id(put(p, "id:", 3), it->id, s->hex_receipt_ids);
-    p = put(p, state->number == 2 ? " sub:001 dlvrd:001 submit date:" : " sub:001 dlvrd:000 submit date:", 31);
-    p = put_minute(s, p, it->minute, 0);
-    p = put_minute(s, put(p, " done date:", 11), (uint32_t)(s->now_ms / 60000), 1);
-    p = put(put(p, " stat:", 6), state->word, state->octets);
-    p = put(put(put(p, " err:", 5), state->error, 3), " text:", 6);
-    p = put(p, it->text, it->text_octets);
-    text[-1] = (uint8_t)(p - text);
-    if (s->receipt_tlvs) {
-        uint8_t *tlv = p;
-        p = put_id(p + 4, it->id, s->hex_ids); *p++ = 0;
-        put32(tlv, 0x001E0000u | (uint32_t)(p - tlv - 4));
-        p = put(p, "\x04\x27\x00\x01", 4); *p++ = state->number;
-    }
-    put_header(begin, (uint32_t)(p - begin), 5, 0, sequence);
-    c->out_end += (uint32_t)(p - begin);
-}
-static int deliver(smsc *s, conn *c) { /* what is due, as far as the window and `out` have room */
-    account *a = c->account;
-    for (;;) {
-        if (!a) return 0;
-        queue *q = s->mo.head ? &s->mo : ready(&a->again, s->now_ns) ? &a->again : ready(&a->due, s->now_ns) ? &a->due : NULL;
-        if (!q) return 0;
-        if (!c->rx || c->outstanding >= c->window_max || out_room(c) < ROOM_OCTETS + DELIVER_OCTETS) return SMSC_LEFT;
-        item *it = take(q);
-        slot *free_slot;
-        do {
-            c->sequence = c->sequence == 0x7FFFFFFF ? 1 : c->sequence + 1;
-            free_slot = &c->window[c->sequence & c->window_mask];
-        } while (free_slot->owed);
-        free_slot->owed = it;
-        free_slot->sequence = c->sequence;
-        c->outstanding++;
-        if (it->pdu) {
-            memcpy(c->out + c->out_end, it->pdu, it->pdu_octets);
-            put32(c->out + c->out_end + 12, c->sequence);
-            c->out_end += it->pdu_octets;
-            s->mo_sent++;
-        } else {
-            send_receipt(s, c, it, c->sequence);
-            s->receipts_sent++;
-        }
-    }
-}
-static void on_deliver_answer(smsc *s, conn *c, uint32_t sequence, uint32_t status) {
-    slot *from = c->window ? &c->window[sequence & c->window_mask] : NULL;
-    item *it = from && from->sequence == sequence ? from->owed : NULL;
-    if (!it) { s->unexpected_answers++; return; }
-    from->owed = NULL;
-    c->outstanding--;
-    if (status == 0x64 || status == 0x14 || status == 0x58 || status == 0x08) { /* not now */
-        s->came_again++;
-        it->due_ns = s->now_ns + AGAIN_NS;
-        push(&c->account->again, it);
-        return;
-    }
-    if (it->pdu) { if (status) s->mo_refused++; else s->mo_answered++; }
-    else if (status) s->receipts_refused++;
-    else s->receipts_answered++;
-    free_item(s, it);
-}
-static void give_back(smsc *s, conn *c) { /* the bind ended: its unanswered deliver_sm go first at the next one */
-    queue back = {NULL, NULL, 0};
-    if (!c->window) return;
-    for (uint32_t i = 1; i <= c->window_mask + 1; i++) {
-        slot *at = &c->window[(c->sequence + i) & c->window_mask];
-        if (at->owed) { push(&back, at->owed); at->owed = NULL; s->came_again++; }
-    }
-    c->outstanding = 0;
-    if (!back.head) return;
-    queue *due = &c->account->due;
-    back.tail->next = due->head;
-    if (!due->tail) due->tail = back.tail;
-    due->head = back.head;
-    due->count += back.count;
 }
 
 /* A connection */
@@ -269,7 +161,7 @@ static int read_pdus(smsc *s, conn *c) {
             c->closing = 1;
             break;
         }
-        if (left < octets || out_room(c) < ROOM_OCTETS || c->held_end - c->held_at >= HELD_MAX) break;
+        if (left < octets || out_room(c) < ROOM_OCTETS || c->held_count >= HELD_MAX) break;
         if (s->log_end > LOG_OCTETS - LINE_OCTETS && flush_log(s)) return SMSC_LOG_FAILED;
         id = be32(p + 4);
         if (id == 0x04) on_submit(s, c, p, octets);
@@ -282,10 +174,16 @@ static int read_pdus(smsc *s, conn *c) {
 }
 static int send_out(conn *c) {
     while (c->out_at < c->out_end) {
-        ssize_t n = send(c->fd, c->out + c->out_at, c->out_end - c->out_at, MSG_NOSIGNAL);
+        uint32_t most = c->out_end - c->out_at;
+        if (c->write_most && most > c->write_most) most = c->write_most;
+        ssize_t n = send(c->fd, c->out + c->out_at, most, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return errno == EAGAIN || errno == EWOULDBLOCK ? SMSC_WRITE : SMSC_CLOSE;
+        if (n < 0) {
+            c->blocked = errno == EAGAIN || errno == EWOULDBLOCK;
+            return c->blocked ? SMSC_WRITE : SMSC_CLOSE;
+        }
         c->out_at += (uint32_t)n;
+        if (c->write_most) return c->out_at < c->out_end ? SMSC_WRITE : 0;
     }
     return 0;
 }
@@ -298,9 +196,10 @@ static int smsc_push(smsc *s, conn *c) {
         if (s->log_end) what |= flush_log(s);
         if (!(what & SMSC_LOG_FAILED)) what |= send_out(c);
     } while (what == SMSC_LEFT && c->rx && c->outstanding < c->window_max); /* stopped for room that there is again */
-    return what | (c->closing ? SMSC_CLOSE : 0) | (s->no_memory ? SMSC_NO_MEMORY : 0);
+    return what | (c->closing ? SMSC_CLOSE : 0) | (c->dropped ? SMSC_DROP : 0) | (s->no_memory ? SMSC_NO_MEMORY : 0);
 }
 static int smsc_wake(smsc *s, conn *c) {
+    c->blocked = 0;
     for (int round = 0;; round++) {
         int odd = read_pdus(s, c);
         if (odd & SMSC_LOG_FAILED) return odd;
@@ -308,18 +207,41 @@ static int smsc_wake(smsc *s, conn *c) {
         if (what & ~SMSC_LEFT) return what;
         uint32_t left = c->in_end - c->in_at;
         if (left >= 4 && left >= be32(c->in + c->in_at)) { /* stopped for room */
-            if (c->held_end - c->held_at >= HELD_MAX) return what; /* the timer goes on */
+            if (c->held_count >= HELD_MAX) return what; /* the timer goes on */
             continue;
         }
         if (round >= ROUNDS) return what;
         memmove(c->in, c->in + c->in_at, left);
         c->in_at = 0;
         c->in_end = left;
-        ssize_t n = recv(c->fd, c->in + left, IN_OCTETS - left, 0);
+        uint32_t most = IN_OCTETS - left;
+        if (c->read_most) {
+            if (round) return what;
+            if (most > c->read_most) most = c->read_most;
+        }
+        ssize_t n = recv(c->fd, c->in + left, most, 0);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return what;
         if (n <= 0) return what | SMSC_CLOSE;
         c->in_end += (uint32_t)n;
     }
+}
+/* One wake-up for each bind that has something to read, again and again while any has: what a busy loop would do with a
+ * poll and a task's turn between each. Stops at the first that needs more than that: *at is it, the flags are returned. */
+static int smsc_sweep(smsc *s, conn **at) {
+    uint32_t binds = 0, busy = 1;
+    for (conn *c = s->bound; c; c = c->next) if (++binds > SWEPT_MAX) return 0;
+    for (int pass = 0; pass < SWEEPS && busy; pass++) {
+        busy = 0;
+        for (conn *c = s->bound; c; c = c->next) {
+            if (c->closing || c->blocked || c->unbinding || c->read_most || c->write_most) continue;
+            uint64_t before = s->submits + s->receipts_answered;
+            int what = smsc_wake(s, c);
+            if (what & ~SMSC_LEFT) { *at = c; return what; }
+            if (what || c->moved) *at = c;
+            busy |= before != s->submits + s->receipts_answered;
+        }
+    }
+    return *at ? SMSC_LEFT : 0;
 }
 #endif

@@ -15,7 +15,8 @@ from typing import Any
 
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Decision, State
-from dispatcher.store._ledger import Folder, popcount, ranks_in_state, records, slots_of_ranks, todo_bitmap
+from dispatcher.store._fold import Folder
+from dispatcher.store._ledger import popcount, ranks_in_state, records, slots_of_ranks, todo_bitmap
 from dispatcher.store.layout import ARRAYS, BLOCK, HEADER, LEDGER_KEY, U64
 from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.values import pack, unpack
@@ -35,6 +36,7 @@ __all__ = [
     "read_counts",
     "records",
     "slots_of_ranks",
+    "state_of",
     "todo_bitmap",
     "value_header",
 ]
@@ -155,6 +157,17 @@ def parts_in_state(view: View, campaign: int, rank: int, state: State) -> list[i
     if spread is None:
         return [0] if states[r] == state else []
     return [part for part in range(counts[r]) if spread[r * width + part] & 0x7F == state]
+
+
+def state_of(view: View, campaign: int, rank: int, part: int) -> State:
+    """A part's state as of the last fold."""
+    chunk, r = divmod(rank, BLOCK)
+    states = read_array(view, campaign, "state", chunk)
+    if states is None or r >= len(states):
+        return State.UNSENT
+    width, counts = part_width(view, campaign, chunk), read_array(view, campaign, "parts", chunk)
+    spread = read_array(view, campaign, "part_state", chunk) if width > 1 and counts and counts[r] > 1 else None
+    return State(states[r] if spread is None else spread[r * width + part] & 0x7F)
 
 
 def value_header(value: memoryview) -> tuple[int, list[int]]:

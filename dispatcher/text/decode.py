@@ -2,8 +2,8 @@
 
 Touches: nothing.
 Rests on: SMPP 3.4 5.2.19 and TS 23.038 4 (data_coding), TS 23.040 9.2.3.24 (UDH), SMPP_FACTS 5 and 12.
-Weak spots: national shift tables (IE 24, 25) are read as the default alphabet. Octets above 0x7F under
-data_coding 0 mean that the SMSC's default is not GSM; they are taken for Latin-1, the usual other one.
+Weak spot: octets above 0x7F under data_coding 0 mean that the SMSC's default is not GSM, whatever the settings say;
+they are taken for Latin-1, the usual other one.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass
 
-from dispatcher.text.alphabet import BASIC, ESC, EXTENSION
+from dispatcher.text.alphabet import BASIC, ESC
+from dispatcher.text.national import IE_LOCKING_SHIFT, IE_SINGLE_SHIFT, LOCKING, SINGLE
 
-_PAIRS = {octet: character for character, octet in EXTENSION.items()}
+IE_CONCAT_8, IE_CONCAT_16 = 0x00, 0x08
 _GSM7, _UCS2, _BINARY = "gsm7", "ucs2", ""
 # SMPP's own values; the others follow TS 23.038
 _CODINGS = {
@@ -32,12 +33,19 @@ class Concat:
     part: int  # from 1
 
 
-def decode(data_coding: int, octets: bytes, udhi: bool = False) -> str | None:
-    """The text of a short_message, without its UDH; None when it is no text or cannot be read. Never raises."""
-    body = octets[read_udh(octets)[1] :] if udhi else octets
+def decode(data_coding: int, octets: bytes, udhi: bool = False, default_alphabet: str = "gsm") -> str | None:
+    """The text of a short_message, without its UDH; None when it is no text or cannot be read. Never raises.
+
+    `default_alphabet`: what data_coding 0 means at this endpoint, as coding.Coding has it.
+    """
+    elements, length = udh_elements(octets) if udhi else ([], 0)
+    body = octets[length:]
     coding = coding_of(data_coding)
+    if data_coding == 0 and default_alphabet == "latin1":
+        coding = "latin-1"
     if coding == _GSM7:
-        return _gsm7(body)
+        shifts = {element: data[0] for element, data in elements if len(data) == 1}
+        return _gsm7(body, shifts.get(IE_SINGLE_SHIFT, 0), shifts.get(IE_LOCKING_SHIFT, 0))
     if coding == _UCS2:
         return _decoded(body, "utf-16-be")
     return _decoded(body, coding) if coding else None
@@ -64,34 +72,45 @@ def read_udh(octets: bytes) -> tuple[Concat | None, int]:
 
     Elements in any order, the last concatenation counts; one with total 0, part 0 or part > total is ignored.
     """
-    length = octets[0] + 1 if octets else 0
-    if not octets or length > len(octets):
-        return None, 0
+    elements, length = udh_elements(octets)
     found: Concat | None = None
-    at = 1
-    while at < length:
-        if at + 2 > length or at + 2 + octets[at + 1] > length:
-            return None, 0
-        element, data = octets[at], octets[at + 2 : at + 2 + octets[at + 1]]
-        at += 2 + len(data)
-        if (element, len(data)) in ((0x00, 3), (0x08, 4)):
+    for element, data in elements:
+        if (element, len(data)) in ((IE_CONCAT_8, 3), (IE_CONCAT_16, 4)):
             total, part = data[-2], data[-1]
             if 0 < part <= total:
                 found = Concat(int.from_bytes(data[:-2]), 8 * (len(data) - 2), total, part)
     return found, length
 
 
-def _gsm7(octets: bytes) -> str | None:
+def udh_elements(octets: bytes) -> tuple[list[tuple[int, bytes]], int]:
+    """The (identifier, data) of each element, and the header's octets; ([], 0) when it runs past the end."""
+    length = octets[0] + 1 if octets else 0
+    if not octets or length > len(octets):
+        return [], 0
+    found: list[tuple[int, bytes]] = []
+    at = 1
+    while at < length:
+        if at + 2 > length or at + 2 + octets[at + 1] > length:
+            return [], 0
+        data = octets[at + 2 : at + 2 + octets[at + 1]]
+        found.append((octets[at], data))
+        at += 2 + len(data)
+    return found, length
+
+
+def _gsm7(octets: bytes, single: int = 0, locking: int = 0) -> str | None:
+    """`single`, `locking`: national tables; one that nobody has is the default's (TS 23.038 6.2.1.2.2)."""
     if any(octet > 0x7F for octet in octets):
         return None if any(0x80 <= octet < 0xA0 for octet in octets) else octets.decode("latin-1")
+    alone, pairs = LOCKING.get(locking, BASIC), SINGLE.get(single, SINGLE[0])
     text: list[str] = []
     following = iter(octets)
     for octet in following:
         if octet != ESC:
-            text.append(BASIC[octet])
+            text.append(alone[octet])
             continue
         pair = next(following, ESC)  # an ESC at the end, or twice, shows as a space (TS 23.038 6.2.1.1)
-        text.append(_PAIRS.get(pair) or (" " if pair == ESC else BASIC[pair]))
+        text.append(pairs.get(pair) or (" " if pair == ESC else alone[pair]))
     return "".join(text)
 
 

@@ -26,6 +26,8 @@ class Part:
     esm_class: int
     data_coding: int
     octets: bytes
+    tlvs: tuple[tuple[int, bytes], ...] = ()  # where no UDH tells the parts (coding.py)
+    udh_octets: int = 0  # of `octets`; 0 too where `esm_class` has no UDHI
 
 
 class TextTooLong(DispatcherError):
@@ -48,7 +50,7 @@ def parts(text: str, ref: int, max_parts: int = MAX_PARTS) -> list[Part]:
     if len(ends) == 1:
         return [Part(0, data_coding, octets)]
     return [
-        Part(ESM_CLASS_UDHI, data_coding, bytes((5, 0, 3, ref & 0xFF, len(ends), no)) + octets[begin:end])
+        Part(ESM_CLASS_UDHI, data_coding, bytes((5, 0, 3, ref & 0xFF, len(ends), no)) + octets[begin:end], (), 6)
         for no, (begin, end) in enumerate(zip([0, *ends], ends, strict=False), 1)
     ]
 

@@ -6,7 +6,7 @@ from dispatcher.outcomes.uncertain import Uncertain, UncertainSet
 
 
 def one(number: int = 77, rank: int = 0, part: int = 0, campaign: int = 1) -> Uncertain:
-    return Uncertain(campaign, 0, rank, part, rank, number, 1_000)
+    return Uncertain(campaign, 0, rank, part, rank, number)
 
 
 def test_a_part_is_in_it_once_however_often_it_is_added():

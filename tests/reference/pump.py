@@ -16,6 +16,7 @@ from dispatcher.smpp.consts import Action, action_of
 from dispatcher.smpp.pump import Kind
 
 PARTS_MAX = 127
+FLOOR = 20
 
 
 def submit_sm(head: bytes, mid: bytes, row: Row, octets: bytes, sequence: int = 0) -> bytes:
@@ -48,7 +49,7 @@ class Part:
     row: Row
     pdu: bytes
     group: int  # parts of its message that leave together with it, itself included
-    late: bool = False
+    late: bool = False  # timed out: an answer may still come
 
 
 @dataclass
@@ -67,9 +68,12 @@ class ReferenceBook:
     tries_max: int = 3
     records: list[tuple[Any, ...]] = field(default_factory=list)
     returned: list[tuple[int, ...]] = field(default_factory=list)
-    rings: tuple[deque[Part], deque[Part]] = field(default_factory=lambda: (deque(), deque()))
-    committed: list[int] = field(default_factory=lambda: [0, 0])  # of each ring, how many may leave
-    made: list[int] = field(default_factory=lambda: [0, 0])
+    taken: int = 0  # of them, by whoever decides
+    rings: tuple[deque[Part], ...] = field(default_factory=lambda: (deque(), deque(), deque()))
+    committed: list[int] = field(default_factory=lambda: [0, 0, 0])  # of each ring, how many may leave
+    starved: list[int] = field(default_factory=lambda: [0, 0, 0])  # parts of those above since each waits
+    giving_back: list[bool] = field(default_factory=lambda: [False] * 3)  # of a stopped run, and not on disk
+    made: list[int] = field(default_factory=lambda: [0, 0, 0])
     known: dict[bytes, list[int]] = field(default_factory=dict)  # id -> [run, rank, part, state]
     held: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # id -> (state, error)
     revoked: set[int] = field(default_factory=set)
@@ -109,11 +113,39 @@ class ReferenceBook:
     def give_back(self, kind: int, part: Part, status: int) -> None:
         row = part.row
         self.returned.append(
-            (kind, part.run, row.rank, row.part, row.parts, row.slot, row.destination, status, row.tries)
+            (kind, part.run, row.rank, row.part, row.parts, row.slot, row.destination, status, row.tries, 0)
         )
 
     def commit(self) -> None:
         self.committed = [len(ring) for ring in self.rings]
+        self.giving_back = [False] * 3
+
+    def close_run(self, run: int, flying: Sequence[Part]) -> bool:
+        """flying: what is in a window or carried by a bind, late ones too. Afterwards its ids are nobody's."""
+        alive = [part.run for part in flying] + [part.run for ring in self.rings for part in ring]
+        if run in alive or any(item[1] == run for item in self.returned[self.taken :]):
+            return False
+        self.known = {id_: known for id_, known in self.known.items() if known[0] != run}
+        return True
+
+    def lane(self) -> tuple[int, int]:
+        """Which pool leaves next and how many parts of it at most; -1: none."""
+        top, most = -1, 1 << 32
+        for pool in (2, 1, 0):
+            if not self.committed[pool]:
+                self.starved[pool] = 0
+            elif top < 0:
+                top = pool
+            elif self.starved[pool] >= FLOOR:
+                return pool, 1
+            else:
+                most = min(most, FLOOR - self.starved[pool])
+        return top, most
+
+    def lane_took(self, pool: int, parts: int) -> None:
+        for below in range(pool):
+            self.starved[below] += parts * bool(self.committed[below])
+        self.starved[pool] = 0
 
     def receipt(self, message_id: bytes, state: int, error: int, number: int) -> None:
         if state == 0:
@@ -159,10 +191,12 @@ class ReferencePump:
         while True:
             before = len(sent)
             self._carried(sent)
-            if not self.carry:
-                self._fill(1, sent)
-            if not self.carry and not self.book.committed[1]:
-                self._fill(0, sent)
+            while not self.carry and (lane := self.book.lane())[0] >= 0:
+                left, parts = self.book.committed[lane[0]], len(sent)
+                self._fill(*lane, sent)
+                if self.book.committed[lane[0]] == left:
+                    break
+                self.book.lane_took(lane[0], len(sent) - parts)
             if len(sent) == before and not (self.carry and self.in_flight < self.window):
                 return sent
 
@@ -170,15 +204,18 @@ class ReferencePump:
         while self.carry and self.in_flight < self.window:
             self._fly(self.carry.popleft(), sent)
 
-    def _fill(self, pool: int, sent: list[bytes]) -> None:
-        book, ring = self.book, self.book.rings[pool]
-        while book.committed[pool]:
+    def _fill(self, pool: int, most: int, sent: list[bytes]) -> None:
+        book, ring, before = self.book, self.book.rings[pool], len(sent)
+        while book.committed[pool] and len(sent) - before < most:
             n = ring[0].group
             run = book.runs[ring[0].run]
             stop = run.stopped or (run.honours_stop and ring[0].row.destination in book.revoked)
+            if not stop and book.giving_back[pool]:
+                return
             if not stop and self.in_flight + n > self.window and (self.in_flight or n <= self.window):
                 return
             message = [ring.popleft() for _ in range(n)]
+            book.giving_back[pool] |= run.stopped
             book.committed[pool] -= n
             if stop:
                 for part in message:
@@ -187,7 +224,6 @@ class ReferencePump:
                     book.give_back(kind, part, state)
             elif self.in_flight + n > self.window:
                 self.carry.extend(message)
-                self._carried(sent)
                 return
             else:
                 for part in message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import zlib
 
@@ -24,6 +25,7 @@ class ReferenceSmsc:
         self.answers: list[bytes] = []
         self.receipts: list[bytes] = []
         self.closed = False
+        self.queued_until_ns = 0
 
     def submit(self, pdu: bytes, now_ms: int, now_ns: int) -> None:
         o, sequence, status, message = self.options, int.from_bytes(pdu[12:16], "big"), 0, None
@@ -35,22 +37,56 @@ class ReferenceSmsc:
         if every(o.drop_every, self.submits):
             self.dropped += 1
             if self.dropped % 2 == 0 and message:
-                self.accept(message, now_ms)
+                self.accept(message, now_ms, now_ns)
             self.closed = True
             return
         if every(o.mute_every, self.submits):
             return
-        status = status or next((s for n, s in o.status_every if every(n, self.submits)), 0)
-        if not status and o.tps:
-            if len(self.accepted_ns) >= o.tps and now_ns - self.accepted_ns[-o.tps] < 10**9:
-                status = 0x58
-            else:
-                self.accepted_ns.append(now_ns)
-        body = b"" if status else self.id_text(self.accept(message, now_ms), o.ids) + b"\0"
-        self.answers.append(pdu_of(SUBMIT_SM_RESP, status, sequence, body))
+        if message:
+            status = self.refusal_of(message, now_ns)
+        body = b"" if status else self.id_text(self.accept(message, now_ms, now_ns), o.ids) + b"\0"
+        if every(o.answer_lost_every, self.submits):
+            return
+        for _ in range(1 + every(o.answer_twice_every, self.submits)):
+            tlv = b"" if o.congestion is None else b"\x04\x28\0\1" + bytes((self.congestion_of(now_ns),))
+            text = b"\0" if tlv and not body else body
+            self.answers.append(pdu_of(SUBMIT_SM_RESP, status, sequence, text + tlv))
 
-    def accept(self, m: dict, now_ms: int) -> int:
+    def refusal_of(self, m: dict, now_ns: int) -> int:
+        o = self.options
+        for kind, value, status in o.rules:
+            if kind == "every":
+                applies = every(value, self.submits)
+            elif kind == "number":
+                pattern = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in value)
+                applies = re.fullmatch(pattern.encode(), m["dest"], re.DOTALL) is not None
+            else:
+                draw = mix(self.submits) if kind == "share" else hash_of(m["dest"])
+                applies = draw & 0xFFFFFFFF < int(value / 100 * (1 << 32))
+            if applies:
+                return status
+        if o.queue[0] and self.queued_until_ns - now_ns >= o.queue[0] * (10**9 // o.queue[1]):
+            return 0x14
+        caps = [cap for cap in (o.tps, o.account_tps, o.bind_tps) if cap]
+        return 0x58 if any(self.in_last_second(now_ns) >= cap for cap in caps) else 0
+
+    def in_last_second(self, now_ns: int) -> int:
+        return sum(ns > now_ns - 10**9 for ns in self.accepted_ns)
+
+    def congestion_of(self, now_ns: int) -> int:
+        o = self.options
+        if o.congestion != "auto":
+            return o.congestion
+        fills = [100 * self.in_last_second(now_ns) // cap for cap in (o.tps, o.account_tps, o.bind_tps) if cap]
+        if o.queue[0]:
+            fills.append(100 * max(0, self.queued_until_ns - now_ns) // (o.queue[0] * (10**9 // o.queue[1])))
+        return min(100, max(fills, default=0))
+
+    def accept(self, m: dict, now_ms: int, now_ns: int) -> int:
         id_, self.next_id = self.next_id, self.next_id + 1
+        self.accepted_ns.append(now_ns)
+        if self.options.queue[0]:
+            self.queued_until_ns = max(self.queued_until_ns, now_ns) + 10**9 // self.options.queue[1]
         part, total = part_of(m)
         line = [str(now_ms).encode(), shown(m["source"]), shown(m["dest"]), b"%08x" % zlib.crc32(m["text"])]
         self.log.append(b"\t".join([*line, b"%d" % part, b"%d" % total, self.id_text(id_, self.options.ids)]) + b"\n")
@@ -81,7 +117,8 @@ class ReferenceSmsc:
 
     @staticmethod
     def id_text(id_: int, form: str) -> bytes:
-        return (b"%x" if form == "hex" else b"%d") % id_
+        forms = {"hex": b"%x", "hex-upper": b"%X", "padded": b"%020d", "hex-padded": b"%020X", "long": b"9000%020d"}
+        return forms.get(form, b"%d") % id_
 
 
 def read_submit(pdu: bytes) -> dict:
@@ -154,6 +191,13 @@ def mix(x: int) -> int:
     x = ((x ^ x >> 30) * 0xBF58476D1CE4E5B9) & M64
     x = ((x ^ x >> 27) * 0x94D049BB133111EB) & M64
     return x ^ x >> 31
+
+
+def hash_of(octets: bytes) -> int:
+    h = 0xCBF29CE484222325
+    for octet in octets:
+        h = (h ^ octet) * 0x100000001B3 & M64
+    return mix(h)
 
 
 def shown(octets: bytes) -> bytes:

@@ -21,6 +21,7 @@ from dispatcher.smpp.consts import (
     status_name,
 )
 from dispatcher.smpp.pdu import Answer, Bind, Header, Message, Unparsed
+from tests.smpp.pdus import TIMES, Sequence, read_by_judge
 
 u8 = st.integers(0, 255)
 
@@ -44,8 +45,8 @@ FIELDS = {
 SHORT_FIELDS = FIELDS | {
     "protocol_id": u8,
     "priority_flag": u8,
-    "schedule_delivery_time": ascii_text(16),
-    "validity_period": ascii_text(16),
+    "schedule_delivery_time": TIMES,
+    "validity_period": TIMES,
     "replace_if_present_flag": u8,
     "sm_default_msg_id": u8,
     "short_message": st.binary(max_size=254),
@@ -61,17 +62,6 @@ binds = st.builds(
     addr_npi=u8,
     address_range=ascii_text(40),
 )
-
-
-class Sequence:
-    sequence = 9
-
-    def next_sequence(self):
-        return self.sequence
-
-
-def read_by_judge(pdu: bytes):
-    return judge.parse_pdu(pdu, client=Sequence(), allow_unknown_opt_params=True)
 
 
 def as_judge_gives(value):
@@ -205,6 +195,7 @@ def test_a_damaged_message_gives_a_value_or_unparsed(message, cuts):
         ({"destination_addr": "a\0b"}, "destination_addr"),
         ({"short_message": bytes(255)}, "short_message has 255"),
         ({"esm_class": 256}, "256"),
+        ({"validity_period": "tomorrow"}, "validity_period 'tomorrow'"),
     ],
 )
 def test_what_smpp_cannot_carry_is_our_bug(wrong, named):

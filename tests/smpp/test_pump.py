@@ -1,5 +1,6 @@
 """Claim, commit, send, settle: what may leave when, what each answer means, what a broken bind leaves behind."""
 
+import itertools
 import socket
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from dispatcher.records.states import Decision
 from dispatcher.smpp import codec
 from dispatcher.smpp.consts import STATUSES, Action, action_of
-from dispatcher.smpp.pump import BULK, CLOSED, OFF_PATH, REPLIES, Kind, submit_head, submit_mid
+from dispatcher.smpp.pump import BULK, CLOSED, OFF_PATH, REPLIES, URGENT, Kind, submit_head, submit_mid
 from tests.smpp.line import CAMPAIGN, MID, NUMBER, Text, batch, now_ns, read_submit, response
 
 SECOND = 1_000_000_000
@@ -151,7 +152,7 @@ def test_a_repeat_of_some_parts_claims_those_alone(new_line):
         (b"", 1, b"", 0, BULK, "fewer octets"),
         (batch([Text(0)])[0], 1, b"hel", 0, BULK, "outside its octets"),
         (batch([Text(0)])[0], 1, b"hello", 9, BULK, "unknown run"),
-        (batch([Text(0)])[0], 1, b"hello", 0, 2, "pool 2"),
+        (batch([Text(0)])[0], 1, b"hello", 0, 3, "pool 3"),
         (batch([Text(0)])[0], 1, b"hello", 0, -1, "pool -1"),
         (*batch([Text(0, (b"x",) * 128)]), 0, BULK, "127 parts"),
         (*batch([Text(n) for n in range(300)]), 0, REPLIES, "without room"),
@@ -201,7 +202,7 @@ def test_every_command_status_does_what_its_class_says(new_line, status):
         else:
             assert (kind, state) == (Kind.RETRY, 0)
         if kind == Kind.RETRY:
-            assert returned == [(Kind.RETRY, line.run, tries, 0, 1, tries, NUMBER + tries, status, tries)]
+            assert returned == [(Kind.RETRY, line.run, tries, 0, 1, tries, NUMBER + tries, status, tries, 0)]
         else:
             assert returned == []
         assert bool(flags & 4) == (action is Action.CLOSE)
@@ -210,19 +211,33 @@ def test_every_command_status_does_what_its_class_says(new_line, status):
             break
 
 
-def test_a_throttle_holds_bulk_and_not_replies(new_line):
+def test_a_throttle_holds_all_but_the_urgent(new_line):
     line = new_line()
     line.book.retry_ns = 3600 * SECOND
     (submit,) = line.send(0)
     line.answer(submit, 0x58)
     line.claim(1)
-    line.claim(2, pool=REPLIES)
+    line.claim(2, pool=URGENT)
+    line.claim(3, pool=REPLIES)
     line.commit()
     assert ranks(line.submits()) == [2]
     assert line.book.next_send_ns > now_ns() + 3599 * SECOND
     line.book.hold_until(0)
     line.pump.push()
-    assert ranks(line.submits()) == [1]
+    assert ranks(line.submits()) == [3, 1]
+
+
+def test_a_lane_that_waits_has_one_part_in_twenty_of_those_above_it(new_line):
+    line = new_line(window=200)
+    line.claim(*range(100, 110))
+    line.claim(*range(200, 230), pool=REPLIES)
+    line.claim(*range(300, 350), pool=URGENT)
+    line.commit()
+    order = [submit.to - NUMBER for submit in line.submits()]
+    assert order[:23] == [*range(300, 320), 200, 100, 320]
+    assert sorted(order) == [*range(100, 110), *range(200, 230), *range(300, 350)]
+    bulk = [at for at, rank in enumerate(order) if rank < 200]
+    assert all(later - earlier <= 23 for earlier, later in itertools.pairwise(bulk))
 
 
 def test_a_generic_nack_answers_the_submit_of_its_sequence_number(new_line):
@@ -266,7 +281,7 @@ def test_what_is_unanswered_for_the_response_timeout_is_uncertain(new_line):
     assert line.pump.tick(now_ns(), 30 * SECOND) == 0
     assert line.pump.tick(now_ns() + 31 * SECOND, 30 * SECOND) == 1
     assert line.pump.tick(now_ns() + 99 * SECOND, 30 * SECOND) == 0
-    assert line.book.take_returned() == [(Kind.UNCERTAIN, line.run, 1, 0, 1, 1, NUMBER + 1, 1, 0)]
+    assert line.book.take_returned() == [(Kind.UNCERTAIN, line.run, 1, 0, 1, 1, NUMBER + 1, 1, 0, 0)]
     line.commit()
     assert line.kinds(Kind.UNCERTAIN) == [(1, 0, 1, 0)]
     assert line.book.open_parts == line.pump.in_flight == 0 and line.pump.timeouts_in_row == 1

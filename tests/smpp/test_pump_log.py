@@ -209,4 +209,4 @@ def test_numbers_of_members_are_not_their_ranks(new_line):
     line = new_line()
     line.send(Text(3, number=NUMBER))
     line.pump.close()
-    assert line.book.take_returned() == [(Kind.UNCERTAIN, line.run, 3, 0, 1, 3, NUMBER, 2, 0)]
+    assert line.book.take_returned() == [(Kind.UNCERTAIN, line.run, 3, 0, 1, 3, NUMBER, 2, 0, 0)]

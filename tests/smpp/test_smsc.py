@@ -280,7 +280,7 @@ def test_behaviour_changes_while_it_runs():
         assert status(await esme.ask(submit(1))) == 0
         smsc.change(status_every=((1, 0x14),))
         assert status(await esme.ask(submit(2))) == 0x14
-        smsc.change(status_every=(), tps=1)
+        smsc.change(status_every=(), tps=2)
         assert [status(await esme.ask(submit(n))) for n in (3, 4)] == [0, 0x58]
         smsc.unbind_all()
         assert kind(await esme.next()) == CommandId.UNBIND

@@ -12,7 +12,8 @@ from dispatcher.smpp import _smsc as kernel
 from dispatcher.smpp import codec
 from dispatcher.smpp.framing import Framer
 from dispatcher.smpp.pdu import Message
-from dispatcher.smpp.smsc_session import GARBAGE, NUMBER_OF_STATE, SmscOptions
+from dispatcher.smpp.smsc_options import ID_FORMS
+from dispatcher.smpp.smsc_session import GARBAGE, KINDS, NUMBER_OF_STATE, SmscOptions
 from tests.reference.smsc import DELIVER_SM, SUBMIT_SM_RESP, ReferenceSmsc
 
 FIRST_ID = 1_790_000_000_000_000_000
@@ -61,8 +62,17 @@ settings_of_smsc = st.builds(
     drop_every=every,
     mute_every=every,
     status_every=st.sampled_from([(), ((3, 0x58),), ((2, 0x14), (3, 0x0B))]),
-    ids=st.sampled_from(["decimal", "hex"]),
-    receipt_ids=st.sampled_from(["decimal", "hex"]),
+    answer_lost_every=every,
+    answer_twice_every=every,
+    status_number=st.sampled_from([(), (("1*", 0x0B),), (("*A?", 0x0B), ("?", 0x14))]),
+    status_of_numbers=st.sampled_from([(), ((30.0, 0x14),)]),
+    status_share=st.sampled_from([(), ((25.0, 0x08), (50.0, 0x45))]),
+    queue=st.sampled_from([(0, 0), (2, 10), (5, 1_000_000_000)]),
+    account_tps=st.sampled_from([0, 0, 3]),
+    bind_tps=st.sampled_from([0, 0, 2]),
+    congestion=st.sampled_from([None, 0, 77, "auto"]),
+    ids=st.sampled_from(ID_FORMS),
+    receipt_ids=st.sampled_from(ID_FORMS),
     states=st.sampled_from(
         [(("DELIVRD", 1, "000"),), (("DELIVRD", 3, "0"), ("UNDELIV", 2, "027"), ("EXPIRED", 1, "1"))]
     ),
@@ -76,8 +86,9 @@ class Rig:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115
         self.smsc = kernel.Smsc(self.log.fileno(), FIRST_ID)
         states = [(weight, NUMBER_OF_STATE[word], word, error) for word, weight, error in options.states]
-        self.smsc.configure(options, states, [GARBAGE[kind] for kind in options.garbage])
+        self.smsc.configure(options, states, [(KINDS[kind].octets, KINDS[kind].instead) for kind in options.garbage])
         self.account = kernel.Account()
+        self.account.limit(options.account_tps, options.bind_tps)
         self.window = window
         self.connect()
 

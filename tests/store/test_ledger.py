@@ -12,7 +12,7 @@ from dispatcher.records.changes import Changes
 from dispatcher.records.states import Decision, State
 from dispatcher.smpp.pump import Kind
 from dispatcher.store import ledger
-from dispatcher.store._ledger import Folder
+from dispatcher.store._fold import Folder
 from dispatcher.store.layout import BLOCK
 from tests.reference.ledger import ReferenceLedger, fold_value
 from tests.store.logs import Claim, Record, append, assert_same, fold_all, folded, value_of

@@ -68,3 +68,9 @@ def test_a_user_data_header_is_walked_element_by_element(octets, concat, length)
 
 def test_a_text_behind_a_header_is_read_without_it():
     assert decode(0, b"\x05\x00\x03\x07\x02\x01STOP", True) == "STOP"
+
+
+def test_data_coding_0_is_what_the_endpoint_says():
+    assert decode(0, b"a@b_c") == "a¡b§c"
+    assert decode(0, b"a@b_c", default_alphabet="latin1") == "a@b_c"
+    assert decode(0xF0, b"@", default_alphabet="latin1") == "¡", "a class names its alphabet"

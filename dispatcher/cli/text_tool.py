@@ -1,0 +1,112 @@
+"""`volley text`: what a text costs and how it goes out, before anybody sends it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from config import load
+from dispatcher.cli.smpp_tools import _plain, _table
+from dispatcher.text.alphabet import normalise, outside_gsm7
+from dispatcher.text.coding import LONG_AS, TAG_MESSAGE_PAYLOAD, Coding, encode_as, parts_as
+from dispatcher.text.parts import TextTooLong
+from dispatcher.text.transliterate import changes, transliterate
+
+
+@click.command("text")
+@click.argument("text", metavar="STRING")
+@click.option("--endpoint", metavar="E", help="As this endpoint of the settings takes texts.")
+@click.option("--latin1", is_flag=True, help="Try Latin-1 (data_coding 3) before UCS-2.")
+@click.option("--single-shift", type=int, default=0, metavar="N", help="National table behind ESC: 1 Turkish, 2 ...")
+@click.option("--locking-shift", type=int, default=0, metavar="N", help="National table instead of the basic one.")
+@click.option("--long-as", type=click.Choice(LONG_AS), help="How parts are told; default udh, 8-bit reference.")
+@click.option("--class", "message_class", type=click.IntRange(0, 3), help="Message class; 0 is flash.")
+@click.option("--ref", type=click.IntRange(0, 0xFFFF), default=0, help="Reference of the parts.")
+@click.option("--transliterate", "look_alikes", is_flag=True, help="Look-alikes of GSM 7-bit in place of others.")
+@click.option("--config", metavar="FILE", help="Settings (VOLLEY_CONFIG), for --endpoint.")
+@click.option("--data", metavar="DIR", help="Data folder (VOLLEY_DATA), for --endpoint.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+@click.pass_context
+def text_command(context: click.Context, /, text: str, as_json: bool, **how: Any) -> None:
+    """How STRING is sent: alphabet, parts, octets, and the characters that GSM 7-bit lacks; `-` reads stdin.
+
+    part_octets and part_hex are without the user data header, which stands in udh_hex. Exit status 1 when the text
+    is too long to send.
+
+    \b
+    volley text "Hello"
+    volley text --transliterate --json "It’s 20 % off…"
+    volley text --single-shift 1 "İyi günler, şimdi"
+    """
+    text = sys.stdin.read().removesuffix("\n") if text == "-" else text
+    coding = _coding(how)
+    message_class, ref = how["message_class"], how["ref"]
+    changed = changes(text) if how["look_alikes"] else []
+    shown = normalise(transliterate(text) if how["look_alikes"] else text)
+    encoded = encode_as(shown, coding, message_class)
+    told: dict[str, Any] = {
+        "encoding": encoded.encoding,
+        "data_coding": encoded.data_coding,
+        "characters": len(shown),
+        "parts": 0,
+        "part_octets": [],
+        "part_hex": [],
+        "udh_hex": [],
+        "esm_class": 0,
+        "long_as": coding.long_as,
+        "offending": outside_gsm7(shown),
+        "changes": [{"character": c.character, "becomes": c.becomes, "count": c.count} for c in changed],
+        "problem": None,
+    }
+    try:
+        parts = parts_as(shown, coding, ref, message_class=message_class)
+    except TextTooLong as exc:
+        told["problem"] = str(exc)
+    else:
+        payloads = [dict(part.tlvs).get(TAG_MESSAGE_PAYLOAD) for part in parts]
+        bodies = [
+            p if p is not None else part.octets[part.udh_octets :] for p, part in zip(payloads, parts, strict=True)
+        ]
+        told |= {
+            "parts": len(parts),
+            "part_octets": [len(body) for body in bodies],
+            "part_hex": [body.hex() for body in bodies],
+            "udh_hex": [part.octets[: part.udh_octets].hex() for part in parts],
+            "esm_class": parts[0].esm_class,
+        }
+    if as_json:
+        click.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        _show(told)
+    if told["problem"]:
+        context.exit(1)
+
+
+def _coding(how: dict[str, Any]) -> Coding:
+    options = {name: how[name] for name in ("latin1", "single_shift", "locking_shift", "long_as") if how[name]}
+    if how["endpoint"]:
+        endpoints = {endpoint.name: endpoint for endpoint in load(how["config"], how["data"]).endpoints}
+        if how["endpoint"] not in endpoints:
+            known = ", ".join(endpoints) or "none in the settings"
+            raise click.UsageError(f"--endpoint {how['endpoint']!r}: one of {known}")
+        options["default_alphabet"] = endpoints[how["endpoint"]].default_alphabet
+    try:
+        return Coding(**options)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
+
+
+def _show(told: dict[str, Any]) -> None:
+    rows: list[tuple[str, Any]] = [(name, told[name]) for name in ("encoding", "data_coding", "characters", "parts")]
+    for no, (octets, udh) in enumerate(zip(told["part_hex"], told["udh_hex"], strict=True), 1):
+        rows.append((f"part {no}", f"{len(octets) // 2} octets  {udh + ' ' if udh else ''}{octets}"))
+    rows += [("not GSM 7-bit", f"{c}  U+{ord(c):04X}") for c in told["offending"]]
+    rows += [
+        ("made", f"{c['character']} into {c['becomes'] or 'nothing'}, {c['count']} times") for c in told["changes"]
+    ]
+    if told["problem"]:
+        rows.append(("problem", told["problem"]))
+    _table([(name, _plain(value) if isinstance(value, str) else value) for name, value in rows])

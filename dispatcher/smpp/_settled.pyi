@@ -1,0 +1,6 @@
+"""Typed names of the compiled set."""
+
+class Settled:
+    @property
+    def count(self) -> int: ...
+    def put(self, key: int) -> None: ...

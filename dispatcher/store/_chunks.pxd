@@ -1,0 +1,32 @@
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from dispatcher.records.layouts cimport LOG_RUNS
+
+cdef enum:
+    CHUNK = 16320
+    DECISION = 0
+    STATE, ERROR, PARTS, TRIES, SUBMIT_S, FINAL_S, TEXT_HASH, LOG_NO, PART_STATE, N_ARRAYS
+
+cdef struct image:
+    uint32_t campaign, chunk, load, write, slots
+    uint32_t width
+    uint8_t *array[N_ARRAYS]
+
+cdef struct run_map:
+    int of[LOG_RUNS]
+
+cdef class Chunks:
+    cdef image *images
+    cdef uint32_t n_images
+    cdef int *table
+    cdef size_t budget, used, noted  # noted: records that scan() has taken
+    cdef uint64_t **counts
+    cdef uint64_t *log_base
+    cdef uint32_t n_campaigns, campaigns_room
+    cdef dict numbers
+    cdef list keep                   # buffers lent by attach(), alive as long as this
+
+    cdef int _runs(self, const uint8_t[::1] value, run_map *runs) except -1
+    cdef int _image(self, uint32_t campaign, uint32_t chunk, bint make) noexcept nogil
+    cdef bint _want(self, uint32_t campaign, uint32_t chunk, uint32_t load, uint32_t write, uint32_t top, uint32_t width) noexcept nogil
+    cdef bint _scan_one(self, const uint8_t *p, const run_map *runs) noexcept nogil
