@@ -11,7 +11,7 @@ DATA ?= data
 .PHONY: help demo test run bench lint build lock clean
 
 help:
-	@echo "make demo    build, then a million members, one broadcast, a kill -9, and every message accounted for"
+	@echo "make demo    build, then a million members (MEMBERS=n), one broadcast, a kill -9, and every message accounted for"
 	@echo "make test    the whole test suite"
 	@echo "make run     volley serve on ./$(DATA), which is made when absent"
 	@echo "make bench   every figure of the README, each with its check"
@@ -21,7 +21,7 @@ help:
 	@echo "make clean   remove what was built"
 
 demo: build
-	$(V)/bin/volley demo
+	$(V)/bin/volley demo $(if $(MEMBERS),--members $(MEMBERS))
 
 test: build $(V)/.dev
 	$(V)/bin/python -m pytest

@@ -6,14 +6,14 @@ Exit status: 0 stopped as asked, 1 failed (its port is taken), 2 a setting is wr
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 
 import uvicorn
 
 from admin.app import create_app
-from config import SettingError, Settings, load
+from config import Settings
+from config.arguments import settings_of
 from dispatcher import logs
 
 CONNECTIONS_MAX = 2_000  # open sockets; more are answered 503 by uvicorn before any work
@@ -50,15 +50,7 @@ def main(settings: Settings) -> int:
 
 
 def command_line(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="admin", description="Volley's admin process: the HTTP API")
-    parser.add_argument("--config", metavar="FILE", help="settings (VOLLEY_CONFIG)")
-    parser.add_argument("--data", metavar="DIR", help="data folder (VOLLEY_DATA)")
-    given = parser.parse_args(argv)
-    try:
-        settings = load(given.config, given.data)
-    except SettingError as exc:
-        print(f"admin: {exc}", file=sys.stderr)
-        return 2
+    settings = settings_of("admin", "Volley's admin process: the HTTP API", argv)
     logs.configure(settings.log.level, settings.log.format, process="admin")
     return main(settings)
 

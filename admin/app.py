@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 
 import dispatcher
 from admin import problems
+from admin.counting import Counting
 from admin.limits import Limits
 from admin.link import Link
 from admin.reads import Reads
@@ -65,6 +66,8 @@ def create_app(settings: Settings, *, opener: Callable[[], Store] | None = None,
     app.state.reads = Reads(settings.data, opener)
     app.state.link = Link(settings.control_socket)
     app.state.uploads = 0
+    app.state.pieces = set()  # imports of which a piece is arriving
+    app.state.counting = Counting()
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

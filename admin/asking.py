@@ -32,20 +32,23 @@ class Ask:
     response: Response
     request_key: str
 
-    async def __call__(self, caller: Caller, command: Any, *, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
+    async def __call__(
+        self, caller: Caller, command: Any, *, timeout_s: float = ANSWER_TIMEOUT_S, reason: str = ""
+    ) -> dict[str, Any]:
         """The dispatcher's reply, after its commit. Raises CommandRefused (its refusal), DispatcherDown."""
         link: Link = self.request.app.state.link
-        reply, replayed = await link.ask(command, self.envelope(caller), timeout_s=timeout_s)
+        reply, replayed = await link.ask(command, self.envelope(caller, reason), timeout_s=timeout_s)
         if replayed:
             self.response.headers["Idempotent-Replayed"] = "true"
         return reply
 
-    def envelope(self, caller: Caller) -> Envelope:
+    def envelope(self, caller: Caller, reason: str = "") -> Envelope:
         clock: Clock = self.request.app.state.clock
         return Envelope(
             tenant=caller.tenant,
             actor=caller.actor,
             at_ms=clock.epoch_ms(),
+            reason=reason,
             request_key=self.request_key,
             fingerprint=self._fingerprint() if self.request_key else "",
         )

@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from admin.link import Statistics
 from dispatcher.records.changes import View
 from dispatcher.records.states import CampaignState, State
+from dispatcher.store.care import ALARM, FULL, OK, Care
 from dispatcher.store.layout import U64
 from dispatcher.store.ledger import read_counts
 from dispatcher.store.values import unpack
@@ -43,10 +44,13 @@ def store_counts(view: View) -> StoreCounts:
     return counts
 
 
-def text(status: dict[str, Any] | None, counts: StoreCounts | None, link: Statistics) -> bytes:
+def text(
+    status: dict[str, Any] | None, counts: StoreCounts | None, link: Statistics, care: Care | None = None
+) -> bytes:
     """Prometheus's text format. `status` None: the dispatcher is down; `counts` None: the store is unreadable."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Once([*_of_link(link, status), *_of_status(status or {}), *_of_store(counts)]))
+    families = [*_of_link(link, status), *_of_status(status or {}), *_of_store(counts), *_of_care(care)]
+    registry.register(_Once(families))
     return generate_latest(registry)
 
 
@@ -114,6 +118,22 @@ def _of_store(counts: StoreCounts | None) -> list[Metric]:
     return [*families, campaigns, recipients]
 
 
+def _of_care(care: Care | None) -> list[Metric]:
+    if care is None:
+        return []
+    return [
+        _gauge(
+            "volley_store_state", "0 room, 1 alarm, 2 full: new work is refused", (OK, ALARM, FULL).index(care.state)
+        ),
+        _gauge("volley_store_used_octets", "octets that rows take in the store", care.used_octets),
+        _gauge("volley_store_max_octets", "store_max_octets, 0 for none", care.store_max_octets),
+        _gauge("volley_disk_free_octets", "octets free on the store's disk", care.disk_free_octets),
+        _gauge("volley_disk_octets", "octets of the store's disk", care.disk_octets),
+        _gauge("volley_readers", "read transactions open now", care.readers),
+        _gauge("volley_reader_behind_commits", "commits since the oldest of them began", care.reader_behind),
+    ]
+
+
 def _gauge(name: str, what: str, value: float) -> Metric:
     return GaugeMetricFamily(name, what, value=value)
 
@@ -151,5 +171,10 @@ _GAUGES = (
     ("volley_commit_ms_p99", "writer.commit_ms_p99", "99th percentile of the last commits, ms"),
     ("volley_dispatcher_anon_mb", "anon_mb", "the dispatcher's anonymous memory (RssAnon), MB"),
     ("volley_store_octets", "store_octets", "octets that the store takes of its file"),
+    (
+        "volley_stale_readers_cleared",
+        "care.stale_readers",
+        "slots of dead readers cleared since the dispatcher's start",
+    ),
     ("volley_dispatcher_uptime_seconds", "uptime_s", "seconds since the dispatcher's start"),
 )

@@ -19,13 +19,18 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import lmdb
 
+from config.settings import Store as Limits
 from dispatcher.errors import CommandRefused, StoreError
 from dispatcher.store import Snapshot, Store, open_store
+from dispatcher.store.care import Care, look
+from dispatcher.store.scan import warm
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Read = Callable[Concatenate[Snapshot, P], T]
 
+WARM_BLOCKS = 48  # derived at a time between counts: some milliseconds
+WARM_REST_S = 0.01
 THREADS = 4  # scans at once; each is short, and the kernels let go of the GIL
 WAITING_MAX = 64  # reads queued behind them; more are refused, so that a slow disk is seen and not hidden
 
@@ -40,6 +45,9 @@ class Reads:
         self._inode = 0
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+        self._warmer = ThreadPoolExecutor(1, thread_name_prefix="warm")
+        self._warming = False
+        self._closed = threading.Event()
         self._waiting = 0
 
     def __repr__(self) -> str:
@@ -65,11 +73,35 @@ class Reads:
             return await loop.run_in_executor(self._pool, lambda: self.now(read, *args, **kwargs))
         finally:
             self._waiting -= 1
+            if not self._warming and not self._closed.is_set():
+                self._warming = True
+                self._warmer.submit(self._warm)
+
+    def _warm(self) -> None:
+        """What the last scans' columns still lack (store/derived.py), little by little: no count waits for it."""
+        try:
+            while not self._closed.is_set() and self.now(warm, None, WARM_BLOCKS):
+                self._closed.wait(WARM_REST_S)
+        except StoreError:  # the next read says so
+            pass
+        finally:
+            self._warming = False
 
     def size_octets(self) -> int:
         return self._opened().size_octets()
 
+    def care(self, limits: Limits) -> Care:
+        """How full the store is against its limits. Raises StoreError."""
+        store = self._opened()
+        try:
+            return look(store, limits)
+        except (lmdb.Error, OSError) as exc:
+            self._forget(store)
+            raise StoreError(f"{self.folder}: {exc}") from exc
+
     def close(self) -> None:
+        self._closed.set()
+        self._warmer.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
         if self._store is not None and self._opener is None:
             self._store.close()

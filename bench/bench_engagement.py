@@ -11,7 +11,7 @@ import random
 import struct
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.harness import Figure, best_of, print_figures
@@ -32,11 +32,11 @@ DELIVERED_SHARE = 90  # per cent; the others failed
 MOST_MS = 50.0
 
 
-def main(arguments: list[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="volley bench engagement", description=__doc__)
     parser.add_argument("--recipients", type=int, default=RECIPIENTS)
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(argv)
     with (
         tempfile.TemporaryDirectory() as folder,
         open_store(Path(folder) / "data", write=True, create=True, sync=False) as store,

@@ -24,7 +24,7 @@ from typing import Any
 
 import zstandard
 
-from bench import people
+from bench import import_beside, people
 from bench.harness import Figure, disk_figures, print_figures
 from dispatcher.cli.local_import import run_import_locally
 from dispatcher.control.commands import CreateTenant, DefineField, EndImportBody, Envelope, OpenImport
@@ -60,6 +60,10 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-import-", dir=options.data) as name:
         folder = Path(name)
         print_figures(disk_figures(folder), options.json)
+        if options.beside:
+            _write_csv(folder / "people.csv", options.rows, options.seed, bad=False)
+            print_figures(import_beside.measure(folder, folder / "people.csv", options.rows), options.json)
+            return 0
         for mode in options.modes:
             print_figures(_measure(folder / mode, mode, options), options.json)
     return 0
@@ -72,6 +76,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sync-delay-ms", type=float, default=0.0, help="as if each commit's sync took this longer")
     parser.add_argument("--updates", action="store_true", help="import each file a second time, over its members")
+    parser.add_argument("--beside", action="store_true", help="instead: how much an import slows a broadcast")
     parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)

@@ -37,6 +37,7 @@ class PlainField:
     kind: str
     column: ColumnKind
     values: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 FIELDS = {

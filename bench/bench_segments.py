@@ -21,7 +21,10 @@ import numpy as np
 from bench import segments_csv
 from bench import segments_members as made
 from bench.harness import best_of, print_figures
-from bench.segments_live import figures
+from bench.segments_expand import figures as of_expansion
+from bench.segments_http import figures as of_http
+from bench.segments_live import figures as of_life
+from bench.segments_live import warmed
 from bench.segments_peers import DuckDB, Polars
 from dispatcher.fastmatch import use_isa
 from dispatcher.segments.count import matched
@@ -42,6 +45,8 @@ ROUNDS = 7
 @click.option("--csv", "path", type=click.Path(path_type=Path, exists=True), help="These members instead of made ones.")
 @click.option("--expr", "texts", multiple=True, help="With --csv: an expression to ask; again for more.")
 @click.option("--live", is_flag=True, help="Instead: sizes, first count, waterfall, updates; 100 M members reckoned.")
+@click.option("--expand", is_flag=True, help="Instead: what a campaign reads of the matched, members a second.")
+@click.option("--http", is_flag=True, help="Instead: counts over HTTP as one types, while a broadcast runs.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Make the store here, or use the one that is here.")
 def command(
     members: int,
@@ -53,9 +58,12 @@ def command(
     path: Path | None,
     texts: tuple[str, ...],
     live: bool,
+    expand: bool,
+    http: bool,
     keep: Path | None,
 ) -> int:
-    """Examples: `volley bench segments --members 10000000`, `... --json`, `... --isa avx2`, `... --live`;
+    """Examples: `volley bench segments --members 10000000`, `... --json`, `... --isa avx2`, `... --live`,
+    `... --expand`, `... --http`;
 
     `volley bench segments --csv people.csv --expr 'city = "Bonn" and age > 30'`.
     """
@@ -64,15 +72,23 @@ def command(
     if isa:
         use_isa(isa)
     folder = keep or Path(tempfile.mkdtemp(prefix="volley-segments-"))
-    if live:
+    if live or expand or http:
+        found = (
+            of_http(folder, members, rounds)
+            if http
+            else of_expansion(folder, members)
+            if expand
+            else of_life(folder, members)
+        )
         try:
             seen = []
-            for figure in figures(folder, members):
+            for figure in found:
                 print_figures([figure], as_json)
                 seen.append(figure)
             return 0 if all(figure.ok is not False for figure in seen) else 1
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if keep is None:
+                shutil.rmtree(folder, ignore_errors=True)
     try:
         peers: list[Any] = [DuckDB(threads), Polars(threads)]
     except ModuleNotFoundError as exc:
@@ -144,6 +160,7 @@ def compare(
     for segment, (text, sql) in asked.items():
         for what in ("count", "ids"):
             ours, theirs = _questions(store, peers, text, sql, what, threads)
+            warmed(store, ours)
             answers = [_plain(each()) for each in (ours, *theirs)]
             equal = all(
                 np.array_equal(np.atleast_1d(answers[0]), np.sort(np.atleast_1d(other))) for other in answers[1:]

@@ -6,7 +6,6 @@ Touches: the standard output; a probe file in the folder whose disk is asked abo
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -14,18 +13,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-SYNCS = 50
-SYNC_OCTETS = 16_384  # of a small commit
+from dispatcher.store.disk import file_system, sync_times_ms
 
 
-def best_of(times: int, *functions: Callable[[], Any]) -> list[float]:
+def best_of(times: int, *functions: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> list[float]:
     """The least seconds of each function over `times` rounds, the functions taking turns."""
     least = [float("inf")] * len(functions)
     for _ in range(times):
         for no, function in enumerate(functions):
-            begin = time.perf_counter()
+            begin = clock()
             function()
-            least[no] = min(least[no], time.perf_counter() - begin)
+            least[no] = min(least[no], clock() - begin)
     return least
 
 
@@ -73,29 +71,8 @@ def print_figures(figures: Iterable[Figure], as_json: bool) -> None:
 
 def disk_figures(folder: Path) -> list[Figure]:
     """What a small commit costs on the disk of `folder`, and whether that is a disk at all."""
-    probe, took_ms = folder / "fdatasync.probe", []
-    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        for _ in range(SYNCS):
-            os.write(descriptor, bytes(SYNC_OCTETS))
-            began = time.perf_counter()
-            os.fdatasync(descriptor)
-            took_ms.append(1e3 * (time.perf_counter() - began))
-    finally:
-        os.close(descriptor)
-        probe.unlink()
+    kind = file_system(folder)
     return [
-        Figure("fdatasync p50 of the data folder", round(statistics.median(took_ms), 3), "ms"),
-        Figure("data folder's file system", _file_system(folder), "", "not tmpfs", _file_system(folder) != "tmpfs"),
+        Figure("fdatasync p50 of the data folder", round(statistics.median(sync_times_ms(folder)), 3), "ms"),
+        Figure("data folder's file system", kind, "", "not tmpfs", kind != "tmpfs"),
     ]
-
-
-def _file_system(folder: Path) -> str:
-    """By /proc/mounts: that of the longest mount point above; "unknown" where there is none to read."""
-    best, kind, place = "", "unknown", folder.resolve()
-    if Path("/proc/mounts").exists():
-        for line in Path("/proc/mounts").read_text().splitlines():
-            _, at, found, *_ = line.split()
-            if place.is_relative_to(at) and len(at) >= len(best):
-                best, kind = at, found
-    return kind

@@ -10,7 +10,7 @@ import random
 import statistics
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,11 +20,11 @@ from dispatcher.records.changes import Changes
 from dispatcher.segments.count import count, matched
 from dispatcher.segments.plan import compile_text
 from dispatcher.store import Store, open_store
-from dispatcher.store.columns import ColumnKind, fold_some, put_delta
+from dispatcher.store.columns import ColumnKind, fold_some, folded_to, put_delta
 from dispatcher.store.layout import FIELD_POINTS
+from dispatcher.store.scan import OCTETS, warm
 
 FAR = 100_000_000
-WARM = 8  # scans until everything that is derived has been derived (store/derived.py)
 TIMES = 40
 POINTS = (FIELD_POINTS, 0, ColumnKind.I64)
 
@@ -34,7 +34,7 @@ def figures(folder: Path, members: int) -> Iterator[Figure]:
     taken: list[dict[str, float]] = []
     for size in sizes:
         place = folder / str(size)
-        _build(place, size)
+        build(place, size)
         here: dict[str, float] = {}
         yield from _one(place, size, here)
         taken.append(here)
@@ -49,7 +49,8 @@ def figures(folder: Path, members: int) -> Iterator[Figure]:
     yield from _updates(folder / str(members), members)
 
 
-def _build(place: Path, members: int) -> None:
+def build(place: Path, members: int) -> None:
+    """Made members in a new store in `place`, with their numbers."""
     with open_store(place, write=True, create=True, sync=False) as store:
         made.define(store, members)
         first = 0
@@ -69,17 +70,24 @@ def _one(place: Path, members: int, taken: dict[str, float]) -> Iterator[Figure]
         yield Figure.of(f"first count after opening, {members:,} members", round(first_ms, 1), "ms", most=1_000)
         yield Figure(f"octets on disk, {members:,} members", round(store.size_octets() / members, 1), "B/member")
         for segment in made.SEGMENTS:
-            for _ in range(WARM):
-                _matched(store, segment)
+            warmed(store, lambda: _matched(store, segment))  # noqa: B023
             (best_s,) = best_of(9, lambda: _matched(store, segment))  # noqa: B023
             taken[f"{segment} count"] = 1e3 * best_s
             yield Figure(f"{segment} count, {members:,} members", round(1e3 * best_s, 2), "ms")
             took = sorted(_timed(lambda: _count(store, segment)) for _ in range(TIMES))  # noqa: B023
             p95 = took[int(0.95 * TIMES)]
             yield Figure.of(f"{segment} count with waterfall p95, {members:,} members", round(p95, 2), "ms", most=100)
-        derived = float(store.snapshot().kept["derived octets"])  # type: ignore[index]
+        derived = float(store.snapshot().kept[OCTETS])  # type: ignore[index]
         taken["octets in memory beside the map"] = derived
         yield Figure(f"octets derived in memory, {members:,} members", round(derived / members, 1), "B/member")
+
+
+def warmed(store: Store, work: Callable[[], object]) -> None:
+    """As after some minutes of use: whatever `work` reads is mapped, and what is derived of it has been derived."""
+    for _ in range(2):
+        work()
+    with store.snapshot() as view:
+        warm(view)
 
 
 def _updates(place: Path, members: int) -> Iterator[Figure]:
@@ -95,8 +103,7 @@ def _updates(place: Path, members: int) -> Iterator[Figure]:
             _fold(store)
     writer = get_context("spawn").Process(target=_write, args=(str(place), members), daemon=True)
     with open_store(place) as store:  # as the admin process reads beside the dispatcher
-        for _ in range(WARM):
-            _matched(store, "S1")
+        warmed(store, lambda: _matched(store, "S1"))
         alone = statistics.median(_timed(lambda: _matched(store, "S1")) for _ in range(TIMES))
         before = _edits(store)
         writer.start()
@@ -111,13 +118,15 @@ def _updates(place: Path, members: int) -> Iterator[Figure]:
 
 def _write(place: str, members: int) -> None:
     """Updates until the process is ended, a slice folded after every twenty commits as housekeeping does."""
-    draw = random.Random(8)
+    draw, after = random.Random(8), -1
     with open_store(place, write=True) as store:
         while True:
             for _ in range(20):
                 _update(store, draw, members, 100)
             with store.begin_write() as view:
-                view.apply(fold_some(view, made.TENANT))
+                changes = fold_some(view, made.TENANT, after=after)
+                after = folded_to(changes)  # -1 when the last block has been folded: from the first again
+                view.apply(changes)
 
 
 def _edits(store: Store) -> int:

@@ -102,7 +102,11 @@ def define(store: Store, members: int, *, name: bool = False) -> None:
 def define_all(store: Store, commands: list[DefineField]) -> None:
     """A tenant with these fields."""
     with store.begin_write() as view:
-        view.apply(create_tenant(view, CreateTenant(title="bench"), Envelope(tenant=0, actor="bench", at_ms=1))[0])
+        view.apply(
+            create_tenant(
+                view, CreateTenant(title="bench", sender="10690000"), Envelope(tenant=0, actor="bench", at_ms=1)
+            )[0]
+        )
     for command in commands:
         with store.begin_write() as view:
             view.apply(define_field(view, command, Envelope(tenant=TENANT, actor="bench", at_ms=1))[0])

@@ -142,7 +142,7 @@ class Limits:
     body_octets_max: int = 1 << 20
     import_octets_max: int = 32 << 30
     import_line_octets_max: int = 1 << 16
-    expression_characters_max: int = 10_000
+    expression_characters_max: int = 100_000
     page_rows_max: int = 1_000
 
     def __post_init__(self) -> None:

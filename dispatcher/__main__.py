@@ -6,29 +6,19 @@ Exit status: 0 stopped as asked, 1 failed, 2 a setting is wrong, 3 another dispa
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from config import SettingError, Settings, load
+from config import Settings
+from config.arguments import settings_of
 from dispatcher.errors import NewerSchema, StoreError, StoreLocked
 
-EXIT_SETTING = 2
 EXIT_LOCKED = 3
 EXIT_NEWER_SCHEMA = 4
 
 
 def main(argv: list[str] | None = None) -> int:
     """Everything, from the command line to the exit status."""
-    parser = argparse.ArgumentParser(prog="dispatcher", description="Volley's dispatcher process")
-    parser.add_argument("--config", metavar="FILE", help="settings (VOLLEY_CONFIG)")
-    parser.add_argument("--data", metavar="DIR", help="data folder (VOLLEY_DATA)")
-    given = parser.parse_args(argv)
-    try:
-        settings = load(given.config, given.data)
-    except SettingError as exc:
-        print(f"dispatcher: {exc}", file=sys.stderr)
-        return EXIT_SETTING
-    return run(settings)
+    return run(settings_of("dispatcher", "Volley's dispatcher process", argv))
 
 
 def run(settings: Settings) -> int:

@@ -7,9 +7,10 @@ def match_block(program: bytes, arrays: list[Any], slots: int, out: Any, tallies
 def match_blocks(
     program: bytes,
     columns: list[Any],
-    ids: list[int],
     edges: list[Any],
-    changes: Any,
+    aside: list[Any],
+    numbers: Any,
+    changed: int,
     first: int,
     end: int,
     bitmaps: Any,

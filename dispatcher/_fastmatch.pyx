@@ -13,8 +13,6 @@ cdef extern from "fastmatch_scan.h" nogil:
         FM_SLOTS_MAX, FM_WORDS_MAX, FM_BAD_PROGRAM, FM_BAD_ARRAY, FM_BAD_TEXT, FM_BAD_CHANGE, FM_OK, FM_TEXT
     ctypedef struct column_block:
         pass
-    ctypedef struct member_change:
-        pass
     ctypedef struct fm_array:
         const uint8_t *data
         int64_t octets
@@ -32,11 +30,11 @@ cdef extern from "fastmatch_scan.h" nogil:
         const fm_loops *loops
         const fm_program *program
         const column_block **blocks
+        const column_block **aside
         const uint8_t **edges
         const int64_t *edge_counts
-        const int64_t *ids
-        const member_change *changes
-        int64_t change_count
+        const uint32_t *numbers
+        int64_t changed
         uint64_t *tallies
         uint64_t *zoned
     const fm_loops *fm_best()
@@ -155,49 +153,59 @@ def match_block(bytes program not None, list arrays not None, Py_ssize_t slots, 
     return result
 
 
-def match_blocks(bytes program not None, list columns not None, list ids not None, list edges not None, changes, uint32_t first, uint32_t end,
-                 bitmaps, tallies, zoned):
+cdef int records_of(Held held, list columns, const fm_program *opened, Py_ssize_t wanted, const column_block **to) except -1:
+    """The columns' records by position; 0 when one that the program reads is missing or shorter than `wanted`."""
+    cdef Py_ssize_t i
+    cdef Py_buffer *buffer
+    for i in range(len(columns)):
+        if columns[i] is not None:
+            buffer = held.hold(columns[i])
+            if buffer.len < wanted * <Py_ssize_t>sizeof(column_block):
+                return 0
+            to[i] = <const column_block *>buffer.buf
+        elif i < opened.columns and opened.uses[i].kind:
+            return 0
+    return 1
+
+
+def match_blocks(bytes program not None, list columns not None, list edges not None, list aside not None, numbers, int64_t changed,
+                 uint32_t first, uint32_t end, bitmaps, tallies, zoned):
     cdef Py_ssize_t count = len(columns), i
-    cdef Held held = Held(2 * count + 4)
+    cdef Held held = Held(3 * count + 5)
     cdef fs_scan scan
     cdef fm_program opened
     cdef Py_buffer *buffer
     cdef int64_t result, tally_count = 0, zoned_count = 0, octets = len(program)
     cdef const uint8_t *code = program
     cdef uint8_t *out = NULL
-    cdef int64_t *numbers = <int64_t *>calloc(count + 1, sizeof(int64_t))
-    cdef const column_block **blocks = <const column_block **>calloc(count + 1, sizeof(column_block *))
+    cdef const column_block **blocks = <const column_block **>calloc(2 * count + 1, sizeof(column_block *))
     cdef const uint8_t **at_edges = <const uint8_t **>calloc(count + 1, sizeof(uint8_t *))
     cdef int64_t *edge_counts = <int64_t *>calloc(count + 1, sizeof(int64_t))
     memset(&scan, 0, sizeof(scan))
     result = fm_open(code, octets, &opened)
     try:
-        if numbers is NULL or blocks is NULL or at_edges is NULL or edge_counts is NULL:
+        if blocks is NULL or at_edges is NULL or edge_counts is NULL:
             raise MemoryError
-        if len(ids) != count or len(edges) != count or end < first:
-            raise ValueError("ids and columns differ in number, or the range ends before it begins")
+        if len(edges) != count or len(aside) != count or end < first or changed < 0:
+            raise ValueError("edges, aside and columns differ in number, or the range ends before it begins")
         scan.tallies = counters(held, tallies, &tally_count)
         scan.zoned = counters(held, zoned, &zoned_count)
         if result == FM_OK and (opened.tallies > tally_count or (zoned is not None and zoned_count < opened.count)):
             result = FM_BAD_PROGRAM
-        if result == FM_OK and opened.columns > count:
+        if result == FM_OK and (opened.columns > count or not records_of(held, columns, &opened, end, blocks)):
             result = FM_BAD_ARRAY
         for i in range(count):
-            numbers[i] = ids[i]
             if edges[i] is not None:
                 buffer = held.hold(edges[i])
                 at_edges[i], edge_counts[i] = <const uint8_t *>buffer.buf, buffer.len // 8
-            if columns[i] is not None:
-                buffer = held.hold(columns[i])
-                if buffer.len < end * <Py_ssize_t>sizeof(column_block):
-                    result = FM_BAD_ARRAY
-                blocks[i] = <const column_block *>buffer.buf
-            elif result == FM_OK and i < opened.columns and opened.uses[i].kind:
+        if changed and result == FM_OK:
+            i = (changed + FM_SLOTS_MAX - 1) // FM_SLOTS_MAX
+            if not records_of(held, aside, &opened, i, blocks + count):
                 result = FM_BAD_ARRAY
-        if changes is not None:
-            buffer = held.hold(changes)
-            scan.changes = <const member_change *>buffer.buf
-            scan.change_count = buffer.len // <Py_ssize_t>sizeof(member_change)
+            buffer = held.hold(numbers)
+            if buffer.len < 4 * i * FM_SLOTS_MAX:
+                result = FM_BAD_ARRAY
+            scan.numbers, scan.changed = <const uint32_t *>buffer.buf, changed
         if bitmaps is not None:
             buffer = held.hold(bitmaps, PyBUF_WRITABLE)
             if buffer.len < (end - first) * <Py_ssize_t>(FM_WORDS_MAX * 8):
@@ -207,14 +215,13 @@ def match_blocks(bytes program not None, list columns not None, list ids not Non
             scan.loops = loops
             scan.program = &opened
             scan.blocks = blocks
+            scan.aside = blocks + count
             scan.edges = at_edges
             scan.edge_counts = edge_counts
-            scan.ids = numbers
             with nogil:
                 result = fs_run(&scan, first, end, out)
     finally:
         fm_close(&opened)
-        free(numbers)
         free(blocks)
         free(at_edges)
         free(edge_counts)

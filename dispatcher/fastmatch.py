@@ -134,9 +134,10 @@ def match_block(
 def match_blocks(
     program: Program,
     columns: list[Any],
-    ids: list[int],
     edges: list[Any],
-    changes: Any,
+    aside: list[Any],
+    numbers: Any,
+    changed: int,
     first: int,
     end: int,
     bitmaps: Any = None,
@@ -147,12 +148,15 @@ def match_blocks(
 
     columns: by number, records of records/column_blocks.h, one a block from block 0 (None at a text's 2nd and 3rd
     number). They hold addresses: whoever made them keeps what they point at (store/scan.py).
-    ids: by number, field << 8 | part, or -1 where no delta row can change it. changes: member_change records, sorted.
     edges: by number, the edges that its derived codes were made with, or None.
+    aside: by number, such records of the `changed` members, whose values in `columns` no longer hold; numbers: theirs,
+    u32 each, ascending, filled up to whole blocks (store/aside.py).
     bitmaps: (end - first) x BITMAP_OCTETS or None. zoned: array('Q') by instruction: blocks that a zone map answered.
     Every bitmap that the program tallies or answers with must have been narrowed by `live`. Raises ValueError.
     """
-    return _fastmatch.match_blocks(program.octets, columns, ids, edges, changes, first, end, bitmaps, tallies, zoned)
+    return _fastmatch.match_blocks(
+        program.octets, columns, edges, aside, numbers, changed, first, end, bitmaps, tallies, zoned
+    )
 
 
 def members_of(bitmaps: Any, first_no: int, out: Any) -> int:

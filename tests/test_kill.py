@@ -16,7 +16,7 @@ import pytest
 from bench.people import write_csv
 from tests.fakes.crash_judge import Result, judge
 from tests.fakes.crash_run import CampaignRun, ImportRun, Scenario, Smsc
-from tests.fakes.crash_stores import LONG, Prepared, PreparedImport, prepare_campaign, prepare_import
+from tests.fakes.crash_stores import LONG, Prepared, PreparedImport, prepare_campaign, prepare_import, prepare_undo
 
 MEMBERS = 2_400
 ROWS = 20_000
@@ -24,12 +24,16 @@ AT_ONCE = 3
 SMSCS = {
     "fast": (),
     "slow": ("--delay-ms", "10", "--receipt-delay-ms", "20"),
+    "slower": ("--delay-ms", "60", "--receipt-delay-ms", "20"),
     "drop": ("--drop-every", "301"),
     "strict": ("--status-every", "23:0x14", "--delay-ms", "4"),
 }
 # many small claims, so that there are many commits however slow the disk; and answers that are on their way for long
 SMALL: dict[str, Any] = {"window": 10, "ahead": 64}
 SLOW: dict[str, Any] = {"smsc": "slow", "window": 40, "ahead": 128}
+# at any moment some are claimed and wait for their place in the pace (a third of a second of them), and others are at the
+# simulator without an answer, however slow this machine is
+PACED: dict[str, Any] = {"smsc": "slower", "window": 100, "ahead": 128, "rate": 800}
 
 
 def _random_moments(count: int) -> dict[str, Scenario]:
@@ -76,29 +80,37 @@ STARTS = {
     "killed-in-start-after-power-cut": Scenario(kills=(0.4, "in_recovery:1", "in_recovery:3"), power_cut=True, **SLOW),
 }
 POWER_CUTS = {
-    "power-cut": Scenario(kills=(0.5,), power_cut=True, **SLOW),
-    "power-cut-twice": Scenario(kills=(0.3, 0.6), power_cut=True, store="long", **SLOW),
+    "power-cut": Scenario(kills=(0.5,), power_cut=True, **PACED),
+    "power-cut-twice": Scenario(kills=(0.3, 0.6), power_cut=True, store="long", **PACED),
 }
 RESENT = {
     "resent-kill": Scenario(kills=(0.4,), store="transactional"),
-    "resent-power-cut": Scenario(kills=(0.4,), store="transactional", power_cut=True, **SLOW),
-    "resent-killed-again": Scenario(kills=(0.3, 0.6), store="transactional", power_cut=True, **SLOW),
+    "resent-power-cut": Scenario(kills=(0.4,), store="transactional", power_cut=True, **PACED),
+    "resent-killed-again": Scenario(kills=(0.3, 0.6), store="transactional", power_cut=True, **PACED),
     "resent-drop": Scenario(kills=("in_reconnect:4",), store="transactional", smsc="drop"),
+}
+URGENT = {
+    "urgent:before_commit": Scenario(kills=("before_commit:4", 0.5), store="otp", **SMALL),
+    "urgent:after_commit_before_write": Scenario(kills=("after_commit_before_write:3",), store="otp", **SMALL),
+    "urgent:random": Scenario(kills=(0.3, 0.7), store="otp", smsc="strict", binds=4),
 }
 IMPORTS = {
     **{f"import:{n}": Scenario(kills=(f"in_import:{n}",), store="import") for n in (1, 3, 12)},
     "import-again-and-again": Scenario(kills=("in_import:4", 0.5, "in_import:2", 0.8), store="import"),
     "import-half-a-body": Scenario(kills=(0.2,), store="half"),
 }
-ALL = POINTS | RANDOM | STARTS | POWER_CUTS | RESENT | IMPORTS
+UNDOS = {f"undo:{n}": Scenario(kills=(f"in_undo:{n}", "in_undo:1"), store="undo") for n in (1, 3, 5)}
+ALL = POINTS | RANDOM | STARTS | POWER_CUTS | RESENT | URGENT | IMPORTS | UNDOS
 
 
 STORES: dict[str, Callable[[Path], Prepared | PreparedImport]] = {
     "marketing": lambda folder: prepare_campaign(folder, MEMBERS),
     "long": lambda folder: prepare_campaign(folder, MEMBERS // 2, text=LONG),
     "transactional": lambda folder: prepare_campaign(folder, MEMBERS, purpose="transactional"),
+    "otp": lambda folder: prepare_campaign(folder, MEMBERS // 2, purpose="otp"),
     "import": lambda folder: prepare_import(folder, ROWS),
     "half": lambda folder: prepare_import(folder, ROWS, whole=False),
+    "undo": lambda folder: prepare_undo(folder, ROWS),
 }
 Outcome = Result | dict[str, Any]
 
@@ -177,6 +189,13 @@ def test_an_uncertain_message_that_may_not_wait_is_settled_by_number_or_sent_onc
         assert result.summary["resent"] > 0
 
 
+@pytest.mark.parametrize("name", URGENT)
+def test_the_urgent_lane_has_a_mark_of_its_own(outcome, name: str):
+    result = outcome(name)
+    assert len(result.deaths) == len(URGENT[name].kills)
+    assert all(recovery["at_or_above_mark"] == 0 for recovery in result.recoveries)
+
+
 @pytest.mark.parametrize("name", IMPORTS)
 def test_a_killed_import_goes_on_to_the_exact_counts(outcome, name: str, tmp_path: Path):
     expected = write_csv(tmp_path / "people.csv", ROWS, 1)
@@ -184,3 +203,10 @@ def test_a_killed_import_goes_on_to_the_exact_counts(outcome, name: str, tmp_pat
     assert (row["state"], row["rows_read"]) == ("done", expected.rows)
     assert (row["members_imported"], row["rows_updated"]) == (expected.members, expected.updated)
     assert row["rows_rejected"] == expected.rejected
+
+
+@pytest.mark.parametrize("name", UNDOS)
+def test_a_killed_undo_goes_on_until_nobody_of_the_import_is_left(outcome, name: str, tmp_path: Path):
+    expected = write_csv(tmp_path / "people.csv", ROWS, 1)
+    row = outcome(name)
+    assert (row["state"], row["undo"]["removed"], row["undo"]["conflicts_found"]) == ("undone", expected.members, 0)

@@ -40,7 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "outbox": DATA | {"tenants", "members", "text"},
     "outcomes": DATA | {"tenants", "members", "text"},
     "campaigns": DATA | {"tenants", "members", "segments", "text"},
-    "apps": DATA | {"tenants", "members", "segments", "text", "outbox", "outcomes"},
+    "apps": DATA | {"tenants", "members", "segments", "text", "outbox", "outcomes", "campaigns"},
 }
 READ = set(ARROWS) - {"smpp", "outbox"}  # what admin may see
 ARROWS |= {
@@ -61,7 +61,13 @@ LIBRARIES: dict[str, set[str]] = {  # of the rooms that are held to few
     "text": set(),
     "store": {"lmdb", "msgpack"},
 }
-TRIO = ("dispatcher/smpp/bind.py", "dispatcher/smpp/pool.py", "dispatcher/smpp/smsc.py", "dispatcher/daemon/")
+TRIO = (
+    "dispatcher/smpp/bind.py",
+    "dispatcher/smpp/pool.py",
+    "dispatcher/smpp/smsc.py",
+    "dispatcher/smpp/smsc_peer.py",
+    "dispatcher/daemon/",
+)
 TRIO_TOO = ("dispatcher/cli/", "bench/")  # they start what is in TRIO
 
 

@@ -37,11 +37,11 @@ def test_a_stub_names_what_is_there(path):
         assert not attribute or hasattr(getattr(module, owner), attribute), name
 
 
-@pytest.mark.parametrize("kernel", ["smpp/_pump", "store/_ledger"])
+@pytest.mark.parametrize("kernel", ["smpp/_book", "smpp/_pump", "smpp/_settled", "store/_fold", "store/_ledger"])
 def test_a_stub_names_all_of_its_kernel(kernel):
     path = Path("dispatcher", f"{kernel}.pyi")
     module = importlib.import_module(".".join(path.with_suffix("").parts))
     has = {name for name in vars(module) if not name.startswith("_")}
     classes = {name: getattr(module, name) for name in has if isinstance(getattr(module, name), type)}
-    has |= {f"{owner}.{name}" for owner, kind in classes.items() for name in vars(kind) if not name.startswith("_")}
+    has |= {f"{owner}.{name}" for owner, kind in classes.items() for name in dir(kind) if not name.startswith("_")}
     assert has == stubbed(path)

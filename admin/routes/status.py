@@ -5,6 +5,7 @@ Touches: the status command and the store. Health and metrics need no key: they 
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -46,9 +47,13 @@ async def list_binds(
 
 
 @router.get("/healthz", tags=["health"])
-async def healthz() -> Health:
-    """This process answers."""
-    return Health(status="ok")
+async def healthz(request: Request, reads: Reading) -> Health:
+    """This process answers; `store` says how full the store is: ok, alarm, full (new work is refused) or unreadable."""
+    try:
+        found = reads.care(request.app.state.settings.store)
+    except StoreError as exc:
+        return Health(status="ok", store="unreadable", detail=str(exc))  # type: ignore[call-arg]
+    return Health(status="ok", store=found.state, detail=found.said)  # type: ignore[call-arg]
 
 
 @router.get("/readyz", tags=["health"])
@@ -70,11 +75,11 @@ async def get_metrics(request: Request, reads: Reading) -> Response:
     """For Prometheus. While the dispatcher is down `volley_dispatcher_up` is 0 and its figures are absent."""
     link = request.app.state.link
     status = await link.seen_status(request.app.state.clock.epoch_ms())
-    try:
+    counts = found = None
+    with contextlib.suppress(StoreError):
         counts = await reads.scan(metrics.store_counts)
-    except StoreError:
-        counts = None
-    return Response(metrics.text(status, counts, link.statistics()), media_type=metrics.CONTENT_TYPE)
+        found = reads.care(request.app.state.settings.store)
+    return Response(metrics.text(status, counts, link.statistics(), found), media_type=metrics.CONTENT_TYPE)
 
 
 async def _status(request: Request) -> dict[str, Any]:

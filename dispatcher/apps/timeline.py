@@ -24,7 +24,7 @@ from dispatcher.members.aliases import merges_of
 from dispatcher.members.consent import history
 from dispatcher.members.import_undo import records_of
 from dispatcher.members.member import MSISDN
-from dispatcher.outbox.entry import batch_of
+from dispatcher.records.batches import batches_of, is_message_batch
 from dispatcher.records.keys import public_id, public_member_id
 from dispatcher.store.columns import read_member
 from dispatcher.store.layout import BLOCK, TENANT, TENANT_U64, U64
@@ -157,12 +157,12 @@ def _messages(view: Snapshot, tenant: int, person: Person) -> Iterator[Event]:
 
 def _answers(view: Snapshot, tenant: int, person: Person) -> Iterator[Event]:
     theirs = set(person.numbers)
-    for confirmations in (False, True):
-        prefix = U64.pack(batch_of(tenant, confirmations=confirmations))
-        for _, octets in itertools.islice(view.range("outbox", prefix, reverse=True), LOOKED_AT):
+    for batch in batches_of(tenant):
+        kind = "single_message" if is_message_batch(batch) else "answer"
+        for _, octets in itertools.islice(view.range("outbox", U64.pack(batch), reverse=True), LOOKED_AT):
             row = unpack(octets)
             if row["to"] in theirs:
-                yield {"kind": "answer", "at_ms": row["created_ms"], "to": f"+{row['to']}", "text": row["text"]}
+                yield {"kind": kind, "at_ms": row["created_ms"], "to": f"+{row['to']}", "text": row["text"]}
 
 
 def _points(view: Snapshot, tenant: int, member_no: int) -> Iterator[Event]:

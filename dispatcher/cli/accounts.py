@@ -6,7 +6,7 @@ import click
 
 from dispatcher.cli.common import Call, common, id_of, tenant_id
 from dispatcher.cli.init import make_key
-from dispatcher.control.commands import CreateTenant, RevokeKey
+from dispatcher.control.commands import CreateTenant, EditTenant, RevokeKey
 from dispatcher.records.keys import public_id
 
 
@@ -21,12 +21,41 @@ def tenant_group() -> None:
 @click.option("--region", default="", help="ISO 3166 region of numbers without a country code.")
 @click.option("--sender", default="", help="source_addr of its messages.")
 @click.option("--brand", default="", help="Named in the STOP confirmation; NAME unless given.")
+@click.option(
+    "--leap-rule",
+    type=click.Choice(["feb28", "mar1", "leap"]),
+    default="feb28",
+    show_default=True,
+    help="When somebody born on 29 February has a birthday in other years; leap: not at all.",
+)
 @common
-def create_tenant_command(call: Call, name: str, zone: str, region: str, sender: str, brand: str) -> None:
+def create_tenant_command(
+    call: Call, name: str, zone: str, region: str, sender: str, brand: str, leap_rule: str
+) -> None:
     """Make a tenant; prints its id."""
-    command = CreateTenant(title=name, zone=zone, region=region, sender=sender, brand=brand)
+    command = CreateTenant(title=name, zone=zone, region=region, sender=sender, brand=brand, leap_rule=leap_rule)
     reply = call.do(command, tenant=0)
     call.show(reply, str(reply["id"]))
+
+
+@tenant_group.command("edit")
+@click.argument("tenant", metavar="ten_...")
+@click.option(
+    "--approval-above", type=click.IntRange(0), metavar="MESSAGES", help="Above, somebody else approves; 0: never."
+)
+@click.option("--count-change-percent", type=click.IntRange(0), help="A scheduled campaign further off is held.")
+@common
+def edit_tenant_command(call: Call, tenant: str, **changes: int | None) -> None:
+    """Change the rules that a tenant's campaigns are held against. Example:
+
+    \b
+      volley tenant edit ten_0000000000001 --approval-above 10000
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    if not given:
+        raise click.UsageError("say what to change")
+    reply = call.do(EditTenant(changes=given), tenant=id_of("ten", tenant, "TENANT"))
+    call.show(reply)
 
 
 @tenant_group.command("list")
@@ -43,6 +72,8 @@ def list_tenants_command(call: Call) -> None:
                 "zone": tenant.zone,
                 "region": tenant.region,
                 "sender": tenant.sender,
+                "approval_above": tenant.approval_above,
+                "count_change_percent": tenant.count_change_percent,
                 "members": tenant.next_member_no,
             }
             for tenant in list_tenants(view)

@@ -34,15 +34,22 @@ VERBS: dict[str, Verb] = {
     "admin": Verb("dispatcher.cli.serve:admin_command", "Run the admin API alone (systemd)."),
     "smsc": Verb("dispatcher.cli.smsc:smsc_command", "Run the SMSC simulator."),
     "demo": Verb("dispatcher.cli.demo:demo_command", "A million members, one broadcast, from end to end."),
-    "tenant": Verb("dispatcher.cli.accounts:tenant_group", "Tenants: create, list."),
+    "tenant": Verb("dispatcher.cli.accounts:tenant_group", "Tenants: create, list, edit."),
     "key": Verb("dispatcher.cli.accounts:key_group", "API keys: create, list, revoke."),
-    "field": Verb("dispatcher.cli.members:field_group", "A tenant's fields: add, list."),
-    "member": Verb("dispatcher.cli.members:member_group", "One member: show, set, erase."),
-    "import": Verb("dispatcher.cli.imports:import_command", "Import members from a CSV file."),
-    "segment": Verb("dispatcher.cli.members:segment_group", "Segments: count."),
-    "campaign": Verb("dispatcher.cli.campaign:campaign_group", "Campaigns: draft, preview, start, watch."),
-    "points": Verb("dispatcher.cli.members:points_group", "Points: add, show."),
+    "field": Verb("dispatcher.cli.fields:field_group", "A tenant's fields: add, list, edit, rename, retire, stats."),
+    "member": Verb("dispatcher.cli.members:member_group", "One member: show, set, tag, merge, erase, export; bulk."),
+    "import": Verb("dispatcher.cli.imports:import_command", "Import members from a file; list, commit, undo."),
+    "export": Verb("dispatcher.cli.export:export_command", "Members who match as CSV, NDJSON or Parquet."),
+    "segment": Verb("dispatcher.cli.segments:segment_group", "Segments: count, list, save, overlap, histogram."),
+    "campaign": Verb("dispatcher.cli.campaign:campaign_group", "Campaigns: draft, preview, approve, start, watch."),
+    "message": Verb("dispatcher.cli.message:message_group", "Single messages: send, show, list."),
+    "points": Verb("dispatcher.cli.points:points_group", "Points: add, show."),
+    "smpp": Verb("dispatcher.cli.smpp_tools:smpp_group", "PDUs and receipts by hand: decode, encode, receipt."),
+    "text": Verb("dispatcher.cli.text_tool:text_command", "What a text costs: alphabet, parts, octets."),
     "verify": Verb("dispatcher.cli.check:verify_command", "Walk the store; report counts that do not add up."),
+    "backup": Verb("dispatcher.cli.backup:backup_command", "Copy the store while it is in use; verify a copy."),
+    "restore": Verb("dispatcher.cli.backup:restore_command", "Make a data folder of a backup, everything held."),
+    "audit": Verb("dispatcher.cli.audit:audit_group", "Who did what, when and why: list, check."),
     "doctor": Verb("dispatcher.cli.check:doctor_command", "Look at this machine and this data folder."),
     "bench": Verb("dispatcher.cli.bench:bench_command", "Measure; each figure with its check."),
 }
@@ -125,7 +132,8 @@ def _one_line(text: str) -> str:
 def _refusal(exc: CommandRefused) -> str:
     others = [e for e in exc.errors if e.get("detail") != exc.detail]
     errors = "".join(f"; {e.get('pointer', '')}: {e.get('detail', e.get('code', ''))}" for e in others)
-    extra = "".join(f"; {name.replace('_', ' ')}: {value}" for name, value in exc.extra.items())
+    told = {name: value for name, value in exc.extra.items() if value not in (None, [], {}, "")}
+    extra = "".join(f"; {name.replace('_', ' ')}: {value}" for name, value in told.items())
     return f"{exc.detail} [{exc.code}]{errors}{extra}"
 
 

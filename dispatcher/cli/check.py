@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import shutil
 import socket
 import statistics
 import sys
@@ -20,12 +18,12 @@ import dispatcher
 from config import Settings
 from dispatcher.cli.common import Call, common
 from dispatcher.errors import DispatcherError
-from dispatcher.store import open_store
+from dispatcher.store import care, open_store
+from dispatcher.store.disk import file_system, sync_times_ms
 
-SYNCS = 60
-SYNC_OCTETS = 16_384
 SLOW_SYNC_MS = 20.0  # a commit every 20 ms still moves claim_credit x 50 / 3 parts a second (DESIGN 6)
 FREE_OCTETS_MIN = 1 << 30
+READER_BEHIND = 10_000  # commits: at 200 a second most of a minute, so a backup or something that hangs
 OLDEST_CLOCK_S = 1_760_000_000  # this program is not older than that
 MARKS = {True: ("ok  ", "green"), False: ("BAD ", "red"), None: ("note", None)}
 
@@ -88,29 +86,20 @@ def kernels(settings: Settings) -> Iterator[Finding]:
 def folder(settings: Settings) -> Iterator[Finding]:
     """The data folder takes writes, has a store that opens, and its disk syncs in reasonable time."""
     place = settings.data
-    probe = place / f".doctor-{os.getpid()}"
-    took_ms = []
     try:
-        descriptor = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            for _ in range(SYNCS):
-                os.write(descriptor, bytes(SYNC_OCTETS))
-                began = time.perf_counter()
-                os.fdatasync(descriptor)
-                took_ms.append(1_000 * (time.perf_counter() - began))
-        finally:
-            os.close(descriptor)
-            probe.unlink()
+        took_ms = sync_times_ms(place)
     except OSError as exc:
         yield Finding("data folder", False, f"{place} cannot be written: {exc}")
         return
     yield Finding("data folder", True, str(place))
     p50 = statistics.median(took_ms)
-    kind = _kind_of(place)
+    kind = file_system(place)
     if kind == "tmpfs":
         yield Finding("fdatasync", None, f"p50 {p50:.3f} ms on tmpfs: nothing here survives a power cut")
     else:
-        yield Finding("fdatasync", p50 <= SLOW_SYNC_MS, f"p50 {p50:.2f} ms, slowest of {SYNCS} {max(took_ms):.2f} ms")
+        yield Finding(
+            "fdatasync", p50 <= SLOW_SYNC_MS, f"p50 {p50:.2f} ms, slowest of {len(took_ms)} {max(took_ms):.2f} ms"
+        )
     try:
         with open_store(place) as store:
             yield Finding("store", True, f"{store.size_octets():,} octets in use")
@@ -119,16 +108,24 @@ def folder(settings: Settings) -> Iterator[Finding]:
 
 
 def disk(settings: Settings) -> Iterator[Finding]:
-    """Room left, against the limits of [store]."""
-    total, used, free = shutil.disk_usage(settings.data)
-    percent = 100 * used / total
-    said = f"{free / (1 << 30):.1f} GiB free, {percent:.0f} % used"
-    if percent >= settings.store.full_percent:
-        yield Finding("disk", False, f"{said}: new work is refused from {settings.store.full_percent} % on")
-    elif percent >= settings.store.alarm_percent or free < FREE_OCTETS_MIN:
-        yield Finding("disk", None, f"{said}: little")
+    """Room left on the disk and in the store, against the limits of [store]; who reads the store for long."""
+    try:
+        with open_store(settings.data) as store:
+            found = care.look(store, settings.store)
+    except DispatcherError:
+        return  # folder() has told it
+    said = f"{found.disk_free_octets / (1 << 30):.1f} GiB free, {found.disk_percent:.0f} % used"
+    if found.store_percent is not None:
+        said += f"; the store takes {found.store_percent:.0f} % of store_max_octets"
+    if found.state == care.FULL:
+        yield Finding("disk", False, f"{said}: new work is refused ({found.said})")
+    elif found.state == care.ALARM or found.disk_free_octets < FREE_OCTETS_MIN:
+        yield Finding("disk", None, f"{said}: little" + (f" ({found.said})" if found.said else ""))
     else:
         yield Finding("disk", True, said)
+    behind = f", the oldest {found.reader_behind:,} commits behind" if found.readers else ""
+    late = found.reader_behind > READER_BEHIND
+    yield Finding("readers", None if late else True, f"{found.readers} transactions open{behind}")
 
 
 def clock(settings: Settings) -> Iterator[Finding]:
@@ -169,16 +166,3 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (kernels, folder, 
 
 def _utc(now_s: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s))
-
-
-def _kind_of(place: Path) -> str:
-    """File system type of `place` by /proc/mounts: the longest mount point above it."""
-    best, kind = "", ""
-    try:
-        for line in Path("/proc/mounts").read_text().splitlines():
-            _, at, found, *_ = line.split()
-            if place.is_relative_to(at) and len(at) > len(best):
-                best, kind = at, found
-    except OSError:
-        pass
-    return kind

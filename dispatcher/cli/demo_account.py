@@ -21,8 +21,6 @@ from dispatcher.store import Snapshot, ledger
 from dispatcher.store.columns import ColumnKind, open_block
 from dispatcher.store.layout import BLOCK, FIELD_MSISDN, U64
 
-_SKIPPED = 128  # in a claim: 128 + decision
-
 
 @dataclass(frozen=True, slots=True)
 class Books:
@@ -93,7 +91,7 @@ def _trace(view: Snapshot, campaign: int, account: Account) -> None:
             if record[1] != campaign:
                 continue
             if record[0] == "claim":
-                if _claimed(account, record[3], record[5]):
+                if _claimed(account, record[3], record[5], record[7]):
                     account.claims_ms.append(record[6])
                 continue
             kind, rank, part = record[0], record[2], record[3]
@@ -115,13 +113,13 @@ def _trace(view: Snapshot, campaign: int, account: Account) -> None:
                 trace[at] = was & ~(OPEN | UNCERTAIN)  # refused after all: nothing is there
 
 
-def _claimed(account: Account, first_rank: int, parts: bytes) -> bool:
-    """Mark a claim's parts; whether one of them had never left before."""
+def _claimed(account: Account, first_rank: int, parts: bytes, again: int) -> bool:
+    """Mark a claim's parts, of its last rank those of `again` alone; whether one of them had never left before."""
     trace, width, fresh = account.trace, account.width, False
+    last = first_rank + len(parts) - 1
     for rank, count in enumerate(parts, first_rank):
-        if count >= _SKIPPED:
-            continue
-        for at in range(rank * width, rank * width + count):
+        for part in ledger.claimed_parts(count, again if rank == last else 0):
+            at = rank * width + part
             was = trace[at]
             if was & (ROK | RECEIPT):
                 continue  # claimed along with another part of its message

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import threading
@@ -26,7 +25,6 @@ from dispatcher.errors import DispatcherError
 
 STOP_S = 20.0  # `volley serve` promises 15
 SAMPLE_S = 0.1
-SYNCS = 50
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
@@ -171,23 +169,6 @@ class MemoryWatch(threading.Thread):
         self._end.set()
         if self.is_alive():
             self.join()
-
-
-def fdatasync_ms_p50(folder: Path) -> float:
-    """What one small commit costs on this disk."""
-    probe = folder / "fdatasync.probe"
-    took = []
-    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        for _ in range(SYNCS):
-            os.write(descriptor, bytes(16_384))
-            began = time.perf_counter()
-            os.fdatasync(descriptor)
-            took.append(1e3 * (time.perf_counter() - began))
-    finally:
-        os.close(descriptor)
-        probe.unlink()
-    return statistics.median(took)
 
 
 def _die_with(parent: int) -> Callable[[], None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,6 @@ from dispatcher.cli.demo_children import (
     Children,
     DemoFailed,
     MemoryWatch,
-    fdatasync_ms_p50,
     free_port,
     run_volley,
     start_smsc,
@@ -37,6 +37,7 @@ from dispatcher.cli.demo_report import Report
 from dispatcher.records.keys import parse_public_id
 from dispatcher.records.states import Purpose
 from dispatcher.store import open_store
+from dispatcher.store.disk import sync_times_ms
 
 UNLIMITED_FROM = 200_000  # recipients; below, the rate makes the sending last SENDING_S, so that it can be watched
 SENDING_S = 10
@@ -85,7 +86,7 @@ class Demo:
     def run(self) -> dict[str, Any]:
         figures, report = self.figures, self.report
         report.title(f"volley demo: {self.options.members:,} members, in {self.folder}")
-        figures.fdatasync_ms_p50 = fdatasync_ms_p50(self.folder)
+        figures.fdatasync_ms_p50 = statistics.median(sync_times_ms(self.folder))
         expected = figures.expected = people.write_csv(self._csv, self.options.members, self.options.seed)
         report.done(f"{expected.rows:,} rows of members, {expected.rejected:,} bad, {expected.updated:,} repeated")
         with Children() as children:

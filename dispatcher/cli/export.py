@@ -29,7 +29,7 @@ from dispatcher.store import open_store
 @click.option("--fields", default="", metavar="NAME,...", help="In this order; every field unless given.")
 @click.option("--masked", is_flag=True, help="Hide what tells who somebody is.")
 @click.option("--reason", default="", help="What for; needed with pii fields that are not masked. In the audit log.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout unless given, or -.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; else stdout.")
 @of_tenant
 @common
 def export_command(

@@ -105,7 +105,7 @@ class ImportGroup(click.Group):
         return import_file.make_context(info_name, args, parent, **extra)
 
 
-import_command = ImportGroup("import", commands=VERBS)
+import_command = ImportGroup("import", commands=VERBS, help=import_file.help)
 
 
 def _mapping(pairs: tuple[str, ...], file: BinaryIO | None) -> dict[str, Any]:

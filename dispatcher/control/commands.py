@@ -6,6 +6,7 @@ replicated log (DESIGN 10), so nothing here knows a machine, a socket or a loop.
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, dataclass_transform
 
@@ -53,6 +54,14 @@ class CreateTenant(Command):
     region: str = ""  # ISO 3166 default region of national numbers, "" = only international ones
     sender: str = ""  # default source_addr
     brand: str = ""  # named in the STOP confirmation; "" = title
+    leap_rule: str = "feb28"  # birthdays on 29 February in other years: feb28, mar1, or leap (not at all)
+
+
+@_command("tenant.edit")
+class EditTenant(Command):
+    """approval_above, count_change_percent."""
+
+    changes: dict[str, Any]
 
 
 @_command("key.create")
@@ -79,6 +88,28 @@ class DefineField(Command):
     max_length: int = 160  # text: characters
     label: str = ""
     pii: bool = False
+    sources: bool = False  # keep each value's source and time
+    source_rank: list[str] = field(default_factory=list)  # source words, best first; a worse one overwrites no better
+
+
+@_command("field.edit")
+class EditField(Command):
+    """Change a field that is in use: title, label, pii, closed, max_values, max_length, sources, source_rank,
+    add_values [...], rename_values {old: new}."""
+
+    title: str  # its name, or its public id
+    changes: dict[str, Any]
+
+
+@_command("field.retire")
+class RetireField(Command):
+    title: str
+
+
+@_command("field.restore")
+class RestoreField(Command):
+    title: str  # its name when it was retired, or its public id
+    new_title: str = ""  # where another field has the name by now
 
 
 @_command("member.upsert")
@@ -90,11 +121,47 @@ class UpsertMember(Command):
     values: dict[str, Any] = field(default_factory=dict)  # field name -> value as JSON has it; None clears
     create: bool = True
     must_be_new: bool = False
+    tags_add: list[str] = field(default_factory=list)  # these only; other tags stay as they are
+    tags_remove: list[str] = field(default_factory=list)
+    tags_field: str = ""  # "": the only tags field there is
+    source: str = ""  # where the values come from, for fields that keep it; "" = the actor's kind
 
 
 @_command("member.erase")
 class EraseMember(Command):
     member_no: int
+    salt: bytes = field(default_factory=lambda: os.urandom(16))  # of the tenant's number hashes, if it has none yet
+
+
+@_command("member.merge")
+class MergeMembers(Command):
+    """`loser` becomes part of `winner`; `take`: fields whose value the loser has right, `phone` among them."""
+
+    winner: int
+    loser: int
+    take: list[str] = field(default_factory=list)
+    dry_run: bool = False
+
+
+@_command("member.bulk")
+class EditMembers(Command):
+    """The same change to everybody whom `expr` matches now."""
+
+    expr: str
+    values: dict[str, Any] = field(default_factory=dict)  # as UpsertMember's; None clears
+    tags_add: list[str] = field(default_factory=list)
+    tags_remove: list[str] = field(default_factory=list)
+    tags_field: str = ""
+
+
+@_command("export.note")
+class NoteExport(Command):
+    """Before members leave the house: who takes which fields of whom, with the envelope's reason."""
+
+    expr: str
+    fields: list[str]
+    format: str
+    masked: bool
 
 
 @_command("suppression.add")
@@ -121,6 +188,7 @@ class OpenImport(Command):
     charset: str = ""
     delimiter: str = ""
     filename: str = ""
+    resumable: bool = False  # the body comes in pieces and may rest; nobody parses it before it is whole
 
 
 @_command("import.body_done")
@@ -143,15 +211,32 @@ class CommitImport(Command):
 
 @_command("import.undo")
 class UndoImport(Command):
-    """Give every member the values from before, unless a later change touched some: those are listed and stay."""
+    """Give members the values from before. When later changes touched some, nothing is done and they are listed."""
 
     import_id: int
+    skip_changed: bool = False  # undo the others all the same
 
 
 @_command("segment.save")
 class SaveSegment(Command):
+    """A new segment, or the next version of the one with this title."""
+
     title: str
     expr: str
+    description: str | None = None  # None: as it is
+
+
+@_command("segment.edit")
+class EditSegment(Command):
+    """title, expr, description; with `version`, only if the segment is still at that one."""
+
+    segment: int
+    changes: dict[str, Any]
+
+
+@_command("segment.delete")
+class DeleteSegment(Command):
+    segment: int
 
 
 @_command("campaign.create")
@@ -164,6 +249,7 @@ class CreateCampaign(Command):
     max_parts: int = 3
     validity_s: int = 172_800
     receipts: bool = True
+    schedule: dict[str, Any] | None = None  # campaigns/schedule.py
 
 
 @_command("campaign.edit")
@@ -203,6 +289,59 @@ class CancelCampaign(Command):
     campaign: int
 
 
+@_command("campaign.submit")
+class SubmitCampaign(Command):
+    """Ask for the approval of somebody who did not write it."""
+
+    campaign: int
+
+
+@_command("campaign.approve")
+class ApproveCampaign(Command):
+    campaign: int
+
+
+@_command("campaign.reject")
+class RejectCampaign(Command):
+    """Back to its author, with the envelope's reason."""
+
+    campaign: int
+
+
+@_command("campaign.clone")
+class CloneCampaign(Command):
+    campaign: int
+    title: str = ""  # "" = its title and (copy)
+
+
+@_command("campaign.resend")
+class ResendCampaign(Command):
+    """A new draft to those of a campaign whose message failed or expired."""
+
+    campaign: int
+    title: str = ""
+
+
+@_command("campaign.test")
+class TestCampaign(Command):
+    """The text as it is now to a few phones, beside any audience."""
+
+    campaign: int
+    to: list[str]
+
+
+@_command("campaign.stop_all")
+class StopAll(Command):
+    """Pause whatever runs and start nothing: of the envelope's tenant, or of every tenant when that is the operator."""
+
+
+@_command("campaign.release")
+class ReleaseAll(Command):
+    """Lift a stop of everything."""
+
+    resume: bool = False  # what it paused goes on
+
+
 @_command("points.add")
 class AddPoints(Command):
     member_no: int
@@ -210,6 +349,23 @@ class AddPoints(Command):
     source: str
     key: str  # repeat-safe: the same key again answers the first entry
     why: str = ""
+
+
+@_command("message.send")
+class SendMessages(Command):
+    messages: list[dict[str, Any]]  # each {to, text | template and vars, purpose, validity_s, ref, sender}
+
+
+@_command("message.cancel")
+class CancelMessage(Command):
+    message: str  # its public id
+
+
+@_command("backup.note")
+class NoteBackup(Command):
+    """Before all of the store leaves the house: who takes it where."""
+
+    folder: str
 
 
 @_command("status")

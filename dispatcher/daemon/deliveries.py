@@ -18,7 +18,7 @@ from dispatcher.daemon.committer import Committer
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.writer import Work
 from dispatcher.outbox.entry import Entry
-from dispatcher.outcomes.inbound import Heard, Recent, hear, is_stop, plain, seal_of
+from dispatcher.outcomes.inbound import Heard, Recent, hear, is_stop, seal_of
 from dispatcher.outcomes.receipt_text import read_receipt
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.events import Delivered
@@ -26,6 +26,7 @@ from dispatcher.smpp.bind import Answer
 from dispatcher.smpp.consts import ESME_ROK, ESME_RX_T_APPN
 from dispatcher.smpp.pdu import Message, Unparsed
 from dispatcher.smpp.pump import Book
+from dispatcher.tenants.market import plain
 from dispatcher.text.decode import decode
 
 WAITING_MAX = 10_000

@@ -5,7 +5,6 @@ Touches: everything; decides nothing: what a command means stands in its room, h
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ import structlog
 import trio
 
 from config import Endpoint, Settings
+from dispatcher.apps.messages import batch_and_position
 from dispatcher.campaigns import campaign as campaigns
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.clock import SystemClock
@@ -23,20 +23,22 @@ from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.deliveries import Deliveries
 from dispatcher.daemon.feeder import Feeder
 from dispatcher.daemon.imports import Imports
+from dispatcher.daemon.schedule import CHANGES, Schedule
 from dispatcher.daemon.settler import Settler
 from dispatcher.daemon.writer import Work, Writer
 from dispatcher.errors import CommandRefused, StoreFull, WrongState
+from dispatcher.members.erase import numbers_of
 from dispatcher.members.suppression import reach
-from dispatcher.outbox.entry import Entry
+from dispatcher.outbox.entry import Entry, entries_of
 from dispatcher.outcomes.inbound import Heard
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Decision
 from dispatcher.smpp.pool import Pool
-from dispatcher.smpp.pump import ACTION_OTHER, ACTIONS, BULK, REPLIES, Book
-from dispatcher.store import Store, ledger
+from dispatcher.smpp.pump import ACTION_OTHER, ACTIONS, POOLS, Book
+from dispatcher.store import Store, care, ledger
 
 NO_ENDPOINT = Endpoint(name="none", host="127.0.0.1", system_id="none", binds=1)
-RING, REPLY_RING = 1 << 16, 1 << 12
+RING, REPLY_RING = 1 << 16, 1 << 14
 
 log = structlog.get_logger("dispatcher")
 
@@ -80,13 +82,15 @@ class Dispatcher:
         self.deliveries.committer = self.committer
         self.settler.fold = self.committer.force_fold
         self.imports: Imports | None = None
+        self.schedule = Schedule(self)
         self.rates = Rates()
+        self.stale_readers = 0  # slots of readers that died, cleared by housekeeping
         self.recovery = report
         marks.words[recovery.CREDIT_SLOT] = 0
         with store.snapshot() as view:
             self.recoveries = recovery.recoveries(view)
         self._confirmations: list[Entry] = []
-        self._revoked_until: tuple[int, int] | None = None
+        self._revoked_until: list[int] | None = None
         self._marking: set[int] = set()
         recovery.resume(store, self.book, self.feeder, self.settler.note, settings.holding_s, self.clock.epoch_ms())
 
@@ -97,22 +101,64 @@ class Dispatcher:
         if command.name == "status":
             return health.statistics(self), False
         if command.name not in handlers.ON_FULL_DISK:
-            full = health.has_room(self.store, self.settings.store.full_percent, self.settings.store.store_max_octets)
+            limits = self.settings.store
+            full = care.short_of(self.store, limits, limits.full_percent)
             if full is not None or self.committer.full:
                 raise StoreFull(full or "the store has no room for new work")
         if command.name == "campaign.preview":
             return await self._preview(command, envelope)
 
+        gone: list[int] = []
+        taken: list[Entry] = []
+
         def step(view: View) -> tuple[Changes, tuple[dict[str, Any], bool]]:
+            if command.name == "member.erase":
+                gone[:] = numbers_of(view, envelope.tenant, command.member_no)
             changes, reply, replayed = handlers.execute(view, command, envelope, self.clock.epoch_ms())
-            if command.name == "campaign.start" and not replayed:
+            if command.name == "campaign.start" and not replayed and reply["state"] == "running":
                 ledger.set_log_base(changes, command.campaign, self.writer.position)
+            elif command.name in ("message.send", "campaign.test") and not replayed:
+                taken[:] = entries_of(changes)
+                for batch in {entry.batch for entry in taken}:
+                    if not ledger.log_base(view, batch):
+                        ledger.set_log_base(changes, batch, self.writer.position)
             return changes, (reply, replayed)
 
-        reply, replayed = await self.committer.do(step)
+        withdrawn = self._take_out(command, envelope)
+        if command.name == "campaign.stop_all":
+            self._hold_all(envelope.tenant)
+        try:
+            reply, replayed = await self.committer.do(step)
+        except (CommandRefused, StoreFull):
+            if withdrawn is not None:
+                self.feeder.replies.add(withdrawn)
+            if command.name == "campaign.stop_all":
+                self._stop_or_release(envelope.tenant)
+            raise
+        if replayed and command.name == "campaign.stop_all":
+            self._stop_or_release(envelope.tenant)
+        for entry in taken:
+            self.feeder.replies.add(entry)
         if not replayed:
             self._tell(command, envelope)
+            for number in gone:
+                self._revoke(envelope.tenant, number, Decision.SUPPRESSED)
+            if "job" in reply and self.imports is not None:
+                self.imports.open(envelope.tenant, reply["job"])
         return reply, replayed
+
+    def _take_out(self, command: Any, envelope: Envelope) -> Entry | None:
+        """A message to be cancelled: from here on nobody claims it. Raises CommandRefused when somebody has."""
+        if command.name != "message.cancel":
+            return None
+        with self.store.snapshot() as view:
+            if handlers.replay(view, envelope, self.clock.epoch_ms()) is not None:
+                return None
+            batch, position = batch_and_position(view, envelope.tenant, command.message)
+        entry = self.feeder.replies.take_out(batch, position)
+        if entry is None:
+            raise CommandRefused(409, "state_conflict", "the message is on its way, decided or cancelled already")
+        return entry
 
     async def _preview(self, command: Any, envelope: Envelope) -> tuple[dict[str, Any], bool]:
         """Computed on a snapshot in a thread, committed if the campaign is still what it was."""
@@ -147,16 +193,39 @@ class Dispatcher:
             self.feeder.pause(command.campaign)
         elif name == "campaign.cancel":
             self.feeder.stop(command.campaign)
-        elif name in ("field.define", "member.upsert"):
+        elif name in ("campaign.stop_all", "campaign.release"):
+            self._stop_or_release(envelope.tenant)
+        elif name.startswith("field.") or name in ("member.upsert", "member.merge", "member.bulk"):
             self.fields_changed(envelope.tenant)
-        elif name == "import.open" and self.imports is not None:
+        elif name in ("import.open", "import.body_done", "import.commit", "import.undo") and self.imports is not None:
             self.imports.open(envelope.tenant, command.import_id)
         elif name == "suppression.add":
             with self.store.snapshot() as view:
                 for tenant, number in reach(view, command.numbers, envelope.tenant):
                     self._revoke(tenant, number, Decision.SUPPRESSED)
+        if name in CHANGES:
+            self.schedule.changed()
         self.pool.push()
         self.committer.wake()
+
+    def _hold_all(self, tenant: int) -> None:
+        """Claim nothing more of a tenant's campaigns, or of all (0), before the rows say so: they may be thousands."""
+        for known in list(self.feeder.campaigns.values()):
+            if known.expansion is not None and tenant in (0, known.tenant):
+                self.feeder.pause(known.id)
+        self.pool.push()
+
+    def _stop_or_release(self, tenant: int) -> None:
+        """Every campaign that is being sent, of one tenant or of all (0): paused or running as its row says now."""
+        with self.store.snapshot() as view:
+            for known in list(self.feeder.campaigns.values()):
+                if known.expansion is None or tenant not in (0, known.tenant):
+                    continue
+                row = campaigns.load(view, known.tenant, known.id)
+                if row is not None and row["state"] == "paused":
+                    self.feeder.pause(known.id)
+                elif row is not None and row["state"] == "running" and known.paused:
+                    self.feeder.start(view, known.tenant, known.id, row)
 
     def fields_changed(self, tenant: int) -> None:
         running = [c for c in self.feeder.campaigns.values() if c.tenant == tenant and c.expansion is not None]
@@ -180,13 +249,13 @@ class Dispatcher:
         if entry.confirmation:
             self._confirmations.append(entry)
         else:
-            self.feeder.add_reply(entry)
+            self.feeder.replies.add(entry)
         self.committer.wake()
 
     def _revoke(self, tenant: int, number: int, decision: Decision = Decision.OPTED_OUT) -> None:
         """What was claimed before this moment and has not left must not; see _settled for when that is over."""
         self.book.revoke(tenant, number, decision)
-        self._revoked_until = (self.book.position(BULK)[0], self.book.position(REPLIES)[0])
+        self._revoked_until = [self.book.position(pool)[0] for pool in POOLS]
 
     def _credit_raised(self, credit: int) -> None:
         """More may be claimed than ever before in this life; told before such a claim is on disk."""
@@ -204,14 +273,13 @@ class Dispatcher:
             ready = [e for e in self._confirmations if not self.pool.flying_to(e.to)]
             for entry in ready:
                 self._confirmations.remove(entry)
-                self.feeder.add_reply(entry)
-        if self._revoked_until is not None:
-            bulk, replies = self._revoked_until
-            if self.book.position(BULK)[1] >= bulk and self.book.position(REPLIES)[1] >= replies:
-                self.book.forget_revoked()
-                self._revoked_until = None
+                self.feeder.replies.add(entry)
+        until = self._revoked_until
+        if until is not None and all(self.book.position(pool)[1] >= until[pool] for pool in POOLS):
+            self.book.forget_revoked()
+            self._revoked_until = None
         words = self.marks.words
-        for pool in (BULK, REPLIES):
+        for pool in POOLS:
             made, taken = self.book.position(pool)
             if made == taken:
                 words[recovery.EMPTY_SLOT + pool] = self.writer.position
@@ -238,12 +306,18 @@ class Dispatcher:
         self.committer.force_fold()
 
     def second(self) -> None:
-        """Once a second: rates, held receipts, resends that are due."""
+        """Once a second: rates."""
         book = self.book
         self.rates.accepted_per_s = book.accepted - self.rates.accepted
         self.rates.receipts_per_s = book.receipts - self.rates.receipts
         self.rates.accepted, self.rates.receipts = book.accepted, book.receipts
-        self.settler.tick(self.clock.epoch_ms(), time.monotonic_ns())
+        self.committer.kick()
+
+    async def settle(self) -> None:
+        """Once a second, apart from the rates, for it may walk the log: held receipts, resends that are due."""
+        await self.settler.tick(self.clock.epoch_ms(), self.clock.monotonic_ns())
+        with self.store.snapshot() as view:
+            self.feeder.runs.tick(view, self.feeder, self.clock.monotonic_ns())
         self.committer.kick()
 
     def note_recovery(self) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 from dispatcher.control.commands import Envelope
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
-from dispatcher.store import Store
-from dispatcher.store.layout import TENANT, U64
+from dispatcher.store import Store, audit
+from dispatcher.store.layout import TENANT
 from dispatcher.store.values import pack, unpack
 
 Handler = Callable[[View, Any, Envelope], tuple[Changes, dict[str, Any]]]
@@ -25,26 +25,48 @@ KEPT_MS = 72 * 3600 * 1000
 
 HANDLERS: dict[str, str] = {  # command -> module:function
     "tenant.create": "dispatcher.tenants.tenant:create_tenant",
+    "tenant.edit": "dispatcher.tenants.edit:edit_tenant",
     "key.create": "dispatcher.tenants.keys:create_key",
     "key.revoke": "dispatcher.tenants.keys:revoke_key",
     "field.define": "dispatcher.members.fields:define_field",
+    "field.edit": "dispatcher.campaigns.field_uses:edit_field",
+    "field.retire": "dispatcher.campaigns.field_uses:retire_field",
+    "field.restore": "dispatcher.members.field_edits:restore_field",
     "member.upsert": "dispatcher.members.member:upsert_member",
-    "member.erase": "dispatcher.members.member:erase_member",
+    "member.erase": "dispatcher.members.erase:erase_member",
+    "member.merge": "dispatcher.apps.merge:merge_members",
+    "member.bulk": "dispatcher.apps.bulk:edit_members",
+    "export.note": "dispatcher.members.export:note_export",
     "suppression.add": "dispatcher.members.suppression:add_suppression",
     "suppression.remove": "dispatcher.members.suppression:remove_suppression",
     "import.open": "dispatcher.members.importer:open_import",
     "import.body_done": "dispatcher.members.importer:end_body",
     "import.cancel": "dispatcher.members.importer:cancel_import",
+    "import.commit": "dispatcher.members.importer:commit_import",
+    "import.undo": "dispatcher.members.importer:undo_import",
     "segment.save": "dispatcher.segments.segment:save_segment",
+    "segment.edit": "dispatcher.segments.segment:edit_segment",
+    "segment.delete": "dispatcher.segments.segment:delete_segment",
     "campaign.create": "dispatcher.campaigns.campaign:create_campaign",
     "campaign.edit": "dispatcher.campaigns.campaign:edit_campaign",
     "campaign.delete": "dispatcher.campaigns.campaign:delete_campaign",
     "campaign.preview": "dispatcher.campaigns.preview:preview_campaign",
-    "campaign.start": "dispatcher.campaigns.campaign:start_campaign",
-    "campaign.pause": "dispatcher.campaigns.campaign:pause_campaign",
-    "campaign.resume": "dispatcher.campaigns.campaign:resume_campaign",
-    "campaign.cancel": "dispatcher.campaigns.campaign:cancel_campaign",
+    "campaign.start": "dispatcher.campaigns.life:start_campaign",
+    "campaign.pause": "dispatcher.campaigns.life:pause_campaign",
+    "campaign.resume": "dispatcher.campaigns.life:resume_campaign",
+    "campaign.cancel": "dispatcher.campaigns.life:cancel_campaign",
+    "message.send": "dispatcher.apps.messages:send_messages",
+    "message.cancel": "dispatcher.apps.messages:cancel_message",
+    "campaign.submit": "dispatcher.campaigns.life:submit_campaign",
+    "campaign.approve": "dispatcher.campaigns.life:approve_campaign",
+    "campaign.reject": "dispatcher.campaigns.life:reject_campaign",
+    "campaign.clone": "dispatcher.campaigns.clone:clone_campaign",
+    "campaign.resend": "dispatcher.campaigns.clone:resend_campaign",
+    "campaign.test": "dispatcher.apps.proof:send_proof",
+    "campaign.stop_all": "dispatcher.campaigns.stops:stop_all",
+    "campaign.release": "dispatcher.campaigns.stops:release_all",
     "points.add": "dispatcher.apps.points.account:add_points",
+    "backup.note": "dispatcher.daemon.backup:note_backup",
 }
 
 # allowed while the disk is nearly full: they free room, or only stop things
@@ -54,9 +76,12 @@ ON_FULL_DISK = frozenset(
         "suppression.add",
         "import.cancel",
         "campaign.pause",
+        "campaign.stop_all",
         "campaign.cancel",
         "campaign.delete",
         "key.revoke",
+        "message.cancel",
+        "backup.note",
     }
 )
 
@@ -104,15 +129,18 @@ def finish(view: View, changes: Changes, name: str, envelope: Envelope, reply: d
     if envelope.request_key:
         kept = {"fingerprint": envelope.fingerprint, "reply": reply, "at_ms": now_ms}
         changes.put("requests", _request_key(envelope), pack(kept))
-    number = next((U64.unpack(key)[0] for key, _ in view.range("audit", reverse=True)), 0) + 1
-    line = {
+    line: dict[str, Any] = {
         "actor": envelope.actor,
         "command": name,
         "reason": envelope.reason,
         "tenant": envelope.tenant,
         "at_ms": now_ms,
     }
-    changes.put("audit", U64.pack(number), pack(line))
+    if isinstance(reply.get("id"), str):
+        line["object"] = reply["id"]
+    if told := audit.edits(view, changes, name):
+        line["edits"] = told
+    audit.append(view, changes, line)
 
 
 def run_locally(store: Store, command: Any, envelope: Envelope, now_ms: int) -> dict[str, Any]:

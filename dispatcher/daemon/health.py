@@ -5,17 +5,15 @@ Touches: counters, /proc/self/status, statvfs. Never waits.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.records.keys import public_id
-from dispatcher.store import Store
+from dispatcher.smpp.pump import BULK, REPLIES, URGENT
+from dispatcher.store import care
 
 if TYPE_CHECKING:
     from dispatcher.daemon.dispatcher import Dispatcher
-
-SPARE_OCTETS = 2 << 30  # a great disk need not keep 10 % free
 
 
 def anon_mb() -> float:
@@ -24,17 +22,6 @@ def anon_mb() -> float:
         if line.startswith("RssAnon"):
             return round(int(line.split()[1]) / 1024, 1)
     return 0.0
-
-
-def has_room(store: Store, full_percent: int, store_max_octets: int) -> str | None:
-    """None when new work may be taken, else what is full (DESIGN 2: refused at 90 % of store_max or disk)."""
-    if store_max_octets and store.size_octets() >= store_max_octets * full_percent // 100:
-        return f"the store has {store.size_octets():,} octets, {full_percent} % of store_max_octets are reached"
-    disk = os.statvfs(store.folder)
-    free, whole = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-    if free < min(SPARE_OCTETS, whole * (100 - full_percent) // 100):
-        return f"the disk of {store.folder} has {free:,} octets free, {full_percent} % are used"
-    return None
 
 
 def statistics(d: Dispatcher) -> dict[str, Any]:
@@ -63,7 +50,11 @@ def statistics(d: Dispatcher) -> dict[str, Any]:
             "receipts_repeated": book.receipts_repeated,
             "stopped": book.stopped,
         },
-        "lanes": {"bulk": book.queued(0), "replies": book.queued(1) + d.feeder.replies_waiting},
+        "lanes": {
+            "bulk": book.queued(BULK),
+            "replies": book.queued(REPLIES) + d.feeder.replies.waiting,
+            "urgent": book.queued(URGENT),
+        },
         "claim_credit": book.credit,
         "claim_credit_max": committer.credit_max,
         "claimed_open": book.open_parts,
@@ -81,6 +72,7 @@ def statistics(d: Dispatcher) -> dict[str, Any]:
         "ids_awaiting_receipt": book.index_live,
         "anon_mb": anon_mb(),
         "store_octets": d.store.size_octets(),
+        "care": care.look(d.store, d.settings.store).as_dict() | {"stale_readers": d.stale_readers},
         "campaigns": {
             public_id("cmp", c.id): {
                 "in_flight": book.run_open(c.run),

@@ -6,15 +6,20 @@ Touches: the store through steps of the committer, a slice a commit. A full disk
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
 
-from dispatcher.daemon.sweeper import drop_old_values, settle_by_time
+from dispatcher.daemon.daily_counts import count_segments
+from dispatcher.daemon.sweeper import drop_old_answers, drop_old_values, settle_answers_by_time, settle_by_time
 from dispatcher.errors import StoreFull
+from dispatcher.members.edit_jobs import unfinished_edits
+from dispatcher.members.widen import widen_some
 from dispatcher.records.changes import Changes, View
-from dispatcher.store.columns import fold_some
+from dispatcher.store import care
+from dispatcher.store.columns import fold_some, folded_to
 from dispatcher.tenants.tenant import list_tenants
 
 if TYPE_CHECKING:
@@ -30,12 +35,15 @@ log = structlog.get_logger("housekeeping")
 
 async def keep_house(d: Dispatcher) -> None:
     """Until cancelled."""
-    minute_at = delta_at = time.monotonic()
+    minute_at = delta_at = care_at = time.monotonic()
     while True:
         await trio.sleep(STEP_S)
+        now = time.monotonic()
+        if now - care_at >= MINUTE_S:
+            care_at = now
+            take_care(d)
         if d.committer.full:
             continue
-        now = time.monotonic()
         try:
             if now - minute_at >= MINUTE_S:
                 minute_at = now
@@ -51,24 +59,60 @@ async def keep_house(d: Dispatcher) -> None:
             log.warning("put_off", reason=str(exc))
 
 
+def take_care(d: Dispatcher) -> None:
+    """Clear the slots of readers that died, for they hold back every page freed since; say that room runs out."""
+    d.stale_readers += d.store.env.reader_check()
+    found = care.look(d.store, d.settings.store)
+    if found.said is not None:
+        log.warning("store_is_filling", state=found.state, reason=found.said)
+
+
 async def _minute(d: Dispatcher) -> None:
-    d.store.env.reader_check()
     now_ms = d.clock.epoch_ms()
     with d.store.snapshot() as view:
-        settled = settle_by_time(view, d.book, d.feeder, now_ms, d.settings.dispatcher.receipt_wait_s)
+        wait_s = d.settings.dispatcher.receipt_wait_s
+        settled = settle_by_time(view, d.book, d.feeder, now_ms, wait_s)
+        settled += settle_answers_by_time(view, d.book, d.feeder, now_ms, wait_s)
     if settled:
         log.info("settled_by_time", parts=settled)
         d.committer.wake()
     kept_ms = int(d.settings.store.log_kept_days * 86_400_000)
     while await d.committer.do(lambda view: drop_old_values(view, kept_ms, now_ms)):
         pass
+    at: tuple[int, int] | None = (0, 0)
+    while at is not None:
+        at = await d.committer.do(partial(drop_old_answers, kept_ms=kept_ms, now_ms=now_ms, after=at))
+    with d.store.snapshot() as view:
+        tenants = [tenant.number for tenant in list_tenants(view)]
+        edits = unfinished_edits(view)
+    for tenant, job_id in edits:  # an erasure that waits for an answer to expire
+        if d.imports is not None:
+            d.imports.open(tenant, job_id)
+    for tenant in tenants:
+        await widen_fields(d.committer, tenant)
+    await count_segments(d, now_ms)
+
+
+async def widen_fields(committer: Committer, tenant: int) -> None:
+    """Blocks of dictionaries that outgrew 8-bit codes. Raises StoreFull."""
+
+    def step(view: View) -> tuple[Changes, Any]:
+        changes = widen_some(view, tenant)
+        return changes, bool(changes)
+
+    while await committer.do(step):
+        pass
 
 
 async def fold_delta(committer: Committer, tenant: int) -> None:
     """A tenant's point updates into their blocks: a scan meets whole blocks again. Raises StoreFull."""
 
+    after = -1
+
     def step(view: View) -> tuple[Changes, Any]:
-        changes = fold_some(view, tenant)
+        nonlocal after
+        changes = fold_some(view, tenant, after=after)
+        after = max(after, folded_to(changes))
         return changes, bool(changes)
 
     while await committer.do(step):

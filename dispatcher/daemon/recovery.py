@@ -22,11 +22,13 @@ from dispatcher.campaigns.campaign import ACTIVE
 from dispatcher.campaigns.expand import Repeat, members_of_ranks
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.feeder import Feeder
-from dispatcher.outbox.entry import batches, entries, is_batch
+from dispatcher.daemon.runs import VERY_FEW
+from dispatcher.outbox.entry import batches, entries
 from dispatcher.outcomes.uncertain import Uncertain
+from dispatcher.records.batches import is_batch, is_message_batch
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import State
-from dispatcher.smpp.pump import BULK, REPLIES, Book, Kind, Settled
+from dispatcher.smpp.pump import POOLS, Book, Kind, Settled
 from dispatcher.store import Snapshot, Store, ledger
 from dispatcher.store.blocks import ColumnKind
 from dispatcher.store.columns import read_slot
@@ -35,7 +37,7 @@ from dispatcher.store.values import pack, unpack
 
 MARKS_OCTETS = 4096
 # u64 words of the marks' file after the pools' own
-CREDIT_SLOT = 2  # the greatest claim_credit of the process that owned them
+CREDIT_SLOT = 3  # the greatest claim_credit of the process that owned them
 EMPTY_SLOT = 4  # + pool: log position when the pool was last seen empty
 POWER_CUT_JUMP = 1 << 32  # claims made since the mapping last reached the disk are fewer
 _BOOT_AT, _BOOT_OCTETS = 64, 36
@@ -43,6 +45,8 @@ REASON_KILL, REASON_POWER = 3, 4
 OPEN = (State.ACCEPTED, State.UNCERTAIN, State.RETRY_WAIT)  # something may still happen to them
 RECOVERIES_KEPT = 100
 JOURNAL_RECORDS_AT_ONCE = 50_000
+
+Note = Callable[[Uncertain, bool, int], None]  # what is uncertain, whether for the first time, since when (ms)
 
 log = structlog.get_logger("recovery")
 
@@ -74,7 +78,7 @@ class Recovery:
     claim_credit: int
     released: int = 0  # members
     uncertain: int = 0  # members
-    at_or_above_mark: int = 0  # members made uncertain though nothing of them had left: must be 0
+    at_or_above_mark: int = 0  # members left uncertain by the fold though nothing of them had left: must be 0
     parts_uncertain: int = 0
     settled_by_number: int = 0
     took_s: float = 0.0
@@ -114,11 +118,11 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
     with store.snapshot() as view:
         above: dict[tuple[int, int, int], int] = {}
         if marks.same_boot:
-            known = {pool: words[pool] for pool in (BULK, REPLIES)}
-            since = {pool: words[EMPTY_SLOT + pool] for pool in (BULK, REPLIES)}
+            known = {pool: words[pool] for pool in POOLS}
+            since = {pool: words[EMPTY_SLOT + pool] for pool in POOLS}
             following, above = ledger.claim_tail(view, known, since)
         else:
-            following = {pool: words[pool] + POWER_CUT_JUMP for pool in (BULK, REPLIES)}
+            following = {pool: words[pool] + POWER_CUT_JUMP for pool in POOLS}
         claimed = _claimed(view)
     recovery = Recovery(now_ms, marks.same_boot, int(words[CREDIT_SLOT]))
     reason = REASON_KILL if marks.same_boot else REASON_POWER
@@ -131,7 +135,6 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
         recovery.released += not lost
         recovery.uncertain += bool(lost)
         recovery.parts_uncertain += len(lost)
-        recovery.at_or_above_mark += bool(lost) and all((campaign, rank, part) in above for part in parts)
         if lost:
             name = f"{campaign:x}"
             recovery.of_campaign[name] = recovery.of_campaign.get(name, 0) + 1
@@ -141,11 +144,21 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
     crash_point("in_recovery")
     fold_all(store)
     with store.snapshot() as view:
-        for pool in (BULK, REPLIES):
+        released = [
+            (campaign, rank)
+            for campaign, rank, parts in claimed
+            if {(campaign, rank, p) for p in parts} <= above.keys()
+        ]
+        recovery.at_or_above_mark = still_open(view, released)
+        for pool in POOLS:
             words[pool] = max(words[pool], following.get(pool, 0))
             words[EMPTY_SLOT + pool] = ledger.next_position(view)
     crash_point("in_recovery")
     marks.sign()
+    if recovery.at_or_above_mark:
+        log.error("uncertain_above_the_mark", members=recovery.at_or_above_mark)
+        with store.begin_write() as view:
+            _keep(view, recovery, again=True)
     if recovery.released or recovery.uncertain:
         log.warning(
             "claims_of_the_process_before",
@@ -156,9 +169,27 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
     return recovery
 
 
-def _keep(view: Snapshot, recovery: Recovery) -> None:
-    """Into meta `recoveries`, newest last: what every start did to what was in flight."""
+def still_open(view: Snapshot, released: list[tuple[int, int]]) -> int:
+    """How many of these members, of whom nothing had left, the ledger has claimed or uncertain all the same: a second
+    look, at what the fold made of the release. One that an earlier try left uncertain has a try to its name."""
+    found = 0
+    at, states, tries = (0, -1), None, None
+    for campaign, rank in released:
+        chunk, r = divmod(rank, BLOCK)
+        if at != (campaign, chunk):
+            at = campaign, chunk
+            states = ledger.read_array(view, campaign, "state", chunk)
+            tries = ledger.read_array(view, campaign, "tries", chunk)
+        assert states is not None and tries is not None
+        found += states[r] == State.CLAIMED or (states[r] == State.UNCERTAIN and not tries[r])
+    return found
+
+
+def _keep(view: Snapshot, recovery: Recovery, *, again: bool = False) -> None:
+    """Into meta `recoveries`, newest last: what every start did to what was in flight. again: in the newest's place."""
     all_ = recoveries(view)[-RECOVERIES_KEPT + 1 :]
+    if again:
+        all_ = all_[:-1]
     changes = Changes()
     changes.put("meta", b"recoveries", pack({"all": [*all_, asdict(recovery)]}))
     view.apply(changes)
@@ -169,9 +200,7 @@ def recoveries(view: View) -> list[dict[str, Any]]:
     return unpack(row)["all"] if row else []
 
 
-def resume(
-    store: Store, book: Book, feeder: Feeder, note: Callable[[Uncertain, bool], None], holding_s: float, now_ms: int
-) -> None:
+def resume(store: Store, book: Book, feeder: Feeder, note: Note, holding_s: float, now_ms: int) -> None:
     """Open what is running, known or awaited: expansions, repeats, uncertain messages, replies, the index of ids."""
     with store.snapshot() as view:
         for key, octets in view.range("campaigns"):
@@ -181,18 +210,19 @@ def resume(
             active = row["state"] in ACTIVE
             if not active and not any(map(counts.state, OPEN)):
                 continue
-            known = feeder.open_campaign(tenant, campaign, row)
+            known = feeder.open_campaign(tenant, campaign, row, run=active or book.runs_free > VERY_FEW)
             if active:
                 feeder.start(view, tenant, campaign, row)
-                if row["state"] == "paused":
+                if row["state"] in ("paused", "held"):
                     feeder.pause(campaign)
                 _repeats(view, feeder, campaign)
             elif counts.state(State.RETRY_WAIT):
+                feeder.run_of(campaign)
                 _give_up(view, feeder, campaign)
             if counts.state(State.UNCERTAIN):
-                _uncertain(view, feeder, campaign, note, now_ms)
+                _uncertain(view, feeder, campaign, note)
             assert known.id == campaign
-        _replies(view, feeder, now_ms)
+        _replies(view, feeder, note, now_ms)
         _index(view, book, feeder, now_ms - int(2 * holding_s * 1000) - 60_000)
 
 
@@ -275,9 +305,7 @@ def _masks(
     return out
 
 
-def _uncertain(
-    view: Snapshot, feeder: Feeder, campaign: int, note: Callable[[Uncertain, bool], None], now_ms: int
-) -> None:
+def _uncertain(view: Snapshot, feeder: Feeder, campaign: int, note: Note) -> None:
     """Every part that may have been accepted, for whoever settles those. One claimed twice already is not sent again
     by itself: the ledger does not tell a resend from a retry, and a message too few is listed, one too many is not."""
     known = feeder.campaigns[campaign]
@@ -286,11 +314,14 @@ def _uncertain(
         assert states is not None
         ranks = ledger.ranks_in_state(states, State.UNCERTAIN, chunk * BLOCK)
         members = members_of_ranks(view, campaign, ranks)
+        claimed = ledger.read_array(view, campaign, "submit_s", chunk)
+        assert claimed is not None
         for rank, mask, tries in _masks(view, campaign, chunk, ranks, (State.UNCERTAIN,)):
             number = number_of(view, known.tenant, members[rank])
+            claimed_ms = int.from_bytes(claimed[4 * (rank % BLOCK) : 4 * (rank % BLOCK) + 4], "little") * 1000
             for part in range(mask.bit_length()):
                 if mask >> part & 1:
-                    note(Uncertain(campaign, known.run, rank, part, members[rank], number, now_ms), tries < 2)
+                    note(Uncertain(campaign, known.run, rank, part, members[rank], number), tries < 2, claimed_ms)
 
 
 def number_of(view: View, tenant: int, member_no: int) -> int:
@@ -298,27 +329,39 @@ def number_of(view: View, tenant: int, member_no: int) -> int:
     return int(read_slot(view, tenant, member_no, [column])[column] or 0)
 
 
-def _replies(view: Snapshot, feeder: Feeder, now_ms: int) -> None:
-    """Single messages that are on disk and not out: to be claimed again."""
+def _replies(view: Snapshot, feeder: Feeder, note: Note, now_ms: int) -> None:
+    """Single messages that are on disk and not out: to be claimed again; and those that may be out."""
     for batch in batches(view):
         assert is_batch(batch)
         for entry in entries(view, batch):
             chunk, r = divmod(entry.position, BLOCK)
             states = ledger.read_array(view, batch, "state", chunk)
             state = State(states[r]) if states is not None and r < len(states) else State.UNSENT
-            feeder.open_batch(batch, entry.sender)
-            if entry.expiry_ms <= now_ms:
-                continue
-            if state == State.UNSENT:
-                feeder.add_reply(entry)
-            elif state == State.RETRY_WAIT:
+            run = feeder.replies.open_batch(batch, entry.sender, entry.validity_s).run
+            valid = entry.expiry_ms > now_ms and not entry.cancelled
+            decided = states is not None and _decision(view, batch, chunk, r)
+            if state == State.UNSENT and not decided and (valid or (entry.decision and not entry.cancelled)):
+                feeder.replies.add(entry)
+            elif state == State.RETRY_WAIT and valid:
                 for _, mask, tries in _masks(view, batch, chunk, [entry.position], (State.UNSENT, State.RETRY_WAIT)):
-                    feeder.send_again(batch, entry.position, mask, tries, 0)
+                    feeder.replies.send_again(batch, entry.position, mask, tries, 0)
+            elif state == State.UNCERTAIN:
+                for _, mask, tries in _masks(view, batch, chunk, [entry.position], (State.UNCERTAIN,)):
+                    for part in range(mask.bit_length()):
+                        if mask >> part & 1:
+                            item = Uncertain(batch, run, entry.position, part, entry.position, entry.to)
+                            note(item, valid and tries < 2, entry.created_ms)
+
+
+def _decision(view: Snapshot, batch: int, chunk: int, r: int) -> int:
+    decisions = ledger.read_array(view, batch, "decision", chunk)
+    return decisions[r] if decisions is not None and r < len(decisions) else 0
 
 
 def _index(view: Snapshot, book: Book, feeder: Feeder, held_since_ms: int) -> None:
     """Ids accepted and without their final receipt, newest value first; then receipts still held."""
     run_of = {c.id: c.run for c in feeder.campaigns.values()}
+    run_of |= {batch: known.run for batch, known in feeder.replies.batches.items() if is_message_batch(batch)}
     settled = Settled()
     held: list[tuple[int, int, int, int, int]] = []
     inserted = 0

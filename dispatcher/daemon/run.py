@@ -20,6 +20,7 @@ from dispatcher.daemon.control_server import serve_control
 from dispatcher.daemon.dispatcher import Dispatcher
 from dispatcher.daemon.housekeeping import keep_house
 from dispatcher.daemon.imports import Imports
+from dispatcher.smpp.pump import POOLS
 from dispatcher.store import Store, open_store
 
 PACE_STEP_S = 0.001
@@ -76,7 +77,9 @@ async def live(
                 nursery.start_soon(_within, binds, d.pool.run)
                 nursery.start_soon(_pace, d)
             nursery.start_soon(_seconds, d)
+            nursery.start_soon(_settle, d)
             nursery.start_soon(keep_house, d)
+            nursery.start_soon(d.schedule.run)
             d.imports.resume()
             log.info("started", store=str(d.store.folder), endpoint=d.pool.endpoint.name if d.has_endpoint else None)
             task_status.started(d)
@@ -107,7 +110,7 @@ async def _pace(d: Dispatcher) -> None:
     """Where a rate or a hold keeps parts back, push them when their time comes; a window wakes binds by itself."""
     while True:
         wait_s = (d.book.next_send_ns - time.monotonic_ns()) / 1e9
-        queued = d.book.queued(0) or d.book.queued(1)
+        queued = any(map(d.book.queued, POOLS))
         if queued and wait_s <= 0 and (d.book.rate or d.book.hold_until_ns):
             d.pool.push()
             d.committer.kick()
@@ -120,3 +123,9 @@ async def _seconds(d: Dispatcher) -> None:
         await trio.sleep(1.0)
         d.second()
         d.note_recovery()
+
+
+async def _settle(d: Dispatcher) -> None:
+    while True:
+        await trio.sleep(1.0)
+        await d.settle()

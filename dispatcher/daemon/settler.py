@@ -1,7 +1,8 @@
-"""What is uncertain, and what settles it: a late answer, a receipt by id in the log or by number, a resend.
+"""[trio] What is uncertain, and what settles it: a late answer, a receipt by id in the log or by number, a resend.
 
-Touches: the Book's journal, the ledger through snapshots. tick() is called once a second by a task of run.py.
-Rests on: DESIGN 4 (what an uncertain message of each purpose is) and 8 (held receipts after the holding time).
+Touches: the Book's journal, the ledger through snapshots. tick() is called once a second by a task of run.py; the log
+is walked in a thread. Rests on: DESIGN 4 (what an uncertain message of each purpose is) and 8 (held receipts after the
+holding time). A one-time code goes again while its validity lasts, which a restart counts from its last claim.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+import trio
 
 from dispatcher.campaigns.expand import Repeat
 from dispatcher.daemon.feeder import Feeder
 from dispatcher.outcomes.uncertain import Uncertain, UncertainSet
+from dispatcher.records.batches import is_batch, is_message_batch
 from dispatcher.records.changes import View
 from dispatcher.records.states import Purpose, State
 from dispatcher.smpp.pump import Book, Kind, Settled
 from dispatcher.store import Store, ledger
-from dispatcher.store.layout import BLOCK
+from dispatcher.store.layout import BLOCK, TENANT_U64
+from dispatcher.store.values import unpack
 
 BY_NUMBER = 1 << 24  # in a receipt record's status: how it was matched
 
@@ -45,45 +49,48 @@ class Settler:
         self.store, self.book, self.feeder, self.holding_s = store, book, feeder, holding_s
         self.uncertain = UncertainSet()
         self.counters = Counters()
-        self._resend: list[tuple[int, int, Uncertain]] = []
-        self._resent: set[tuple[int, int, int]] = set()  # campaign, rank, part; uncertain again, those are held
+        self._resend: list[tuple[int, int, Uncertain, int]] = []
+        self._resent: dict[tuple[int, int, int], int] = {}  # campaign or batch, rank, part; when it was first uncertain
         self._number = 0
-        self._due: list[Uncertain] = []  # looked at once what is in the journal is in the ledger
+        self._due: list[tuple[Uncertain, int]] = []  # looked at once what is in the journal is in the ledger
         self.fold: Callable[[], None] = lambda: None  # asks for that; set by dispatcher.py
 
     def returned(self, items: list[tuple[int, ...]], now_ms: int, now_ns: int) -> None:
         """Parts that the pump has just made uncertain."""
-        for _, run, rank, part, _, member_no, number, _, _ in items:
-            campaign = self.feeder.of_run(run)
-            if campaign is not None:
-                again = (campaign.id, rank, part) in self._resent
-                self.note(Uncertain(campaign.id, run, rank, part, member_no, number, now_ms), not again, now_ns)
+        for _, run, rank, part, _, member_no, number, *_ in items:
+            id = self.feeder.id_of_run(run)
+            if id is not None:
+                first_ms = self._resent.get((id, rank, part))
+                item = Uncertain(id, run, rank, part, member_no, number)
+                self.note(item, first_ms is None, now_ms if first_ms is None else first_ms, now_ns)
 
-    def note(self, item: Uncertain, first: bool, now_ns: int | None = None) -> None:
-        """Hold it; of a purpose that resends, plan the one resend (a one-time code is resent each time)."""
+    def note(self, item: Uncertain, first: bool, first_ms: int, now_ns: int | None = None) -> None:
+        """Hold it; of a purpose that resends, plan the one resend (a one-time code goes each time, while it is valid:
+        `first_ms` is when it became uncertain for the first time)."""
         self.uncertain.add(item)
-        campaign = self.feeder.campaigns[item.campaign]
-        otp = campaign.purpose is Purpose.OTP
-        if campaign.purpose.resends_uncertain and campaign.expansion is not None and (first or otp):
+        purpose = self.feeder.purpose_of(item.campaign)
+        otp = purpose is Purpose.OTP
+        if purpose is not None and purpose.resends_uncertain and (first or otp):
             holding_ns = 0 if otp else int(self.holding_s * 1e9)
             self._number += 1
             due = (time.monotonic_ns() if now_ns is None else now_ns) + holding_ns
-            heapq.heappush(self._resend, (due, self._number, item))
-            campaign.waiting += 1
+            heapq.heappush(self._resend, (due, self._number, item, first_ms))
+            if item.campaign in self.feeder.campaigns:
+                self.feeder.campaigns[item.campaign].waiting += 1
 
-    def tick(self, now_ms: int, now_ns: int) -> None:
+    async def tick(self, now_ms: int, now_ns: int) -> None:
         """Held receipts past the holding time, then resends that are due, after the receipts held for their numbers."""
         due, self._due = self._due, []
         held = self.book.take_held(max(0, now_ms - int(self.holding_s * 1000)))
-        held += self._held_for({item.number for item in due})
+        held += self._held_for({item.number for item, _ in due})
+        known = await trio.to_thread.run_sync(self._in_log, {key for key, *_ in held}) if held else {}
         if held or due:
             with self.store.snapshot() as view:
-                if held:
-                    self._settle_held(view, held)
-                for item in due:
-                    self._resend_one(view, item, now_ns)
+                self._settle_held(view, held, known)
+                for item, first_ms in due:
+                    self._resend_one(view, item, first_ms, now_ms, now_ns)
         while self._resend and self._resend[0][0] <= now_ns:
-            self._due.append(heapq.heappop(self._resend)[2])
+            self._due.append(heapq.heappop(self._resend)[2:])
         if self._due:  # the next tick decides on them: what may have settled them meanwhile is folded by then
             self.fold()
 
@@ -97,25 +104,30 @@ class Settler:
                 self.book.hold(key, number, at_ms, status, state)
         return mine
 
-    def _settle_held(self, view: View, held: list[tuple[int, int, int, int, int]]) -> None:
-        known = self._in_log(view, {key for key, *_ in held})
+    def _settle_held(
+        self, view: View, held: list[tuple[int, int, int, int, int]], known: dict[int, tuple[int, int, int]]
+    ) -> None:
         for key, number, state, status, at_ms in held:
             if key in known:
                 self.counters.held_matched_in_log += 1
                 campaign, rank, part = known[key]
-                run = self._run_of(campaign)
-                if run is not None and self.state_of(view, campaign, rank, part) not in (state, State.DELIVERED):
-                    self.book.log(Kind.RECEIPT, part, state, rank, run, status)
+                if ledger.state_of(view, campaign, rank, part) not in (state, State.DELIVERED):
+                    run = self._run_of(view, campaign)
+                    if run is not None:
+                        self.book.log(Kind.RECEIPT, part, state, rank, run, status)
                 continue
             fits = [
                 item
                 for item in self.uncertain.of(number)
-                if self.state_of(view, item.campaign, item.rank, item.part) == State.UNCERTAIN
+                if ledger.state_of(view, item.campaign, item.rank, item.part) == State.UNCERTAIN
                 and self._claimed_s(view, item) <= at_ms // 1000
             ]
-            if len(fits) == 1:
+            asked = [item for item in fits if not is_batch(item.campaign) or is_message_batch(item.campaign)]
+            fits = asked or fits  # an answer asks for no receipt
+            run = self._run_of(view, fits[0].campaign) if len(fits) == 1 else None
+            if run is not None:
                 item = fits[0]
-                self.book.log(Kind.RECEIPT, item.part, state, item.rank, item.run, (status & 0xFFFFFF) | BY_NUMBER)
+                self.book.log(Kind.RECEIPT, item.part, state, item.rank, run, (status & 0xFFFFFF) | BY_NUMBER)
                 self.uncertain.remove(item)
                 self.counters.by_number += 1
             elif fits:
@@ -123,20 +135,30 @@ class Settler:
             else:
                 self.counters.unmatched += 1
 
-    def _in_log(self, view: View, keys: set[int]) -> dict[int, tuple[int, int, int]]:
-        """Where the index has forgotten an id, the log still has it: repeats of old receipts end here."""
+    def _run_of(self, view: View, campaign: int) -> int | None:
+        """Of one that was let go of when all of it was final, too: a receipt may be days late."""
+        run = self.feeder.run_of(campaign)
+        if run is not None or is_batch(campaign):
+            return run
+        for key, octets in view.range("campaigns"):
+            tenant, id = TENANT_U64.unpack(key)
+            if id == campaign:
+                return self.feeder.open_campaign(tenant, campaign, unpack(octets)).run
+        return None
+
+    def _in_log(self, keys: set[int]) -> dict[int, tuple[int, int, int]]:
+        """Where the index has forgotten an id, the log still has it: repeats of old receipts end here. In a thread, for
+        the log is days long."""
         wanted = Settled()
         for key in keys:
             wanted.put(key)
         found: dict[int, tuple[int, int, int]] = {}
-        for _, value in ledger.log_values(view):  # type: ignore[arg-type]
-            for key, campaign, rank, part in self.book.find_ids(value, wanted):
-                found[key] = (campaign, rank, part)
+        with self.store.snapshot() as view:
+            for _, value in ledger.log_values(view):
+                trio.from_thread.check_cancelled()
+                for key, campaign, rank, part in self.book.find_ids(value, wanted):
+                    found[key] = (campaign, rank, part)
         return found
-
-    def _run_of(self, campaign: int) -> int | None:
-        known = self.feeder.campaigns.get(campaign)
-        return None if known is None else known.run
 
     def _claimed_s(self, view: View, item: Uncertain) -> int:
         """When it was last claimed, epoch seconds: a receipt from before that is of another message."""
@@ -144,25 +166,23 @@ class Settler:
         times = ledger.read_array(view, item.campaign, "submit_s", chunk)
         return int.from_bytes(times[4 * r : 4 * r + 4], "little") if times is not None else 0
 
-    def state_of(self, view: View, campaign: int, rank: int, part: int) -> State:
-        """The part's state as of the last fold."""
-        chunk, r = divmod(rank, BLOCK)
-        width = ledger.part_width(view, campaign, chunk)
-        counts = ledger.read_array(view, campaign, "parts", chunk)
-        if width > 1 and counts is not None and counts[r] > 1:
-            spread = ledger.read_array(view, campaign, "part_state", chunk)
-            return State(spread[r * width + part] & 0x7F) if spread is not None else State.UNSENT
-        states = ledger.read_array(view, campaign, "state", chunk)
-        return State(states[r]) if states is not None and r < len(states) else State.UNSENT
-
-    def _resend_one(self, view: View, item: Uncertain, now_ns: int) -> None:
-        campaign = self.feeder.campaigns[item.campaign]
-        campaign.waiting = max(0, campaign.waiting - 1)
-        if item not in self.uncertain.of(item.number):
-            return  # settled by number meanwhile
-        self.uncertain.remove(item)
-        state = self.state_of(view, item.campaign, item.rank, item.part)
-        if campaign.expansion is not None and state == State.UNCERTAIN:
+    def _resend_one(self, view: View, item: Uncertain, first_ms: int, now_ms: int, now_ns: int) -> None:
+        campaign = self.feeder.campaigns.get(item.campaign)
+        if campaign is not None:
+            campaign.waiting = max(0, campaign.waiting - 1)
+        purpose = self.feeder.purpose_of(item.campaign)
+        if purpose is None or item not in self.uncertain.of(item.number):
+            return  # its campaign has ended, or it was settled by number meanwhile
+        if ledger.state_of(view, item.campaign, item.rank, item.part) != State.UNCERTAIN:
+            self.uncertain.remove(item)
+            return
+        if campaign is None:
+            self.feeder.replies.resend_uncertain(item.campaign, item.rank, item.part, now_ns)
+        else:
+            assert campaign.expansion is not None
+            if purpose is Purpose.OTP and now_ms >= first_ms + campaign.validity_s * 1000:
+                return
             campaign.expansion.repeat(Repeat(now_ns, item.rank, item.member_no, 1 << item.part, 1))
-            self._resent.add((item.campaign, item.rank, item.part))
-            self.counters.resent += 1
+        self.uncertain.remove(item)
+        self._resent[item.campaign, item.rank, item.part] = first_ms
+        self.counters.resent += 1

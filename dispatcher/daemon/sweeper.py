@@ -1,6 +1,7 @@
-"""Time settles the rest: receipts that never came, uncertain messages nobody could settle, log values nobody needs.
+"""Time settles the rest: receipts that never came, uncertain messages nobody could settle, log values and answers
+nobody needs.
 
-Touches: the ledger through snapshots, the Book's journal, table outcome_log through a step of the writer.
+Touches: the ledger through snapshots, the Book's journal, tables outcome_log and outbox through steps of the writer.
 Rests on: DESIGN 4 (uncertain at validity + 24 h ends as unknown, accepted without a receipt by then as no_receipt) and
 8 (at most 256 values a commit). Message ids of a value that is dropped are no longer found; log_kept_days says when.
 """
@@ -11,14 +12,18 @@ from typing import Any
 
 from dispatcher.campaigns import campaign as campaigns
 from dispatcher.daemon.feeder import Feeder
+from dispatcher.outbox.entry import batches, entries, read_entry
+from dispatcher.records.batches import is_message_batch
 from dispatcher.records.changes import Changes
 from dispatcher.records.states import State
 from dispatcher.smpp.pump import Book, Kind
 from dispatcher.store import Snapshot, ledger
-from dispatcher.store.layout import BLOCK, U64
+from dispatcher.store.layout import BLOCK, U64, U64_U32
 
 RECORDS_AT_ONCE = 10_000
 VALUES_AT_ONCE = 256
+ENTRIES_AT_ONCE = 2_000  # of the outbox, half a kilobyte each
+MOVING = (State.CLAIMED, State.RETRY_WAIT, State.ACCEPTED, State.UNCERTAIN)
 BY_TIME = {State.ACCEPTED: State.NO_RECEIPT, State.UNCERTAIN: State.UNKNOWN}
 
 
@@ -33,11 +38,64 @@ def settle_by_time(view: Snapshot, book: Book, feeder: Feeder, now_ms: int, wait
             continue
         counts = ledger.read_counts(view, known.id)
         for state, end in BY_TIME.items():
-            if counts.state(state):
-                done += _settle(view, book, known.id, known.run, state, end, RECORDS_AT_ONCE - done)
+            run = feeder.run_of(known.id) if counts.state(state) else None
+            if run is not None:
+                done += _settle(view, book, known.id, run, state, end, RECORDS_AT_ONCE - done)
             if done >= RECORDS_AT_ONCE:
                 return done
     return done
+
+
+def settle_answers_by_time(view: Snapshot, book: Book, feeder: Feeder, now_ms: int, wait_s: float) -> int:
+    """The same of single messages, past their expiry and the wait; answers and confirmations ask for no receipt."""
+    done = 0
+    for batch, known in feeder.replies.batches.items():
+        counts = ledger.read_counts(view, batch)
+        for state, end in BY_TIME.items() if is_message_batch(batch) else [(State.UNCERTAIN, State.UNKNOWN)]:
+            if counts.state(state):
+                done += _settle_entries(view, book, batch, known.run, state, end, now_ms - int(wait_s * 1000))
+    return done
+
+
+def _settle_entries(view: Snapshot, book: Book, batch: int, run: int, state: State, end: State, expired_ms: int) -> int:
+    done = 0
+    for chunk in ledger.chunks(view, batch):
+        states = ledger.read_array(view, batch, "state", chunk)
+        assert states is not None
+        for position in ledger.ranks_in_state(states, state, chunk * BLOCK):
+            if done >= RECORDS_AT_ONCE:
+                return done
+            entry = read_entry(view, batch, position)
+            if entry is not None and expired_ms < entry.expiry_ms:
+                continue
+            for part in ledger.parts_in_state(view, batch, position, state):
+                book.log(Kind.SETTLED, part, end, position, run, 0)
+                done += 1
+    return done
+
+
+def drop_old_answers(view: Snapshot, kept_ms: int, now_ms: int, after: tuple[int, int]) -> tuple[Changes, Any]:
+    """Delete entries of the outbox older than `kept_ms` with which nothing can happen any more, from (batch, position)
+    `after` on; the last of a batch stays, for the next is numbered from it. Result: where to go on, None at the end.
+    """
+    changes, looked = Changes(), 0
+    for batch in batches(view):
+        if batch < after[0]:
+            continue
+        earlier: int | None = None  # deleted once there is one behind it
+        for entry in entries(view, batch, after[1] if batch == after[0] else 0):
+            if earlier is not None:
+                changes.delete("outbox", U64_U32.pack(batch, earlier))
+                earlier = None
+            if now_ms - entry.created_ms < kept_ms or entry.expiry_ms >= now_ms:
+                break
+            if looked >= ENTRIES_AT_ONCE:
+                return changes, (batch, entry.position)
+            looked += 1
+            open_ = (State.CLAIMED, State.RETRY_WAIT, State.UNCERTAIN)
+            if not any(ledger.parts_in_state(view, batch, entry.position, state) for state in open_):
+                earlier = entry.position
+    return changes, None
 
 
 def _settle(view: Snapshot, book: Book, campaign: int, run: int, state: State, end: State, room: int) -> int:
@@ -66,8 +124,7 @@ def drop_old_values(view: Snapshot, kept_ms: int, now_ms: int) -> tuple[Changes,
         for run in runs:
             if run not in settled:
                 counts = ledger.read_counts(view, run)
-                moving = (State.CLAIMED, State.RETRY_WAIT, State.ACCEPTED, State.UNCERTAIN)
-                settled[run] = not any(counts.state(state) for state in moving)
+                settled[run] = not any(counts.state(state) for state in MOVING)
         if not all(settled[run] for run in runs):
             break
         changes.delete("outcome_log", U64.pack(position))

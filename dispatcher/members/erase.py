@@ -29,8 +29,9 @@ from dispatcher.members.aliases import MERGE_KEY, gone, merges_of
 from dispatcher.members.consent import SALT_OCTETS, note_erased
 from dispatcher.members.member import MSISDN, clear_slot
 from dispatcher.members.msisdn import normalise
+from dispatcher.records.batches import batches_of
 from dispatcher.records.changes import Changes, View
-from dispatcher.records.keys import BATCH_BIT, public_member_id
+from dispatcher.records.keys import public_member_id
 from dispatcher.store.columns import read_member
 from dispatcher.store.erased import salt_of
 from dispatcher.store.ids import next_id
@@ -39,7 +40,6 @@ from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.tenant import need_tenant
 
 KIND = "erase"
-CONFIRMATIONS_BIT = 1 << 32  # as outbox/entry.py numbers its batches, which this room may not import
 CHANGED_A_SLICE = 400  # rows, a page each at worst
 LOOKED_AT_A_SLICE = 5_000  # some 20 ms, which a claim may have to wait
 OCTETS_A_SLICE = 1 << 20
@@ -228,8 +228,7 @@ def _requests(view: View, who: _Who, after: bytes) -> Rows:
 
 
 def _outbox(view: View, who: _Who, after: bytes) -> Rows:
-    batches = [BATCH_BIT | who.tenant, BATCH_BIT | CONFIRMATIONS_BIT | who.tenant]
-    return _after(view, "outbox", [U64.pack(batch) for batch in batches], after)
+    return _after(view, "outbox", [U64.pack(batch) for batch in batches_of(who.tenant)], after)
 
 
 def _drop(place: bytes, octets: bytes, who: _Who) -> None:
@@ -290,7 +289,7 @@ def _clean_outbox(place: bytes, octets: bytes, who: _Who) -> bytes:
         return _AS_IT_IS
     if row["expiry_ms"] > who.now_ms:
         return _WAIT
-    return pack({**row, "to": 0, "text": ""})
+    return pack({**row, "to": 0, "text": "", **({"ref": ""} if "ref" in row else {})})
 
 
 _STEPS = (

@@ -186,9 +186,10 @@ class Slicer:
         if last is None or last[0] < keys[0]:
             found = array("q", b"\xff" * (8 * len(keys)))
         elif isinstance(view, Snapshot):
-            get, table, unpack = view.txn.get, view.tables["phones"], MEMBER_NO.unpack
-            rows = [get(key, db=table) for key in keys]  # measured: a cursor's getmulti takes 3 times as long
-            found = array("q", [-1 if row is None else unpack(row)[0] for row in rows])
+            # measured: a cursor that stays on its page takes 0.2 us a number, 0.3 with its row; get() 0.5 and 0.8
+            with view.txn.cursor(db=view.tables["phones"]) as cursor:
+                stands_at, row, unpack = cursor.set_key, cursor.value, MEMBER_NO.unpack
+                found = array("q", [unpack(row())[0] if stands_at(key) else -1 for key in keys])
         else:
             held = [view.get("phones", key) for key in keys]
             found = array("q", [-1 if row is None else MEMBER_NO.unpack(row)[0] for row in held])

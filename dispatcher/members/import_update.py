@@ -7,6 +7,7 @@ what a member holds is written, counted, and recorded for an undo; rows of one s
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
@@ -46,7 +47,7 @@ class Updates:
         """What the rows would change of members who are there; nothing is written."""
         end = min(next_no, self._first_no)
         for block, updates in self._by_block(pairs).items():
-            known = [(slot, row) for slot, row in updates.items() if block * BLOCK + slot < end]
+            known = [(slot, row) for slot, row in updates if block * BLOCK + slot < end]
             if known:
                 yield self._compare(view, block, known, None)
 
@@ -60,9 +61,9 @@ class Updates:
             first = self._first_no - block * BLOCK  # slots from here on are the import's own
             for own in (False, True):
                 if 0 < first < BLOCK:
-                    rows = [(slot, row) for slot, row in updates.items() if own == (slot >= first)]
+                    rows = [(slot, row) for slot, row in updates if own == (slot >= first)]
                 else:
-                    rows = list(updates.items()) if own == (first <= 0) else []
+                    rows = updates if own == (first <= 0) else []
                 if not rows:
                     continue
                 compared = self._compare(view, block, rows, fresh.get(block))
@@ -94,18 +95,22 @@ class Updates:
             rows = self._provenance.allowed(view, block, rows)
         return compare_rows(view, self.tenant, block, rows, self._columns, yes_no=self._yes_no, fresh=fresh)
 
-    def _by_block(self, pairs: Pairs) -> dict[int, dict[int, bytes]]:
-        """Block -> slot -> one delta row of all that the rows say."""
+    def _by_block(self, pairs: Pairs) -> dict[int, list[tuple[int, bytes]]]:
+        """Block -> (slot, one delta row of all that the slice's rows say), in the order of slots."""
         at, member_nos, count = pairs
-        rows = gather.deltas(at, count, self.run.given, self._cells, self._always)
-        blocks: dict[int, dict[int, bytes]] = {}
-        for member_no, row in zip(member_nos, rows, strict=False):
-            block, slot = divmod(member_no, BLOCK)
-            updates = blocks.get(block)
-            if updates is None:
-                updates = blocks[block] = {}
-            earlier = updates.get(slot)
-            updates[slot] = row if earlier is None else merged_row(earlier, row)
+        rows, nos = gather.deltas(at, count, self.run.given, self._cells, self._always), member_nos[:count]
+        said = dict(zip(nos, rows, strict=True))
+        if len(said) < count:
+            said.clear()
+            for member_no, row in zip(nos, rows, strict=True):
+                said[member_no] = merged_row(said[member_no], row) if member_no in said else row
+        ascending, low = sorted(said), 0
+        blocks: dict[int, list[tuple[int, bytes]]] = {}
+        while low < len(ascending):
+            block = ascending[low] // BLOCK
+            first, high = block * BLOCK, bisect_left(ascending, (block + 1) * BLOCK, low)
+            blocks[block] = [(member_no - first, said[member_no]) for member_no in ascending[low:high]]
+            low = high
         return blocks
 
 

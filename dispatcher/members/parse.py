@@ -202,4 +202,5 @@ class _Parser:
 
 if __name__ == "__main__":
     bound_memory()
+    sys.modules["numpy"] = None  # type: ignore[assignment]  # pyarrow would load it, threads and all, for nothing: 0.15 s
     sys.exit(main(sys.argv[1:]))

@@ -11,8 +11,6 @@ from __future__ import annotations
 import codecs
 import re
 
-import charset_normalizer
-
 from dispatcher.members.parse_body import Reader
 
 SAMPLE = 1 << 18
@@ -107,6 +105,8 @@ def _by_its_octets(sample: bytes) -> str:
 def _judged(sample: bytes) -> str:
     """The doubtful: the lines that are not ASCII, before charset_normalizer."""
     lines = b"\n".join(line for line in sample.split(b"\n") if not line.isascii())[:_JUDGED]
+    import charset_normalizer  # 30 ms, which most files need not wait for
+
     best = charset_normalizer.from_bytes(lines, cp_isolation=list(_DOUBTFUL), threshold=0.5).best()
     codec = best.encoding if best else ""
     codec = _NORMALIZED.get(codec, codec)

@@ -1,8 +1,9 @@
-"""Messages born alone: confirmations and answers. A batch is its own small ledger by position (DESIGN 6).
+"""Messages born alone: confirmations, answers, those of POST /v1/messages. A batch is its own small ledger by position
+(DESIGN 6).
 
 Touches: table `outbox` through View and Changes. An entry is durable before anybody is told that it will go.
-Two batches a tenant: answers (purpose service, honour STOP) and confirmations of an opt-out (exempt from it, never
-sent twice by us: uncertain, they are held).
+Seven batches a tenant: answers (purpose service, honour STOP); confirmations of an opt-out (exempt from it, never sent
+twice by us: uncertain, they are held); messages, one batch a purpose, whose positions count on across the five.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dispatcher.members.consent import group_of, opted_out_since
+from dispatcher.members.consent import group_of, opted_out_since, suppressed
+from dispatcher.records.batches import CONFIRMATIONS_BIT, batch_of
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import BATCH_BIT
-from dispatcher.records.states import Purpose
+from dispatcher.records.states import Decision, Purpose
 from dispatcher.store.layout import U64, U64_U32
 from dispatcher.store.values import pack, unpack
 
-CONFIRMATIONS_BIT = 1 << 32
+REPLY_VALIDITY_S = 3_600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,9 @@ class Entry:
     purpose: Purpose
     expiry_ms: int
     created_ms: int
+    validity_s: int = REPLY_VALIDITY_S  # what the SMSC is told
+    decision: Decision = Decision.UNDECIDED  # of the gate at acceptance, when it is against sending
+    cancelled: bool = False
 
     @property
     def tenant(self) -> int:
@@ -40,15 +45,6 @@ class Entry:
     @property
     def confirmation(self) -> bool:
         return bool(self.batch & CONFIRMATIONS_BIT)
-
-
-def batch_of(tenant: int, *, confirmations: bool = False) -> int:
-    return BATCH_BIT | (CONFIRMATIONS_BIT if confirmations else 0) | tenant
-
-
-def is_batch(campaign: int) -> bool:
-    """The id is a batch of single messages, not a campaign."""
-    return bool(campaign & BATCH_BIT)
 
 
 def add_entry(
@@ -74,13 +70,16 @@ def add_entry(
     return entry
 
 
-def withdrawn(view: View, entry: Entry) -> bool:
-    """Whether the person opted out of its purpose after it was made. What they asked for since then may go."""
+def withdrawn(view: View, entry: Entry) -> Decision:
+    """Why it may not go though it might when it was made: the person opted out of its purpose since, or nothing may go
+    to the number any more. What they asked for since then may go. UNDECIDED: it may go."""
+    if entry.confirmation:
+        return Decision.UNDECIDED
+    if suppressed(view, entry.tenant, entry.to):
+        return Decision.SUPPRESSED
     group = group_of(entry.purpose)
-    if entry.confirmation or group is None:
-        return False
-    since_ms = opted_out_since(view, entry.tenant, entry.to, group)
-    return since_ms is not None and since_ms >= entry.created_ms
+    since_ms = opted_out_since(view, entry.tenant, entry.to, group) if group is not None else None
+    return Decision.OPTED_OUT if since_ms is not None and since_ms >= entry.created_ms else Decision.UNDECIDED
 
 
 def read_entry(view: View, batch: int, position: int) -> Entry | None:
@@ -88,9 +87,21 @@ def read_entry(view: View, batch: int, position: int) -> Entry | None:
     return None if row is None else _entry(batch, position, row)
 
 
-def entries(view: View, batch: int) -> Iterator[Entry]:
-    for key, row in view.range("outbox", U64.pack(batch)):
+def entries(view: View, batch: int, first: int = 0) -> Iterator[Entry]:
+    """A batch's entries from position `first` on."""
+    after = U64_U32.pack(batch, first - 1) if first else None
+    for key, row in view.range("outbox", U64.pack(batch), after=after):
         yield _entry(batch, U64_U32.unpack(key)[1], row)
+
+
+def entries_of(changes: Changes) -> list[Entry]:
+    """The entries that are among these Changes."""
+    made = []
+    for (table, key), row in changes.rows.items():
+        if table == "outbox" and row is not None:
+            batch, position = U64_U32.unpack(key)
+            made.append(_entry(batch, position, bytes(row)))
+    return made
 
 
 def batches(view: View) -> list[int]:
@@ -111,4 +122,6 @@ def _entry(batch: int, position: int, octets: bytes) -> Entry:
     return Entry(
         batch=batch, position=position, to=row["to"], sender=row["from"], text=row["text"],
         purpose=Purpose(row["purpose"]), expiry_ms=row["expiry_ms"], created_ms=row["created_ms"],
+        validity_s=row.get("validity_s", REPLY_VALIDITY_S), decision=Decision(row.get("decision", 0)),
+        cancelled=bool(row.get("cancelled_ms")),
     )  # fmt: skip

@@ -63,7 +63,17 @@ def run(
         return _side_by_side(program, over, first, end, bitmaps, tallies, zoned, threads)
     try:
         return match_blocks(
-            program, over.columns, over.ids, over.edges, over.changes, first, end, bitmaps, tallies, zoned
+            program,
+            over.columns,
+            over.edges,
+            over.aside,
+            over.numbers,
+            over.changed,
+            first,
+            end,
+            bitmaps,
+            tallies,
+            zoned,
         )
     except ValueError as exc:
         raise StoreError(f"blocks {first} to {end - 1}: {exc}") from exc

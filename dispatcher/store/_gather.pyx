@@ -349,9 +349,9 @@ def deltas(const uint32_t[::1] rows, Py_ssize_t count, const uint64_t[::1] given
     """
     cdef source sources[MOST_COLUMNS]
     cdef Py_buffer buffers[3 * MOST_COLUMNS]
-    cdef Py_ssize_t held = 0, i, wanted = len(columns), size, least
+    cdef Py_ssize_t held = 0, i, wanted = len(columns), size, least, room = 1
     cdef list out = []
-    cdef bytes row
+    cdef uint8_t *row = NULL
     cdef source *s
     if wanted > MOST_COLUMNS:
         raise ValueError(f"{wanted} columns, at most {MOST_COLUMNS}")
@@ -368,15 +368,18 @@ def deltas(const uint32_t[::1] rows, Py_ssize_t count, const uint64_t[::1] given
             s.codes, s.code_count = <const uint16_t *>buffers[held - 1].buf, buffers[held - 1].len // 2
             least = s.octets // 4 - 1 if s.kind in (TEXT, PLANES) else s.octets // s.width
             check_rows(rows, 0, count, least)
+            room += s.parts * (ENTRY + 2) if s.kind == PLANES else ENTRY + (0xFFFF if s.kind == TEXT else s.width)
         check_rows(rows, 0, count, given.shape[0])
+        row = <uint8_t *>malloc(room)
+        if row == NULL:
+            raise MemoryError
         for i in range(count):
-            size = delta_octets(sources, wanted, rows[i], given[rows[i]] | always, NULL)
+            size = delta_octets(sources, wanted, rows[i], given[rows[i]] | always, row)
             if size < 0:
                 raise ValueError("deltas: a row lies outside its heap")
-            row = PyBytes_FromStringAndSize(NULL, size)
-            delta_octets(sources, wanted, rows[i], given[rows[i]] | always, <uint8_t *>PyBytes_AS_STRING(row))
-            out.append(row)
+            out.append(PyBytes_FromStringAndSize(<char *>row, size))
     finally:
+        free(row)
         for i in range(held):
             PyBuffer_Release(&buffers[i])
     return out
@@ -384,7 +387,7 @@ def deltas(const uint32_t[::1] rows, Py_ssize_t count, const uint64_t[::1] given
 
 cdef Py_ssize_t delta_octets(source *sources, Py_ssize_t wanted, uint32_t row, uint64_t given,
                              uint8_t *to) noexcept nogil:
-    """Octets of one delta row, written when `to` is not NULL; -1 for a row outside its heap."""
+    """Write one delta row; its octets, -1 for a row outside its heap."""
     cdef Py_ssize_t i, j, at = 0
     cdef uint32_t a = 0, b = 0, part
     cdef uint16_t code, size
@@ -410,23 +413,21 @@ cdef Py_ssize_t delta_octets(source *sources, Py_ssize_t wanted, uint32_t row, u
                         bits |= 1 << (code & 7)
                 if s.adds and not bits:
                     continue
-                if to != NULL:
-                    head(to + at, s.field, part, PLANES, 2)
-                    to[at + ENTRY], to[at + ENTRY + 1] = bits if s.adds else 0xFF, bits
+                head(to + at, s.field, part, PLANES, 2)
+                to[at + ENTRY], to[at + ENTRY + 1] = bits if s.adds else 0xFF, bits
                 at += ENTRY + 2
             continue
         size = <uint16_t>(b - a) if s.kind == TEXT else s.width
-        if to != NULL:
-            head(to + at, s.field, 0, s.kind, size)
-            if s.kind == TEXT:
-                memcpy(to + at + ENTRY, s.heap + a, size)
-            else:
-                memcpy(to + at + ENTRY, s.data + <size_t>row * size, size)
-                if s.code_count:
-                    code = 0
-                    memcpy(&code, to + at + ENTRY, size)
-                    code = s.codes[code] if code < s.code_count else 0
-                    memcpy(to + at + ENTRY, &code, size)
+        head(to + at, s.field, 0, s.kind, size)
+        if s.kind == TEXT:
+            memcpy(to + at + ENTRY, s.heap + a, size)
+        else:
+            memcpy(to + at + ENTRY, s.data + <size_t>row * size, size)
+            if s.code_count:
+                code = 0
+                memcpy(&code, to + at + ENTRY, size)
+                code = s.codes[code] if code < s.code_count else 0
+                memcpy(to + at + ENTRY, &code, size)
         at += ENTRY + size
     return at
 

@@ -1,16 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The walks of store/scan.py: a column's blocks, a tenant's delta rows, bitmaps, as records that hold addresses.
+"""The walks of store/scan.py: a column's blocks, bitmaps, as records that hold addresses; what is derived from them.
 
 Touches: the store's memory, read only. Every length read from it is checked before it is used.
-Rests on: LMDB 0.9's leaf page (mdb.c MDB_page, MDB_node), which its data format 1 fixes: flags u16 at 10, end of the
-node table u16 at 12, the table of u16 from 16; a node is value octets u32, flags u16, key octets u16, key, value; flag 1
-says that the value is a page number u64. A page that does not look so is read through the cursor, row by row.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 
@@ -21,9 +18,6 @@ cdef extern from "column_blocks.h" nogil:
         uint32_t slots, zoned
         uint64_t low, high
         const uint8_t *derived
-    ctypedef struct member_change:
-        const uint8_t *entries
-        uint32_t octets, block, slot, zero
 
 cdef enum:
     U8 = 1
@@ -144,105 +138,6 @@ def bitmap_rows(dict bitmaps not None, Py_ssize_t blocks):
         if row.octets < BLOCK // 8:
             raise ValueError(f"the bitmap of block {block} has {row.octets} octets")
         memcpy(PyByteArray_AS_STRING(records) + block * sizeof(column_block), &row, sizeof(row))
-    return records
-
-
-cdef struct leaf:
-    const uint8_t *page
-    uint32_t nodes
-
-
-cdef bint open_leaf(const uint8_t *key, Py_ssize_t page_octets, leaf *to, uint32_t *at) noexcept nogil:
-    """The leaf page around `key`, when it looks like one that has this key; `at` is its place."""
-    cdef const uint8_t *page = <const uint8_t *>(<uintptr_t>key & ~<uintptr_t>(page_octets - 1))
-    cdef uint16_t flags, lower, node
-    cdef uint32_t i
-    memcpy(&flags, page + 10, 2)
-    memcpy(&lower, page + 12, 2)
-    if flags & 0xFF != 2 or lower < 18 or lower >= page_octets or lower & 1:
-        return False
-    to.page, to.nodes = page, (lower - 16) // 2
-    for i in range(to.nodes):
-        memcpy(&node, page + 16 + 2 * i, 2)
-        if page + node + 8 == key:
-            at[0] = i
-            return True
-    return False
-
-
-def change_rows(cursor, bytes prefix not None, Py_ssize_t page_octets):
-    """member_change records of the delta rows whose keys begin with `prefix` (the tenant's two octets).
-
-    cursor: stands nowhere yet. page_octets: the store's, to read whole leaf pages at once (an immutable snapshot's
-    only), or 0. Records point into the snapshot. Raises ValueError(key) on a key that is none.
-    """
-    cdef bytearray records = bytearray()
-    cdef Py_buffer key, value
-    cdef leaf here
-    cdef uint32_t at = 0, octets
-    cdef uint16_t node, flags, length
-    cdef uint64_t number, own
-    cdef const uint8_t *p
-    cdef const uint8_t *data
-    cdef const uint8_t *begin = <const uint8_t *>PyBytes_AS_STRING(prefix)
-    cdef bytes last
-    cdef bint more = cursor.set_range(prefix), whole
-    while more:
-        PyObject_GetBuffer(cursor.key(), &key, PyBUF_SIMPLE)
-        p = <const uint8_t *>key.buf
-        whole = key.len != 8 or memcmp(p, begin, 2) != 0
-        PyBuffer_Release(&key)  # the memory is the snapshot's, and stays
-        if whole:
-            if memcmp(p, begin, 2) == 0:
-                raise ValueError(bytes(cursor.key()))
-            break
-        if page_octets == 0 or not open_leaf(p, page_octets, &here, &at):
-            PyObject_GetBuffer(cursor.value(), &value, PyBUF_SIMPLE)
-            add_change(records, p, <const uint8_t *>value.buf, <uint32_t>value.len)
-            PyBuffer_Release(&value)
-            more = cursor.next()
-            continue
-        while at < here.nodes:
-            memcpy(&node, here.page + 16 + 2 * at, 2)
-            p = here.page + node
-            memcpy(&octets, p, 4)
-            memcpy(&flags, p + 4, 2)
-            memcpy(&length, p + 6, 2)
-            p += 8
-            if length != 8 or memcmp(p, begin, 2) != 0:
-                break
-            data = p + length
-            if flags & 1:
-                memcpy(&number, data, 8)
-                memcpy(&own, here.page, 8)
-                data = here.page + (<int64_t>number - <int64_t>own) * page_octets + 16
-            add_change(records, p, data, octets)
-            at += 1
-        if at < here.nodes:
-            break
-        last = PyBytes_FromStringAndSize(<const char *>p, 8) + b"\0"
-        more = cursor.set_range(last)
-    return records
-
-
-cdef int add_change(bytearray records, const uint8_t *key, const uint8_t *entries, uint32_t octets) except -1:
-    cdef member_change change
-    cdef Py_ssize_t had = PyByteArray_GET_SIZE(records)
-    change.entries, change.octets, change.zero = entries, octets, 0
-    change.block = big_u32(key + 2)
-    change.slot = (<uint32_t>key[6] << 8) | key[7]
-    PyByteArray_Resize(records, had + sizeof(change))
-    memcpy(PyByteArray_AS_STRING(records) + had, &change, sizeof(change))
-    return 0
-
-
-def change_of(key, bytes entries not None):
-    """One member_change record of a row that the caller keeps."""
-    cdef bytearray records = bytearray()
-    cdef bytes whole = bytes(key)
-    if len(whole) != 8:
-        raise ValueError(whole)
-    add_change(records, <const uint8_t *>PyBytes_AS_STRING(whole), <const uint8_t *>PyBytes_AS_STRING(entries), len(entries))
     return records
 
 

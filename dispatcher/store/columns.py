@@ -68,6 +68,7 @@ __all__ = [
     "find_number",
     "fold_block",
     "fold_some",
+    "folded_to",
     "next_member_no",
     "number_slot",
     "open_block",
@@ -227,13 +228,14 @@ def _fold_column(
     return HEADER + len(octets)
 
 
-def fold_some(view: View, tenant: int, max_octets: int = COMMIT_OCTETS) -> Changes:
+def fold_some(view: View, tenant: int, max_octets: int = COMMIT_OCTETS, *, after: int = -1) -> Changes:
     """The next slice of the background fold, at most about `max_octets` dirtied; empty when nothing is left.
 
+    after: only blocks behind this one, see folded_to: where updates go on, the first blocks have rows again at once.
     A row that is dropped counts as a page of its neighbours at worst, so rows are counted too.
     """
     changes, no = Changes(), next_member_no(view, tenant)
-    block, octets = -1, 0
+    block, octets = after, 0
     while octets < max_octets:
         found = _next_delta_block(view, tenant, block)
         if found is None:
@@ -246,6 +248,13 @@ def fold_some(view: View, tenant: int, max_octets: int = COMMIT_OCTETS) -> Chang
         changes.merge(part)
         octets += size
     return changes
+
+
+def folded_to(changes: Changes) -> int:
+    """The last block that a slice of fold_some folded whole, or one before it: `after` of the next slice."""
+    blocks = {DELTA_KEY.unpack(key)[1]: row is None for (table, key), row in changes.rows.items() if table == "delta"}
+    last = max(blocks, default=-1)
+    return last if blocks.get(last, True) else last - 1
 
 
 def _next_delta_block(view: View, tenant: int, after: int) -> int | None:

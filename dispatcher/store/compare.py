@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 from dispatcher.records.changes import View
 from dispatcher.store.blocks import Column, ColumnKind, Text, stored_array, text_views
@@ -79,12 +80,8 @@ def compare_rows(
     rows = [row for _, row in updates]
     after, before, seals = compare(rows, slots, _overlays(view, tenant, block, slots), kept, changed, lost)
     found = Compared()
-    for slot, new, old, seal in zip(slots, after, before, seals, strict=True):
-        if new:
-            found.slots.append(slot)
-            found.rows.append(new)
-            found.before.append(old)
-            found.seals.append(seal)
+    found.slots, found.rows = list(compress(slots, after)), list(filter(None, after))
+    found.before, found.seals = list(compress(before, after)), list(compress(seals, after))
     found.same = len(rows) - len(found.rows)
     found.changed = {column[0]: count for column, count in zip(wanted, changed, strict=True) if count}
     found.lost = {column[0]: count for column, count in zip(wanted, lost, strict=True) if count}

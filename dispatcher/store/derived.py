@@ -5,8 +5,8 @@ of the same mark (store/blocks.py), so a fold or an import makes only the blocks
 
 Codes say between which of a column's edges a number lies; a range then reads numbers only of the slots that share a
 code with one of its ends, one in 255 where edges are well spread. Postings list the slots of each number of a 16-bit
-column; planes say for each of the few codes of an 8-bit column who has it. All are made a share of the blocks a scan,
-from a column's second scan on, so no single count waits for all of them.
+column; planes say for each of the few codes of an 8-bit column who has it. All are made a few blocks a scan, from a
+column's second scan on, so no count waits for them; scan.warm makes the rest when there is time.
 
 Weak spot: edges are chosen once, when a column is first coded; where its numbers move far from them, codes say less.
 """
@@ -24,8 +24,6 @@ from dispatcher.store.blocks import WIDTH, ColumnKind
 
 KINDS = frozenset({ColumnKind.U8, ColumnKind.U16, ColumnKind.I32, ColumnKind.I64, ColumnKind.U64})
 OCTETS_MAX = 2 << 30  # of one store in one process; past it columns are read as they lie
-SHARE = 4  # a quarter of the blocks a scan
-AT_LEAST = 16
 EDGES_MAX = 255
 VALUES_MAX = (
     7  # a block of 8-bit codes up to here is kept as a plane a code: an octet a member, of which a test reads a bit
@@ -56,21 +54,22 @@ class Derived:
                 kept.append(known[1])
         return kept, left
 
-    def more(self, records: bytearray, kept: list[bytes], left: list[tuple[int, int]]) -> int:
-        """Derive some of the blocks that are `left`; returns the octets it took."""
-        self.scans += 1
-        if self.scans < 2 or not left:
-            return 0
+    def more(self, records: bytearray, kept: list[bytes], left: list[tuple[int, int]], most: int) -> tuple[int, int]:
+        """Derive up to `most` of the blocks that are `left`; returns (blocks, octets) derived."""
+        if not left:
+            return 0, 0
         if self.edges is None:
             numbers = (
                 () if self.kind in (ColumnKind.U8, ColumnKind.U16) else kernel.some_numbers(records, self.kind, _SAMPLE)
             )
             self.edges = edges_of(numbers, self.kind)
-        octets = 0
-        for _ in range(len(records) // 48 // SHARE + AT_LEAST):
-            if not left:
+        octets = blocks = 0
+        while left and blocks < most:
+            try:
+                block, mark = left.pop()
+            except IndexError:  # another thread derives too
                 break
-            block, mark = left.pop()
+            blocks += 1
             if self.kind == ColumnKind.U8:
                 found = kernel.value_planes(records, block, VALUES_MAX)
             elif self.kind == ColumnKind.U16:
@@ -84,7 +83,7 @@ class Derived:
                 kept.append(found)  # before the kernel may see it
                 kernel.set_derived(records, block, found)
                 octets += len(found)
-        return octets
+        return blocks, octets
 
 
 def edges_of(numbers: Iterable[int], kind: ColumnKind) -> bytes:

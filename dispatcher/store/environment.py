@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import lmdb
 
@@ -35,10 +36,12 @@ class Store:
     tables: dict[str, lmdb._Database]
     writable: bool
     _lock_fd: int = -1
+    _kept: dict[Any, Any] = field(default_factory=dict)
+    _page_octets: int = 4_096
 
     def snapshot(self) -> Snapshot:
         """A read transaction as a context manager; keep it under a second (DESIGN 2)."""
-        return Snapshot(self.env.begin(buffers=True), self.tables)
+        return Snapshot(self.env.begin(buffers=True), self.tables, self._kept, self._page_octets)
 
     def begin_write(self) -> Snapshot:
         """The one write transaction, for the writer thread; commit() or abort() ends it."""
@@ -57,6 +60,7 @@ class Store:
         return int((info["last_pgno"] + 1) * stat["psize"])
 
     def close(self) -> None:
+        self._kept.clear()
         self.env.close()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
@@ -106,11 +110,8 @@ def open_store(folder: str | Path, *, write: bool = False, create: bool = False,
             readahead=True,
         )
         env.reader_check()
-        if write:
-            tables = {name: env.open_db(name.encode()) for name in TABLES}
-        else:
-            tables = _open_tables(root, env)
-        store = Store(root, env, tables, write, lock_fd)
+        tables = _open_tables(root, env, create=write)
+        store = Store(root, env, tables, write, lock_fd, _page_octets=env.stat()["psize"])
         _check_schema(store)
     except BaseException:
         if lock_fd >= 0:
@@ -119,12 +120,14 @@ def open_store(folder: str | Path, *, write: bool = False, create: bool = False,
     return store
 
 
-def _open_tables(root: Path, env: lmdb.Environment) -> dict[str, lmdb._Database]:
+def _open_tables(root: Path, env: lmdb.Environment, *, create: bool) -> dict[str, lmdb._Database]:
     try:
-        return {name: env.open_db(name.encode(), create=False) for name in TABLES}
+        return {name: env.open_db(name.encode(), create=create) for name in TABLES}
     except lmdb.NotFoundError as exc:
         env.close()
-        raise StoreError(f"{root}: the store is of an earlier version; start the dispatcher once to bring it on") from exc
+        raise StoreError(
+            f"{root}: the store is of an earlier version; start the dispatcher once to bring it on"
+        ) from exc
 
 
 def _check_schema(store: Store) -> None:

@@ -1,6 +1,7 @@
 """Every table of the store, key and value drawn. Numbers in keys are big-endian so that they sort.
 
-Schema 2; a store of schema 1 lacks the tables of SINCE_2 and is brought on when a dispatcher opens it. msgpack values are maps whose "v" is the row's own version (store/values.py).
+Schema 2; a store of schema 1 lacks the tables of SINCE_2 and is brought on when a dispatcher opens it. msgpack values
+are maps whose "v" is the row's own version (store/values.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ HEADER = 48
 
 # table -> key -> value
 TABLES: dict[str, str] = {
-    "meta": "name -> msgpack: schema, map_size, ids, folded, recoveries, boot",
+    "meta": "name -> msgpack: schema, map_size, ids, folded, recoveries, boot, audit (its newest seal), restores",
     "tenants": "tenant:2 -> msgpack {name, zone, region, signature, reply texts, next_member_no, ...}",
     "keys": "sha256:32 -> msgpack {id, tenant, scopes, name, created_ms, revoked_ms}",
     "requests": "tenant:2 sha256(request_key):32 -> msgpack {fingerprint, reply, at_ms}",
@@ -27,27 +28,29 @@ TABLES: dict[str, str] = {
     "suppressions": "tenant:2 (0 = operator) number:8 -> msgpack {at_ms, reason}",
     "points_entries": "tenant:2 member_no:4 entry:8 -> msgpack {delta, balance, debit, credit, key, at_ms, ...}",
     "points_keys": "tenant:2 sha256(key):32 -> member_no:4 entry:8",
-    "erased_numbers": "tenant:2 salted hash:32 -> msgpack {at_ms, reason}: numbers that may never be sent to again (consent.py)",
-    "merges": "tenant:2 member_no:4 -> msgpack {into, at_ms, conflicts}: which member took over this one",
+    "erased_numbers": "tenant:2 salted hash:32 -> msgpack {at_ms, reason}: numbers never sent to again (consent.py)",
+    "merges": "tenant:2 member_no:4 -> msgpack {into, at_ms, conflicts}, tenant:2 number:8 -> {into} (aliases.py)",
     "provenance": "tenant:2 member_no:4 field:2 -> msgpack {source, at_ms}, for fields that ask for it",
-    "block_versions": "tenant:2 -> u64 little-endian: commits that wrote a column block of the tenant",
+    "block_versions": "tenant:2 field:2 part:1 (its blocks) or tenant:2 (its delta) -> u64 little-endian: commits",
     "imports": "tenant:2 import:8 -> msgpack {state, counts, mapping, ...}",
     "import_rejects": "import:8 line:8 -> msgpack {line, column, value, code, detail}",
-    "import_undo": "import:8 member_no:4 -> what the import replaced, and what it wrote (import_undo.py)",
+    "import_undo": "import:8 block:4 slice:4 -> what a slice replaced, and seals of what it wrote (import_undo.py)",
     "segments": "tenant:2 segment:8 -> msgpack {name, expr, version}",
     "segment_versions": "tenant:2 segment:8 version:4 -> msgpack {name, expr, at_ms, actor}",
     "segment_counts": "tenant:2 segment:8 day:4 -> msgpack {matched, reachable, at_ms}: once a day",
     "campaigns": "tenant:2 campaign:8 -> msgpack {name, purpose, state, text, audience, history, ...}",
     "campaign_counts": "campaign:8 -> packed u64 counters (ledger.py)",
-    "bitmaps": "campaign:8 which:1 block:4 -> 255 words (which 0: audience; 1: preview's)",
+    "bitmaps": "campaign:8 which:1 block:4 -> 255 words (which 0: audience; 1: preview's; 3: a bulk edit's)",
     "ledger": "campaign:8 array:1 chunk:4 -> header:48 array by rank (ledger.py)",
     "outcome_log": "position:8 -> records (records/outcome_log.h)",
     "inbound": "tenant:2 inbound:8 -> msgpack {from, to, text, data_coding, octets, what, at_ms}",
     "outbox": "batch:8 position:4 -> msgpack {to, from, text, purpose, kind, due_ms, expiry_ms, member_no}",
-    "audit": "seq:8 -> msgpack {actor, command, reason, tenant, at_ms}",
+    "audit": "seq:8 -> msgpack {actor, command, reason, tenant, at_ms, object, edits, seal:32} (audit.py)",
 }
 
-SINCE_2 = ("erased_numbers", "merges", "provenance", "block_versions", "import_undo", "segment_versions", "segment_counts")
+SINCE_2 = (
+    "erased_numbers", "merges", "provenance", "block_versions", "import_undo", "segment_versions", "segment_counts",
+)  # fmt: skip
 
 TENANT = struct.Struct(">H")
 TENANT_U16 = struct.Struct(">HH")

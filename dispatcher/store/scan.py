@@ -1,11 +1,11 @@
-"""What a scan over all of a tenant's members reads: where each block of its columns lies, and who has a delta row.
+"""What a scan over all of a tenant's members reads: where each block of its columns lies; changed members aside.
 
-Touches: rows of `blocks`, `delta`, `block_versions` and `tenants`, through a View; memory of the snapshot, read only.
+Touches: rows of `blocks`, `block_versions` and `tenants`, through a View; memory of the snapshot, read only.
 
 Finding the blocks of a column takes a cursor step a block, more than matching them does. So a process keeps what it
-found, a ColumnBlocks per column, and takes it again while the tenant's block version, read in the snapshot at hand, is
-the same. Why that is safe:
-- every transaction that puts or deletes a block of the tenant raises the version, in that transaction (Snapshot.apply):
+found, a ColumnBlocks per column, and takes it again while the column's version, read in the snapshot at hand, is the
+same. Why that is safe:
+- every transaction that puts or deletes a block of the column raises its version, in that transaction (Snapshot.apply):
   equal version, equal blocks, also after an abort, since only read snapshots keep anything.
 - a value of a page or more lies in LMDB's overflow pages. Those are written once and freed when the row is put or
   deleted, never moved for a neighbour's sake; and pages are not used again while a snapshot that may see them is open.
@@ -14,7 +14,7 @@ the same. Why that is safe:
 - what is kept belongs to one open Store and ends with it; an older snapshot has an older version and finds its own.
 
 In a write transaction nothing is kept, and what a scan was given holds until the transaction's next write.
-Delta rows are read anew by every scan, in the same snapshot: a fold moves a row and bumps the version in one commit.
+Changed members are gathered aside (store/aside.py), in the same snapshot: a fold moves a row in one commit.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from typing import Any
 
 from dispatcher.errors import StoreError
 from dispatcher.records.changes import View
+from dispatcher.store.aside import changed
 from dispatcher.store.blocks import Column, ColumnKind, blocks_of, next_member_no
 from dispatcher.store.derived import KINDS, OCTETS_MAX, Derived
-from dispatcher.store.layout import TENANT
 from dispatcher.store.snapshot import Snapshot
 
 try:
@@ -37,9 +37,10 @@ except ImportError as exc:  # pragma: no cover
     raise ImportError("the kernel store/_scan is not built: run `make build`") from exc
 
 VERSIONS = 2  # of a column's blocks that are kept: the newest, and one that an older snapshot or a fold just left
+SCAN_BLOCKS = 8  # derived by one scan: a millisecond
+OCTETS = "derived octets"  # what is kept under it: how many were derived
 RECORD = 48  # octets of a column_block
-NO_ID = -1  # what no delta row changes
-_PREFIX = Struct(">HHB")
+_COLUMN = Struct(">HHB")
 _COPY_ALL = 1 << 62  # no value is as long
 
 
@@ -66,9 +67,10 @@ class Scanned:
 
     blocks: int
     columns: list[bytearray | None]  # by number: a text takes three, of which the last two are None
-    ids: list[int]
     edges: list[bytes | None]  # by number, of the derived codes
-    changes: bytearray
+    aside: list[bytearray | None]  # by number, of the changed members
+    numbers: bytearray
+    changed: int
     octets: int  # of the columns' arrays
     keep: list[Any]
 
@@ -88,39 +90,43 @@ def scan(
     """
     blocks = blocks_of(next_member_no(view, tenant))
     given = given or {}
-    version = block_version(view, tenant)
+    changes = changed(view, tenant) if delta else None
     records: list[bytearray | None] = []
-    ids: list[int] = []
     edges: list[bytes | None] = []
-    keep: list[Any] = [given]
-    octets = 0
+    aside: list[bytearray | None] = []
+    keep: list[Any] = [given, changes]
+    octets, room = 0, SCAN_BLOCKS
     for column in columns:
         if column in given:
-            records.append(kernel.bitmap_rows(dict(given[column]), blocks))
-            ids.append(NO_ID)
-            edges.append(None)
-            continue
-        number, part, kind = column  # type: ignore[misc]
-        found = column_blocks(view, tenant, (number, part, kind), blocks, version)
-        keep.append(found)
-        octets += found.octets
-        if delta and found.derived is not None and isinstance(view, Snapshot):
-            _derive(view, found)
-        records.append(found.at_least(blocks))
-        ids.append(number << 8 | part)
-        edges.append(found.derived.edges if found.derived else None)
-        if kind == ColumnKind.TEXT:
-            records += [None, None]
-            ids += [NO_ID, NO_ID]
-            edges += [None, None]
-    changes, rows = _changes(view, tenant) if delta else (bytearray(), [])
-    keep.append(rows)
-    return Scanned(blocks, records, ids, edges, changes, octets, keep)
+            rows = kernel.bitmap_rows(dict(given[column]), blocks)
+            found, gathered = None, changes.given(rows) if changes else None
+        else:
+            number, part, kind = column  # type: ignore[misc]
+            version = block_version(view, tenant, (number, part, kind))
+            found = column_blocks(view, tenant, (number, part, kind), blocks, version)
+            keep.append(found)
+            octets += found.octets
+            if delta and found.derived is not None and isinstance(view, Snapshot):
+                found.derived.scans += 1
+                if found.derived.scans > 1:
+                    room -= _derive(view, found, room)
+            rows = found.at_least(blocks)
+            kept = version if isinstance(view, Snapshot) and view.kept is not None else None
+            gathered = changes.column((number, part, kind), rows, kept) if changes else None
+        keep.append(gathered)
+        records.append(rows)
+        edges.append(found.derived.edges if found and found.derived else None)
+        aside.append(gathered.records if gathered else None)
+        if found is not None and column[2] == ColumnKind.TEXT:  # type: ignore[index]
+            for each in (records, edges, aside):
+                each += [None, None]
+    numbers, count = (changes.numbers, changes.rows.count) if changes else (bytearray(), 0)
+    return Scanned(blocks, records, edges, aside, numbers, count, octets, keep)
 
 
-def block_version(view: View, tenant: int) -> int:
-    """How many times blocks of the tenant were written."""
-    return int.from_bytes(view.get("block_versions", TENANT.pack(tenant)) or b"", "little")
+def block_version(view: View, tenant: int, column: Column) -> int:
+    """How many commits wrote blocks of the column."""
+    return int.from_bytes(view.get("block_versions", _COLUMN.pack(tenant, *column[:2])) or b"", "little")
 
 
 def column_blocks(view: View, tenant: int, column: Column, blocks: int, version: int) -> ColumnBlocks:
@@ -143,16 +149,36 @@ def column_blocks(view: View, tenant: int, column: Column, blocks: int, version:
     return found
 
 
-def _derive(view: Snapshot, found: ColumnBlocks) -> None:
+def warm(view: Snapshot, tenant: int | None = None, most: int = 1 << 30) -> bool:
+    """Derive up to `most` blocks of columns that were scanned twice (of all tenants: None); whether some are left."""
+    kept = view.kept
+    if kept is None:
+        return False
+    for key in [key for key in list(kept) if key[0] == "derived" and tenant in (None, key[1]) and kept[key].scans > 1]:
+        _, of, *column = key
+        version = block_version(view, of, (column[0], column[1], column[2]))
+        found = kept.get(key[1:], {}).get(version)
+        if found is not None and found.left:
+            most -= _derive(view, found, most)
+            if found.left and most <= 0:
+                return bool(kept.get(OCTETS, 0) < OCTETS_MAX)
+    return False
+
+
+def _derive(view: Snapshot, found: ColumnBlocks, most: int) -> int:
+    """How many blocks were derived."""
     assert view.kept is not None and found.derived is not None
-    have: int = view.kept.get("derived octets", 0)
-    if have < OCTETS_MAX:
-        view.kept["derived octets"] = have + found.derived.more(found.records, found.kept, found.left)
+    have: int = view.kept.get(OCTETS, 0)
+    if have >= OCTETS_MAX or most <= 0:
+        return 0
+    blocks, octets = found.derived.more(found.records, found.kept, found.left, most)
+    view.kept[OCTETS] = view.kept.get(OCTETS, 0) + octets
+    return blocks
 
 
 def _find(view: View, tenant: int, column: Column, blocks: int) -> ColumnBlocks:
     number, part, kind = column
-    prefix = _PREFIX.pack(tenant, number, part)
+    prefix = _COLUMN.pack(tenant, number, part)
     rows: Iterable[tuple[Any, Any]]
     if isinstance(view, Snapshot):
         cursor = view.txn.cursor(db=view.tables["blocks"])
@@ -167,15 +193,3 @@ def _find(view: View, tenant: int, column: Column, blocks: int) -> ColumnBlocks:
         raise StoreError(
             f"block {block} of tenant {tenant}, field {number}, part {part}: not a {kind.name} value"
         ) from exc
-
-
-def _changes(view: View, tenant: int) -> tuple[bytearray, list[Any]]:
-    prefix = TENANT.pack(tenant)
-    try:
-        if isinstance(view, Snapshot):
-            cursor = view.txn.cursor(db=view.tables["delta"])
-            return kernel.change_rows(cursor, prefix, view.page_octets if view.kept is not None else 0), [cursor]
-        kept = list(view.range("delta", prefix))
-        return bytearray().join(kernel.change_of(key, value) for key, value in kept), kept
-    except ValueError as exc:
-        raise StoreError(f"delta row {exc.args[0].hex()} of tenant {tenant}: not a delta row's key") from exc

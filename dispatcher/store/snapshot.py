@@ -12,6 +12,8 @@ import lmdb
 
 from dispatcher.records.changes import Changes
 
+VERSIONED = {"blocks": 5, "delta": 2}  # octets of a key that make its key in block_versions: a column, a tenant
+
 
 class Snapshot:
     """A View over a read or the write transaction; leaving the block commits a write, an exception aborts it."""
@@ -74,13 +76,15 @@ class Snapshot:
         return int(self.txn.stat(self.tables[table])["entries"])
 
     def apply(self, changes: Changes) -> None:
-        """Write rows into this write transaction. One that changes blocks raises the tenant's block version."""
+        """Write rows into this write transaction. One that changes blocks or delta rows raises their versions."""
         tables = self.tables
-        blocks_of = {key[:2] for table, key in changes.rows if table == "blocks"}
-        blocks_of |= {key[:2] for table, rows, _ in changes.bulk if table == "blocks" for key, _ in rows}
-        for tenant in blocks_of:
-            version = int.from_bytes(self.get("block_versions", tenant) or b"", "little") + 1
-            self.txn.put(tenant, version.to_bytes(8, "little"), db=tables["block_versions"])
+        versioned = {key[: VERSIONED[table]] for table, key in changes.rows if table in VERSIONED}
+        versioned |= {
+            key[: VERSIONED[table]] for table, rows, _ in changes.bulk if table in VERSIONED for key, _ in rows
+        }
+        for key in versioned:
+            version = int.from_bytes(self.get("block_versions", key) or b"", "little") + 1
+            self.txn.put(key, version.to_bytes(8, "little"), db=tables["block_versions"])
         for (table, key), value in changes.rows.items():
             if value is None:
                 self.txn.delete(key, db=tables[table])

@@ -21,11 +21,14 @@ import uvicorn
 from admin.app import create_app
 from config.settings import Settings
 from dispatcher.clock import FakeClock
-from dispatcher.control.commands import AskStatus, CreateKey, Envelope, OpenImport, from_wire
+from dispatcher.control.commands import AskStatus, CreateKey, Envelope, from_wire
 from dispatcher.control.frames import Frames, frame
 from dispatcher.daemon.handlers import execute, run_locally
 from dispatcher.errors import CommandRefused
+from dispatcher.members.edit_jobs import job_of
 from dispatcher.members.import_job import ImportJob
+from dispatcher.members.import_restore import UndoJob
+from dispatcher.members.importer import FINAL, need_import, read_import, waits
 from dispatcher.records.changes import Changes
 from dispatcher.store import Store, open_store
 from dispatcher.tenants.keys import hash_secret
@@ -61,6 +64,7 @@ class Dispatcher:
     seen: list[Any] = field(default_factory=list)
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _importing: set[int] = field(default_factory=set)
 
     async def start(self) -> None:
         self._server = await asyncio.start_unix_server(self._serve, str(self.path))
@@ -75,7 +79,24 @@ class Dispatcher:
         self.path.unlink(missing_ok=True)
 
     async def _import(self, tenant: int, import_id: int) -> None:
-        """What the daemon does for an import: its parser beside it, its slices between commits."""
+        """What the daemon does for an import: its parser beside it, its slices between commits; its undo."""
+        with self.store.snapshot() as view:
+            row = need_import(view, tenant, import_id)
+        if import_id in self._importing or row["state"] in FINAL or waits(row):
+            return
+        self._importing.add(import_id)
+        try:
+            await self._drive(tenant, import_id, row["state"] == "undoing")
+        finally:
+            self._importing.discard(import_id)
+        await self._import(tenant, import_id)  # a commit or an undo that was asked for in the meantime
+
+    async def _drive(self, tenant: int, import_id: int, undoing: bool) -> None:
+        if undoing:
+            undo = UndoJob(tenant, import_id)
+            while changes := self._slice(undo):
+                self.store.apply(changes)
+            return
         job = ImportJob(self.store.folder, tenant, import_id, run_rows=1000)
         with self.store.snapshot() as view:
             job.prepare(view)
@@ -96,7 +117,18 @@ class Dispatcher:
                 await child.wait()
             job.close()
 
-    def _slice(self, job: ImportJob) -> Changes | None:
+    def _edit(self, tenant: int, job_id: int) -> None:
+        """An erasure's or a bulk edit's slices, all at once."""
+        with self.store.snapshot() as view:
+            job = job_of(tenant, job_id, read_import(view, tenant, job_id) or {})
+        while job is not None and not job.finished:
+            with self.store.begin_write() as view:
+                changes = job.next_slice(view, self.clock.epoch_ms())
+                if changes is None:
+                    return
+                view.apply(changes)
+
+    def _slice(self, job: ImportJob | UndoJob) -> Changes | None:
         with self.store.snapshot() as view:
             return job.next_slice(view, self.clock.epoch_ms())
 
@@ -125,10 +157,12 @@ class Dispatcher:
             with self.store.begin_write() as view:
                 changes, reply, replayed = execute(view, command, envelope, self.clock.epoch_ms())
                 view.apply(changes)
-            if isinstance(command, OpenImport) and not replayed:
+            if command.name.startswith("import.") and not replayed:
                 task = asyncio.create_task(self._import(envelope.tenant, command.import_id))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+            if "job" in reply and not replayed:
+                self._edit(envelope.tenant, reply["job"])
             return {"reply": reply, "replayed": replayed}
         except CommandRefused as exc:
             shown = {name: getattr(exc, name) for name in ("status", "code", "detail", "errors", "extra")}

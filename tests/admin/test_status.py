@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,18 @@ def test_metrics_tell_binds_commits_and_campaigns(site: Site, shop: httpx.Client
     assert seen["volley_commit_ms_p99"] == 3
     assert seen["volley_campaigns[draft]"] == 1
     assert seen["volley_recipients[uncertain]"] == 0
+
+
+def test_how_full_the_store_is_stands_in_healthz_and_metrics_with_the_dispatcher_down_too(site: Site):
+    assert httpx.get(f"{site.url}/healthz").json() == {"status": "ok", "store": "ok", "detail": None}
+    site.call(site.dispatcher.stop)
+    limits = dataclasses.replace(site.settings.store, store_max_octets=1_000_000, alarm_percent=1)
+    site.app.state.settings = dataclasses.replace(site.settings, store=limits)
+    found = httpx.get(f"{site.url}/healthz").json()
+    assert found["store"] == "alarm" and "1 % of store_max_octets = 1,000,000" in found["detail"]
+    seen = samples(site)
+    assert (seen["volley_store_state"], seen["volley_store_max_octets"]) == (1, 1_000_000)
+    assert seen["volley_disk_free_octets"] > 0 and "volley_stale_readers_cleared" not in seen
 
 
 def test_metrics_of_a_dispatcher_that_is_down_are_absent_and_not_stale(site: Site):

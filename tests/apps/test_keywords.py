@@ -5,8 +5,9 @@ import pytest
 from dispatcher.apps.keywords import ANSWER_VALID_MS, react
 from dispatcher.apps.points.account import add_points
 from dispatcher.control.commands import AddPoints, CreateTenant
-from dispatcher.outbox.entry import batch_of, read_entry
+from dispatcher.outbox.entry import read_entry
 from dispatcher.outcomes.inbound import Heard
+from dispatcher.records.batches import batch_of
 from dispatcher.records.states import Purpose
 from dispatcher.tenants.tenant import create_tenant
 from tests.fakes.shop import NOW_MS, do, new_member, new_shop

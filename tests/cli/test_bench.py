@@ -1,5 +1,6 @@
 import importlib
 import inspect
+import json
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,23 @@ def test_the_disk_of_a_folder_is_told(tmp_path):
     sync, kind = disk_figures(tmp_path)
     assert sync.value > 0 and isinstance(kind.value, str)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("engagement", ["--recipients", "20000"]),
+        ("export", ["--members", "1000"]),
+        ("segments", ["--members", "40000", "--rounds", "1"]),
+        ("segments", ["--members", "40000", "--expand"]),
+        ("segments", ["--members", "40000", "--http", "--rounds", "1"]),
+        ("import", ["--rows", "3000", "--modes", "csv,parquet"]),
+    ],
+)
+def test_benches_of_members_run_small_and_their_checks_hold(name, arguments, capsys):
+    """Whether a figure is reached is not asked here; a check that fails ends a bench with 1 or an assertion."""
+    status = importlib.import_module(f"bench.bench_{name}").main([*arguments, "--json"])
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert shown and (status == 0 or any(line.get("ok") is False for line in shown))
+    checks = [line for line in shown if str(line.get("figure", "")).startswith("check")]
+    assert all(line["ok"] for line in checks) and all(line.get("equal", True) for line in shown)

@@ -46,3 +46,13 @@ def test_an_unknown_bench_is_told_with_the_known_ones(volley):
     said = volley("bench", "nothing")
     assert said.status == 2
     assert "there are:" in said.err
+
+
+def test_doctor_tells_a_store_near_its_limit_and_one_that_takes_no_new_work(data):
+    for percent, ok in (("100000", None), ("27000", False)):
+        settings = config.load(
+            data=data, env={"VOLLEY_STORE_STORE_MAX_OCTETS": percent, "VOLLEY_STORE_ALARM_PERCENT": "1"}
+        )
+        found = {finding.name: finding for finding in check.disk(settings)}
+        assert found["disk"].ok is ok and "store_max_octets" in found["disk"].said
+        assert found["readers"].ok

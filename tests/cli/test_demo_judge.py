@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.people import Expected
-from dispatcher.campaigns.campaign import create_campaign, start_campaign
+from dispatcher.campaigns.campaign import create_campaign
+from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.cli.demo_account import read_books, unlisted
 from dispatcher.cli.demo_figures import Figures, Kill
@@ -219,6 +220,19 @@ def test_a_claim_after_the_uncertainty_is_the_resend_and_not_something_unsent(st
     assert books_of(store, campaign).account.trace[0] == UNCERTAIN
     log(store, campaign, NOW_MS + 9_020, claim(1, [1]))
     assert books_of(store, campaign).account.unsent_at(NOW_MS + 5)
+
+
+def test_a_claim_of_one_part_of_a_message_speaks_of_that_part_alone(store, campaign):
+    log(store, campaign, NOW_MS, claim(0, [2]))
+    log(
+        store,
+        campaign,
+        NOW_MS + 10,
+        record(records.UNCERTAIN, 0, state=3),
+        record(records.UNCERTAIN, 0, part=1, state=3),
+    )
+    log(store, campaign, NOW_MS + 9_000, claim(0, [2], again=0b10))
+    assert list(books_of(store, campaign).account.trace[:2]) == [UNCERTAIN, UNCERTAIN | RESENT | OPEN]
 
 
 # ---- the figures

@@ -9,8 +9,10 @@ from tests.store.make_schema_1 import FOLDER, number
 
 @pytest.fixture
 def used(tmp_path):
-    """A folder that a real campaign, replies and an import went through."""
-    return shutil.copytree(FOLDER, tmp_path / "data")
+    """A folder that a real campaign, replies and an import went through, brought to the schema of today."""
+    folder = shutil.copytree(FOLDER, tmp_path / "data")
+    open_store(folder, write=True).close()
+    return folder
 
 
 def test_a_used_folder_has_no_problem_and_its_tables_are_counted(volley, used):

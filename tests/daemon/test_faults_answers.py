@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+import trio
 
 from dispatcher.smpp.consts import ESME_RINVDSTADR, ESME_RMSGQFUL, ESME_RTHROTTLED
 from tests.fakes.house import House, in_house
@@ -22,6 +23,17 @@ async def test_what_is_refused_for_now_is_sent_again_and_delivered(house: House,
     assert counts["states"]["delivered"] == 600
     summary = house.smsc.summary()
     assert counts["retries"] == summary["refused"] + summary["throttled"] >= 600 // 7
+
+
+@in_house(20, dispatcher={"retry_s": 0.2})
+async def test_a_full_queue_is_tried_ever_more_slowly(house: House):
+    house.smsc.change(status_every=((1, ESME_RMSGQFUL),))
+    campaign = await house.send()
+    await trio.sleep(4.5)
+    assert 20 * 4 <= house.smsc.summary()["submits"] <= 20 * 14, "22 of each at the first pace"
+    house.smsc.change(status_every=())
+    await house.settled(campaign)
+    assert house.judge(campaign)["states"]["delivered"] == 20
 
 
 @in_house(400, dispatcher={"retry_s": 0.4})

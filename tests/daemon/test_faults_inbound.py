@@ -6,9 +6,12 @@ from collections import Counter
 
 import trio
 
+from dispatcher.records.batches import batch_of
+from dispatcher.records.states import State
 from dispatcher.smpp import codec
 from dispatcher.smpp.consts import ESME_RTHROTTLED, CommandId
 from dispatcher.smpp.pdu import Message
+from dispatcher.store import ledger
 from dispatcher.tenants import market
 from tests.fakes.house import BRAND, SENDER, House, in_house, reply_to
 
@@ -239,3 +242,115 @@ async def test_a_flood_of_messages_does_not_stop_the_sending(house: House):
     await house.until(lambda: house.smsc.summary()["mo_answered"] == 1_000)
     house.judge(campaign)
     assert Counter(row["what"] for row in house.inbox()) == {"inbox": 1_000}
+
+
+QUICK = {"response_timeout_s": 0.2}
+HELD = {"holding_s": 0.4}
+
+
+async def ask_for_points_in_vain(house: House, number: int) -> None:
+    """The balance is asked for, and what answers it is lost on the way."""
+    house.smsc.change(mute_every=1)
+    house.smsc.inject_mo(str(number), SENDER, "POINTS")
+    await house.until(lambda: house.dispatcher.book.uncertain == house.smsc.summary()["muted"] > 0)
+    house.smsc.change(mute_every=0)
+
+
+@in_house(50, endpoint=QUICK, dispatcher=HELD)
+async def test_an_answer_that_may_be_lost_is_sent_again_once_after_the_holding_time(house: House):
+    number = house.numbers[3]
+    await ask_for_points_in_vain(house, number)
+    assert not house.lines(), "it is held first"
+    await house.until(lambda: house.lines(number))
+    await trio.sleep(2.5)
+    assert house.smsc.summary()["submits"] == 2
+    assert (await house.status())["uncertain_parts"] == 0
+    house.judge(await house.send_all(), reply_to(number, points_of(house, number)))
+
+
+@in_house(50, endpoint=QUICK, dispatcher=HELD)
+async def test_an_answer_that_may_be_lost_twice_is_held(house: House):
+    number = house.numbers[3]
+    house.smsc.change(mute_every=1)
+    house.smsc.inject_mo(str(number), SENDER, "POINTS")
+    await house.until(lambda: house.dispatcher.book.uncertain == 2)
+    house.smsc.change(mute_every=0)
+    await trio.sleep(2.5)
+    assert house.smsc.summary()["submits"] == 2
+    assert (await house.status())["uncertain_parts"] == 1
+    await house.restart()
+    await trio.sleep(2.5)
+    assert house.smsc.summary()["submits"] == 2, "nor by the next start"
+
+
+@in_house(50, endpoint=QUICK, dispatcher={"holding_s": 1.0})
+async def test_a_receipt_that_names_the_number_of_an_answer_spares_its_resend(house: House):
+    number = house.numbers[3]
+    await ask_for_points_in_vain(house, number)
+    house.smsc.inject(mo(number, b"id:elsewhere sub:001 dlvrd:001 stat:DELIVRD err:000", esm_class=4))
+    await house.until(lambda: house.dispatcher.settler.counters.by_number == 1)
+    await trio.sleep(2.5)
+    assert house.smsc.summary()["submits"] == 1
+    assert house.dispatcher.settler.counters.resent == 0
+    batch = batch_of(1)
+    with house.store.snapshot() as view:
+        assert ledger.read_counts(view, batch).state(State.DELIVERED) == ledger.read_counts(view, batch).by_number == 1
+
+
+@in_house(50, endpoint=QUICK, dispatcher={"holding_s": 1.0})
+async def test_an_answer_that_came_late_is_not_sent_again(house: House):
+    number = house.numbers[3]
+    house.smsc.change(delay_ms=600)
+    house.smsc.inject_mo(str(number), SENDER, "POINTS")
+    await house.until(lambda: house.dispatcher.book.uncertain == 1)
+    await house.until(lambda: house.dispatcher.book.accepted == 1)
+    await trio.sleep(3.0)
+    assert house.smsc.summary()["submits"] == len(house.lines(number)) == 1
+
+
+@in_house(50, endpoint=QUICK, dispatcher={"holding_s": 1.0})
+async def test_an_answer_that_may_be_lost_is_sent_again_by_the_next_life(house: House):
+    number = house.numbers[3]
+    await ask_for_points_in_vain(house, number)
+    await house.restart()
+    await house.until(lambda: house.lines(number))
+    await house.restart()
+    await trio.sleep(2.5)
+    assert house.smsc.summary()["submits"] == 2
+    house.judge(await house.send_all(), reply_to(number, points_of(house, number)))
+
+
+@in_house(50, endpoint=QUICK, dispatcher=HELD)
+async def test_a_confirmation_of_stop_that_may_be_lost_is_never_sent_again(house: House):
+    house.smsc.change(mute_every=1)
+    house.smsc.inject_mo(str(house.numbers[3]), SENDER, "STOP")
+    await house.until(lambda: house.dispatcher.book.uncertain == 1)
+    house.smsc.change(mute_every=0)
+    await trio.sleep(2.5)
+    await house.restart()
+    await trio.sleep(2.5)
+    assert house.smsc.summary()["submits"] == 1
+    assert (await house.status())["uncertain_parts"] == 1, "it is listed"
+
+
+@in_house(50, endpoint=QUICK, dispatcher=HELD)
+async def test_who_says_stop_meanwhile_is_not_sent_the_lost_answer_again(house: House):
+    number = house.numbers[3]
+    await ask_for_points_in_vain(house, number)
+    house.smsc.inject_mo(str(number), SENDER, "STOP")
+    await house.until(lambda: house.lines(number))
+    await trio.sleep(2.5)
+    assert [line.octets_hash for line in house.lines()] == [confirmation(number).octets_hash]
+
+
+@in_house(5, brand="街角小店" * 15, endpoint=QUICK, dispatcher=HELD)
+async def test_of_an_answer_of_two_parts_only_the_lost_one_goes_again(house: House):
+    number = house.numbers[3]
+    house.smsc.change(mute_every=2)
+    house.smsc.inject_mo(str(number), SENDER, "POINTS")
+    await house.until(lambda: house.dispatcher.book.uncertain == 1)
+    house.smsc.change(mute_every=0)
+    await house.until(lambda: len(house.lines(number)) == 2)
+    await trio.sleep(2.5)
+    assert [(line.part, line.total) for line in house.lines(number)] == [(1, 2), (2, 2)]
+    assert house.smsc.summary()["submits"] == 3

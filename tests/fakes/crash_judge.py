@@ -16,7 +16,7 @@ from dispatcher.smpp.pump import Kind
 from dispatcher.store import ledger
 from dispatcher.store.snapshot import Snapshot
 
-MARKS = struct.Struct("<3Q40x36s")  # bulk, replies, the greatest claim_credit; the boot they were written in
+MARKS = struct.Struct("<4Q32x36s")  # bulk, replies, urgent, the greatest claim_credit; the boot they were written in
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 KILL, POWER = 3, 4  # reasons in an UNCERTAIN record
 NOT_OUT = (Kind.RELEASED, Kind.SKIPPED, Kind.RETRY, Kind.REFUSED)  # records that end a claim without a line
@@ -86,9 +86,9 @@ def what_is_left(view: Snapshot, campaign: int, marks: Path) -> Death:
             continue
         for number, part in enumerate(_claimed(record), record[4]):
             open_[part] = record[2], number
-    bulk, replies, credit, boot = MARKS.unpack_from(marks.read_bytes())
+    *of_pool, credit, boot = MARKS.unpack_from(marks.read_bytes())
     power_cut = boot != BOOT_ID.read_bytes()[: len(boot)]
-    claims = {Claim(*part, number): number < (replies if pool else bulk) for part, (pool, number) in open_.items()}
+    claims = {Claim(*part, number): number < of_pool[pool] for part, (pool, number) in open_.items()}
     may = frozenset(claim for claim, left in claims.items() if left or power_cut)
     return Death(may, frozenset(claims) - may, credit)
 

@@ -64,7 +64,7 @@ def prepare_campaign(folder: Path, members: int, *, purpose: str = "marketing", 
         _do(store, c.StartCampaign(campaign=campaign, token=token))
     texts = [text.replace("{name|friend}", name).replace("{points|0}", "0") for name in names]
     audience = Audience(numbers, [len(parts(text, 0)) for text in texts])
-    return Prepared(folder, campaign, audience, purpose == "transactional")
+    return Prepared(folder, campaign, audience, purpose in ("transactional", "otp"))
 
 
 def prepare_import(folder: Path, rows: int, *, whole: bool = True) -> PreparedImport:
@@ -84,6 +84,15 @@ def prepare_import(folder: Path, rows: int, *, whole: bool = True) -> PreparedIm
             job.prepare(view)
         job.close()
     return PreparedImport(folder, body, expected)
+
+
+def prepare_undo(folder: Path, rows: int) -> PreparedImport:
+    """An import of `rows` rows that is done, and whose undo was asked for."""
+    prepared = prepare_import(folder, rows)
+    with open_store(folder, write=True, sync=False) as store:
+        assert run_import_locally(store, TENANT, IMPORT)["state"] == "done"
+        _do(store, c.UndoImport(import_id=IMPORT))
+    return prepared
 
 
 def spool(data: Path, octets: bytes, *, whole: bool = True) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.apps.merge import merge_members
+from dispatcher.apps.messages import send_messages
 from dispatcher.apps.points.account import add_points, statement
 from dispatcher.control.commands import (
     AddPoints,
@@ -15,6 +16,7 @@ from dispatcher.control.commands import (
     EraseMember,
     MergeMembers,
     RemoveSuppression,
+    SendMessages,
 )
 from dispatcher.daemon.handlers import execute
 from dispatcher.members.aliases import alias_of
@@ -154,6 +156,8 @@ def test_nothing_in_the_store_says_the_number_any_more(shop: Store):
             expiry_ms=NOW_MS + 1,
         )  # fmt: skip
         view.apply(changes)
+    one = {"to": f"+{ONE}", "text": f"Your code, {ONE}", "purpose": "otp", "ref": f"for {ONE}", "validity_s": 60}
+    do(shop, send_messages, SendMessages(messages=[one]), at_ms=NOW_MS - 120_000)
     octets = ONE.to_bytes(8, "big")
     before = whole(shop)
     assert octets in before and str(ONE).encode() in before

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.campaigns.campaign import create_campaign, load, start_campaign
+from dispatcher.campaigns.campaign import create_campaign, load
 from dispatcher.campaigns.field_uses import edit_field, names_in_text, rename_in_text, retire_field
+from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.control.commands import (
     CreateCampaign,

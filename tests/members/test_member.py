@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dispatcher.control.commands import EraseMember, UpsertMember
 from dispatcher.errors import CommandRefused
-from dispatcher.members.fields import fields_of
 from dispatcher.members.erase import erase_member
+from dispatcher.members.fields import fields_of
 from dispatcher.members.member import list_members, live_members, member_json, upsert_member
 from dispatcher.records.changes import Changes
 from dispatcher.records.keys import public_member_id

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.apps.merge import merge_members
+from dispatcher.apps.messages import send_messages
 from dispatcher.apps.points.account import add_points
 from dispatcher.apps.subject import subject
 from dispatcher.apps.timeline import timeline
@@ -64,6 +65,14 @@ def test_events_of_every_kind_come_newest_first(shop: Store):
     ] == ["points", "consent", "inbound", "inbound", "points"]
     assert more is None and [event["at_ms"] for event in events] == sorted((e["at_ms"] for e in events), reverse=True)
     assert events[0]["at"].startswith("20")
+
+
+def test_a_single_message_is_told_apart_from_an_answer(shop: Store):
+    new_member(shop, ONE)
+    one = {"to": f"+{ONE}", "text": "Your table is ready", "purpose": "transactional"}
+    do(shop, send_messages, c.SendMessages(messages=[one]))
+    events, _ = told(shop)
+    assert [event["text"] for event in events if event["kind"] == "single_message"] == ["Your table is ready"]
 
 
 def test_what_was_merged_in_is_part_of_it(shop: Store):

@@ -3,7 +3,8 @@
 import pytest
 
 from dispatcher.members.consent import lift_optout, record_optout
-from dispatcher.outbox.entry import add_entry, batch_of, batches, entries, is_batch, read_entry, withdrawn
+from dispatcher.outbox.entry import add_entry, batches, entries, read_entry, withdrawn
+from dispatcher.records.batches import batch_of, is_batch
 from dispatcher.records.changes import Changes
 from dispatcher.records.keys import new_id
 from dispatcher.records.states import Purpose

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dispatcher.campaigns.campaign import create_campaign, start_campaign
+from dispatcher.campaigns.campaign import create_campaign
+from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.control.commands import CreateCampaign, PreviewCampaign, StartCampaign
 from dispatcher.outcomes.inbound import Recent, hear

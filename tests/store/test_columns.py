@@ -26,6 +26,7 @@ from dispatcher.store.columns import (
     find_number,
     fold_block,
     fold_some,
+    folded_to,
     next_member_no,
     number_slot,
     open_block,
@@ -211,6 +212,27 @@ def test_a_block_whose_columns_pass_the_limit_is_folded_a_few_columns_a_commit(s
         with store.snapshot() as view:
             assert read_slot(view, 1, 7, COLUMNS) == before
     assert slices >= 2
+
+
+def test_a_fold_goes_on_behind_its_last_block_while_the_first_get_new_rows(tmp_path):
+    column = (16, 0, ColumnKind.U8)
+    with open_store(tmp_path, write=True, create=True, sync=False) as store:
+        changes = Changes()
+        changes.put("tenants", TENANT.pack(1), pack({"next_member_no": 4 * BLOCK}))
+        store.apply(changes)
+        seen, after = [], -1
+        for _ in range(5):
+            with store.begin_write() as view:
+                changes = Changes()
+                for block in range(4) if not seen else range(1):
+                    put_delta(changes, view, 1, block * BLOCK + 7, {column: b"\3"})
+                view.apply(changes)
+            with store.begin_write() as view:
+                changes = fold_some(view, 1, 1, after=after)
+                after = folded_to(changes)
+                view.apply(changes)
+            seen.append(after)
+        assert seen == [0, 1, 2, 3, -1]
 
 
 def test_extra_rows_are_folded_over_the_stored_ones(store: Store):

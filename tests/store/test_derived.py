@@ -23,7 +23,7 @@ from dispatcher.store.blocks import NUMBER, ColumnKind, write_block
 from dispatcher.store.columns import FLAGS
 from dispatcher.store.derived import EDGES_MAX, edges_of
 from dispatcher.store.layout import BLOCK, TENANT
-from dispatcher.store.scan import scan
+from dispatcher.store.scan import SCAN_BLOCKS, block_version, scan, warm
 from dispatcher.store.values import pack
 
 SLOTS = 1_024
@@ -124,3 +124,29 @@ def test_only_blocks_with_other_contents_are_derived_anew(tmp_path: Path) -> Non
         put(store, Kind.I64, [4 + n % 900 for n in range(BLOCK)], 4)  # as it was
         second = derived()
         assert [block for block in range(blocks) if second[block] is not first[block]] == [2]
+
+
+def test_a_scan_derives_a_few_blocks_and_warm_the_rest(tmp_path: Path) -> None:
+    blocks = SCAN_BLOCKS + 5
+    column = (20, 0, ColumnKind.I64)
+    with open_store(tmp_path, write=True, create=True, sync=False) as store:
+        changes = Changes()
+        changes.put("tenants", TENANT.pack(1), pack({"next_member_no": blocks * BLOCK}))
+        store.apply(changes)
+        for block in range(blocks):
+            put(store, Kind.I64, [block] * 64, block)
+        with store.snapshot() as view:
+            assert view.kept is not None
+
+            def left() -> int:
+                return len(view.kept[1, *column][block_version(view, 1, column)].left)  # type: ignore[index]
+
+            scan(view, 1, [column])
+            assert left() == blocks  # a column that is asked for once costs nothing more
+            assert not warm(view)
+            scan(view, 1, [column])
+            assert left() == 5
+            assert warm(view, 1, 3)
+            assert left() == 2
+            assert not warm(view)
+            assert left() == 0

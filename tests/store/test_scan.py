@@ -300,7 +300,7 @@ def test_places_are_kept_until_a_block_of_the_tenant_is_written(tmp_path: Any) -
 
     write(TENANT_NO, b"\1")
     with store.snapshot() as view:
-        version, first = block_version(view, TENANT_NO), scan(view, TENANT_NO, [U8]).columns[0]
+        version, first = block_version(view, TENANT_NO, U8), scan(view, TENANT_NO, [U8]).columns[0]
         assert scan(view, TENANT_NO, [U8]).columns[0] is first
     write(OTHER, b"\1")
     with store.begin_write() as view:
@@ -308,11 +308,11 @@ def test_places_are_kept_until_a_block_of_the_tenant_is_written(tmp_path: Any) -
         put_delta(changes, view, TENANT_NO, 3, {U8: b"\7"})
         view.apply(changes)
     with store.snapshot() as view:
-        assert block_version(view, TENANT_NO) == version
+        assert block_version(view, TENANT_NO, U8) == version
         assert scan(view, TENANT_NO, [U8]).columns[0] is first
     write(TENANT_NO, b"\2")
     with store.snapshot() as view:
-        assert block_version(view, TENANT_NO) == version + 1
+        assert block_version(view, TENANT_NO, U8) == version + 1
         assert scan(view, TENANT_NO, [U8]).columns[0] is not first
     store.close()
 
@@ -368,3 +368,34 @@ def test_a_row_of_many_pages_in_the_delta_is_read_whole(tmp_path: Any) -> None:
         with store.snapshot() as view:
             (found,) = scanned(view, Every((LIVE, OnText(TEXT, Op.TEXT_ENDS, (b"na",)))))
             assert int.from_bytes(found, "little") == 1 << 4
+
+
+def test_changed_members_are_gathered_once_a_version_of_the_delta_and_column(tmp_path: Any) -> None:
+    store = new_store(str(tmp_path), BLOCK)
+
+    def commit(no: int, column: Column, tenant: int = TENANT_NO) -> None:
+        with store.begin_write() as view:
+            changes = Changes()
+            put_delta(changes, view, tenant, no, {column: NUMBER[column[2]].pack(7)})
+            view.apply(changes)
+
+    def gathered() -> list[Any]:
+        with store.snapshot() as view:
+            found = scan(view, TENANT_NO, [U8, I64])
+            assert found.changed == 3
+            return found.aside
+
+    for no in (3, 4, 9):
+        commit(no, U8)
+    first = gathered()
+    commit(5, U8, OTHER)
+    assert all(one is other for one, other in zip(first, gathered(), strict=True))
+    commit(4, I64)
+    assert gathered()[0] is not first[0]
+    second = gathered()
+    changes = Changes()
+    write_block(changes, TENANT_NO, 16, 0, 0, K.U8, BLOCK, b"\5" * BLOCK)
+    store.apply(changes)
+    third = gathered()
+    assert third[0] is not second[0] and third[1] is second[1]  # blocks of one column were written
+    store.close()

@@ -18,7 +18,8 @@ from dispatcher.members.consent import history, opted_out, suppressed
 from dispatcher.members.fields import fields_of
 from dispatcher.members.importer import list_imports, list_rejects
 from dispatcher.members.member import member_json, upsert_member
-from dispatcher.outbox.entry import batch_of, batches, entries
+from dispatcher.outbox.entry import batches, entries
+from dispatcher.records.batches import batch_of
 from dispatcher.records.keys import parse_public_id
 from dispatcher.records.states import Decision, State
 from dispatcher.segments.count import count

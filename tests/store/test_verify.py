@@ -9,7 +9,8 @@ import pytest
 from dispatcher.apps.points.account import add_points
 from dispatcher.control.commands import AddPoints, AddSuppression, EraseMember, UpsertMember
 from dispatcher.members.consent import record_optout
-from dispatcher.members.member import erase_member, upsert_member
+from dispatcher.members.erase import erase_member
+from dispatcher.members.member import upsert_member
 from dispatcher.members.suppression import add_suppression
 from dispatcher.records.changes import Changes
 from dispatcher.store import Store

@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from dispatcher.campaigns.campaign import create_campaign, edit_campaign, mark, start_campaign
+from dispatcher.campaigns.campaign import create_campaign, edit_campaign, mark
+from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.control.commands import CreateCampaign, EditCampaign, PreviewCampaign, StartCampaign
 from dispatcher.records.changes import Changes

@@ -1,0 +1,46 @@
+"""When what came back goes again: one table of actions, for campaigns and answers alike. Plain functions.
+
+Rests on: SMPP_FACTS 3. Throttled: the account is too fast, after retry_s. Later: a queue is full or a service is away,
+and the wait grows with the time that it has been so, to LATER_MAX_S; bounded by validity, not by a count. Bounded and
+close: after retry_s, tries_max times (the pump counts). A restart begins a message's time anew.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from dispatcher.smpp.consts import Action
+from dispatcher.smpp.pump import Kind, action_of
+
+SECOND_NS = 1_000_000_000
+LATER_MAX_S = 300  # SMPP_FACTS 9: 1 s to 5 min, with jitter
+JITTER = 0.25
+FREE = (Action.THROTTLED, Action.LATER)  # no attempt is used up
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """The next one."""
+
+    due_ns: int
+    tries: int
+    since_s: int  # monotonic: when it was refused for now for the first time
+
+
+def next_try(
+    kind: int, status: int, tries: int, since_s: int, now_ns: int, *, retry_ns: int, validity_s: int
+) -> Try | None:
+    """For a part that the pump gave back, retried or released; None when it was refused for longer than it is valid."""
+    if kind == Kind.RELEASED:
+        return Try(now_ns, tries, since_s)
+    now_s = max(1, now_ns // SECOND_NS)
+    waited_s = now_s - since_s if since_s else 0
+    if waited_s >= validity_s:
+        return None
+    action = action_of(status)
+    wait_ns = retry_ns
+    if action is Action.LATER:
+        wait_ns = max(retry_ns, min(waited_s, LATER_MAX_S) * SECOND_NS)
+        wait_ns += int(wait_ns * JITTER * random.random())
+    return Try(now_ns + wait_ns, tries if action in FREE else tries + 1, since_s or now_s)

@@ -1,0 +1,17 @@
+from typing import Any
+
+class Rows:
+    count: int
+
+def changed_rows(
+    cursor: Any, prefix: bytes, page_octets: int, before: Rows | None
+) -> tuple[Rows, bytearray, bytearray | None]: ...
+def gathered(
+    rows: bytearray,
+    kind: int,
+    id: int,
+    given: bool,
+    changes: Rows,
+    came: bytearray | None,
+    old: bytes | None,
+) -> tuple[bytearray, bytes, bytes]: ...

@@ -1,0 +1,296 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The walks of store/aside.py: a tenant's delta rows copied in one go, and a column's values of the members who have one.
+
+Touches: the store's memory, read only. Every length read from it is checked before it is used.
+Rests on: LMDB 0.9's leaf page (mdb.c MDB_page, MDB_node), which its data format 1 fixes: flags u16 at 10, end of the
+node table u16 at 12, the table of u16 from 16; a node is value octets u32, flags u16, key octets u16, key, value; flag 1
+says that the value is a page number u64. A page that does not look so is read through the cursor, row by row.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+
+cdef extern from "aside_loops.h" nogil:
+    enum:
+        AS_PLANES, AS_TEXT
+    uint32_t AS_NEW
+    ctypedef struct column_block:
+        const uint8_t *data
+        uint64_t octets
+        uint32_t slots, zoned
+    ctypedef struct member_change:
+        const uint8_t *entries
+        uint32_t octets, block, slot, zero
+    ctypedef struct as_column:
+        const column_block *rows
+        int64_t row_count
+        const member_change *changes
+        int64_t count
+        const uint32_t *came
+        const uint8_t *old
+        int64_t id
+        int kind, width, planes
+    void prefetch "__builtin_prefetch"(const void *p)
+    int as_whole(const uint8_t *entries, uint32_t octets)
+    int as_values(const as_column *c, uint8_t *out)
+    void as_turn(const uint8_t *bits, int64_t slots, uint8_t *out)
+    int64_t as_text(const as_column *c, int64_t n, const uint8_t **text)
+
+cdef enum:
+    BLOCK = 16320
+
+cdef int *WIDTHS = [0, 1, 2, 4, 8, 8, 1, 0]
+
+
+cdef inline uint32_t big_u32(const uint8_t *p) noexcept nogil:
+    return (<uint32_t>p[0] << 24) | (<uint32_t>p[1] << 16) | (<uint32_t>p[2] << 8) | p[3]
+
+
+cdef class Rows:
+    """A tenant's delta rows in key order, copied: member_change records that point into memory of this object."""
+
+    cdef member_change *at
+    cdef uint8_t *copied
+    cdef readonly Py_ssize_t count
+    cdef Py_ssize_t room
+    cdef uint64_t octets, octets_room
+
+    def __cinit__(self, Rows like=None):
+        if like is not None and like.count:  # about as many as before: nothing is moved while they come
+            self.room, self.octets_room = like.count + like.count // 16 + 64, like.octets + like.octets // 16 + 4096
+            self.at = <member_change *>malloc(self.room * sizeof(member_change))
+            self.copied = <uint8_t *>malloc(self.octets_room)
+            if self.at is NULL or self.copied is NULL:
+                raise MemoryError
+
+    def __dealloc__(self):
+        free(self.at)
+        free(self.copied)
+
+    cdef void settle(self) noexcept:
+        """Offsets in `copied` become addresses: it moves no more."""
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            self.at[i].entries = self.copied + <uintptr_t>self.at[i].entries
+
+    cdef int add(self, const uint8_t *key, const uint8_t *entries, uint32_t octets) except -1:
+        cdef member_change *more
+        cdef member_change *row
+        cdef uint8_t *longer
+        cdef uint32_t slot = (<uint32_t>key[6] << 8) | key[7]
+        if self.count == self.room:
+            more = <member_change *>realloc(self.at, (2 * self.room + 1024) * sizeof(member_change))
+            if more is NULL:
+                raise MemoryError
+            self.at, self.room = more, 2 * self.room + 1024
+        if slot >= BLOCK or not as_whole(entries, octets):
+            raise ValueError(PyBytes_FromStringAndSize(<const char *>key, 8))
+        if self.octets + octets > self.octets_room:
+            longer = <uint8_t *>realloc(self.copied, 2 * (self.octets + octets) + 4096)
+            if longer is NULL:
+                raise MemoryError
+            self.copied, self.octets_room = longer, 2 * (self.octets + octets) + 4096
+        memcpy(self.copied + self.octets, entries, octets)
+        row = self.at + self.count
+        row.entries, row.octets = <const uint8_t *><uintptr_t>self.octets, octets
+        row.block, row.slot, row.zero = big_u32(key + 2), slot, 0
+        self.count += 1
+        self.octets += octets
+        return 0
+
+
+cdef struct leaf:
+    const uint8_t *page
+    uint32_t nodes
+
+
+cdef bint open_leaf(const uint8_t *key, Py_ssize_t page_octets, leaf *to, uint32_t *at) noexcept nogil:
+    """The leaf page around `key`, when it looks like one that has this key; `at` is its place."""
+    cdef const uint8_t *page = <const uint8_t *>(<uintptr_t>key & ~<uintptr_t>(page_octets - 1))
+    cdef uint16_t flags, lower, node
+    cdef uint32_t i
+    memcpy(&flags, page + 10, 2)
+    memcpy(&lower, page + 12, 2)
+    if flags & 0xFF != 2 or lower < 18 or lower >= page_octets or lower & 1:
+        return False
+    to.page, to.nodes = page, (lower - 16) // 2
+    for i in range(0, <uint32_t>page_octets, 64):
+        prefetch(page + i)  # all of it is read next
+    for i in range(to.nodes):
+        memcpy(&node, page + 16 + 2 * i, 2)
+        if page + node + 8 == key:
+            at[0] = i
+            return True
+    return False
+
+
+cdef int walk(Rows rows, cursor, bytes prefix, Py_ssize_t page_octets) except -1:
+    cdef Py_buffer key, value
+    cdef leaf here
+    cdef uint32_t at = 0, octets
+    cdef uint16_t node, flags, length
+    cdef uint64_t number, own
+    cdef const uint8_t *p
+    cdef const uint8_t *data
+    cdef const uint8_t *begin = <const uint8_t *>PyBytes_AS_STRING(prefix)
+    cdef bint more = cursor.set_range(prefix), other
+    while more:
+        PyObject_GetBuffer(cursor.key(), &key, PyBUF_SIMPLE)
+        p = <const uint8_t *>key.buf
+        other = key.len != 8 or memcmp(p, begin, 2) != 0
+        PyBuffer_Release(&key)  # the memory is the snapshot's, and stays
+        if other:
+            if memcmp(p, begin, 2) == 0:
+                raise ValueError(bytes(cursor.key()))
+            break
+        if page_octets == 0 or not open_leaf(p, page_octets, &here, &at):
+            PyObject_GetBuffer(cursor.value(), &value, PyBUF_SIMPLE)
+            rows.add(p, <const uint8_t *>value.buf, <uint32_t>value.len)
+            PyBuffer_Release(&value)
+            more = cursor.next()
+            continue
+        while at < here.nodes:
+            memcpy(&node, here.page + 16 + 2 * at, 2)
+            p = here.page + node
+            memcpy(&octets, p, 4)
+            memcpy(&flags, p + 4, 2)
+            memcpy(&length, p + 6, 2)
+            p += 8
+            if length != 8 or memcmp(p, begin, 2) != 0:
+                break
+            data = p + length
+            if flags & 1:
+                memcpy(&number, data, 8)
+                memcpy(&own, here.page, 8)
+                data = here.page + (<int64_t>number - <int64_t>own) * page_octets + 16
+            rows.add(p, data, octets)
+            at += 1
+        if at < here.nodes:
+            break
+        more = cursor.set_range(PyBytes_FromStringAndSize(<const char *>p, 8) + b"\0")
+    return 0
+
+
+def changed_rows(cursor, bytes prefix not None, Py_ssize_t page_octets, Rows before):
+    """(rows, numbers, came) of the delta rows whose keys begin with `prefix` (the tenant's two octets).
+
+    cursor: stands nowhere yet; or a list of (key, value). page_octets: the store's, to read whole leaf pages at once (an
+    immutable snapshot's only), or 0. numbers: member_no u32, filled up to whole blocks. before: rows of an earlier time,
+    or None; came says by member where it stood there with the same row, AS_NEW: nowhere. Raises ValueError(key) on a key
+    or row that is none.
+    """
+    cdef Rows rows = Rows(before)
+    if isinstance(cursor, list):
+        for key, row in cursor:
+            if len(key) != 8:
+                raise ValueError(bytes(key))
+            rows.add(<const uint8_t *>PyBytes_AS_STRING(key), <const uint8_t *>PyBytes_AS_STRING(row), <uint32_t>len(row))
+    else:
+        walk(rows, cursor, prefix, page_octets)
+    rows.settle()
+    cdef Py_ssize_t count = rows.count, i, n = 0, had = 0
+    cdef bytearray numbers = bytearray(4 * ((count + BLOCK - 1) // BLOCK * BLOCK))
+    cdef bytearray came = None
+    cdef const member_change *to = rows.at
+    cdef const member_change *old = NULL
+    cdef uint32_t *number = <uint32_t *>PyByteArray_AS_STRING(numbers)
+    cdef uint32_t *from_ = NULL
+    cdef uint64_t mine
+    if before is not None:
+        came = bytearray(4 * count)
+        from_ = <uint32_t *>PyByteArray_AS_STRING(came)
+        old, had = before.at, before.count
+    with nogil:
+        for i in range(count):
+            mine = <uint64_t>to[i].block * BLOCK + to[i].slot
+            number[i] = <uint32_t>mine
+            if from_ is NULL:
+                continue
+            while n < had and <uint64_t>old[n].block * BLOCK + old[n].slot < mine:
+                n += 1
+            from_[i] = AS_NEW
+            if n < had and <uint64_t>old[n].block * BLOCK + old[n].slot == mine and old[n].octets == to[i].octets:
+                if memcmp(old[n].entries, to[i].entries, to[i].octets) == 0:
+                    from_[i] = <uint32_t>n
+    return rows, numbers, came
+
+
+def gathered(bytearray rows not None, int kind, int64_t id, bint given, Rows changes not None, bytearray came, bytes old):
+    """(records, values, memory): the changed members' values of one column, as records of blocks of their own.
+
+    rows: the column's records. id: field << 8 | part, or -1. given: rows are of one plane. came, old: of the delta before,
+    what it gave as `values`, or None. Keep `memory` as long as the records. Raises ValueError on what is damaged.
+    """
+    cdef as_column c
+    cdef Py_ssize_t count = changes.count, n
+    cdef Py_ssize_t blocks = (count + BLOCK - 1) // BLOCK
+    cdef bytearray records = bytearray(blocks * sizeof(column_block))
+    cdef column_block *to = <column_block *>PyByteArray_AS_STRING(records)
+    cdef bytes values, memory
+    cdef uint8_t *out
+    cdef uint8_t *turned
+    cdef int result
+    c.rows = <const column_block *>PyByteArray_AS_STRING(rows)
+    c.row_count = PyByteArray_GET_SIZE(rows) // <Py_ssize_t>sizeof(column_block)
+    c.changes, c.count = changes.at, count
+    c.came, c.old, c.id = NULL, NULL, id
+    c.kind, c.width, c.planes = kind, WIDTHS[kind], 1 if given else 8
+    if kind == AS_TEXT:
+        memory = texts(&c, blocks, to)
+        return records, b"", memory
+    if came is not None and old is not None:
+        c.came, c.old = <const uint32_t *>PyByteArray_AS_STRING(came), <const uint8_t *>PyBytes_AS_STRING(old)
+    cdef int width = c.width
+    values = PyBytes_FromStringAndSize(NULL, blocks * BLOCK * width)
+    out = <uint8_t *>PyBytes_AS_STRING(values)
+    memory = values
+    turned = out
+    if kind == AS_PLANES:
+        memory = PyBytes_FromStringAndSize(NULL, blocks * BLOCK)
+        turned = <uint8_t *>PyBytes_AS_STRING(memory)
+    with nogil:
+        memset(out + count * width, 0, (blocks * BLOCK - count) * width)
+        result = as_values(&c, out)
+        for n in range(blocks):
+            if kind == AS_PLANES:
+                as_turn(out + n * BLOCK, BLOCK, turned + n * BLOCK)
+            to[n].data, to[n].octets, to[n].slots = turned + n * BLOCK * width, BLOCK * width, BLOCK
+    if result < 0:
+        raise ValueError("a delta row is not one of its columns")
+    return records, values, memory
+
+
+cdef bytes texts(as_column *c, Py_ssize_t blocks, column_block *to):
+    cdef Py_ssize_t n, k, i, head = 4 * (BLOCK + 1)
+    cdef int64_t octets, all_octets = 0
+    cdef const uint8_t *text
+    cdef bytes memory
+    cdef uint8_t *out
+    cdef uint32_t end
+    for n in range(c.count):
+        octets = as_text(c, n, &text)
+        if octets < 0:
+            raise ValueError("a delta row or a text block is damaged")
+        all_octets += octets
+    memory = PyBytes_FromStringAndSize(NULL, all_octets + blocks * head)
+    out = <uint8_t *>PyBytes_AS_STRING(memory)
+    for k in range(blocks):
+        to[k].data, to[k].slots = out, BLOCK
+        end = 0
+        for i in range(BLOCK):
+            n = k * BLOCK + i
+            memcpy(out + 4 * i, &end, 4)
+            if n < c.count:
+                octets = as_text(c, n, &text)
+                if octets:
+                    memcpy(out + head + end, text, octets)
+                end += <uint32_t>octets
+        memcpy(out + 4 * BLOCK, &end, 4)
+        to[k].octets = head + end
+        out += head + end
+    return memory

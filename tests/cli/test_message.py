@@ -1,0 +1,50 @@
+"""volley message, with no dispatcher running: sent under the writer's lock, kept for the one that will."""
+
+from __future__ import annotations
+
+import pytest
+
+NUMBER = "+491701234560"
+
+
+@pytest.fixture
+def shop(volley, data):
+    assert volley("tenant", "create", "Shop", "--region", "DE", "--data", data).status == 0
+    return data
+
+
+def test_sent_shown_and_listed(volley, shop):
+    made = volley("message", "send", "0170 1234560", "Your code is 4711", "--purpose", "otp", "--data", shop)
+    assert made.status == 0, made.err
+    assert made.out.strip().endswith("accepted, 1 part")
+    id_ = made.out.split()[0]
+    shown = volley("message", "show", id_, "--json", "--data", shop).json
+    assert (shown["to"], shown["text"], shown["state"], shown["decision"]) == (
+        NUMBER,
+        "Your code is 4711",
+        "unsent",
+        "sent",
+    )
+    assert [row["id"] for row in volley("message", "list", "--json", "--data", shop).rows] == [id_]
+
+
+def test_a_template_is_filled_from_vars(volley, shop):
+    argv = ("--var", "name=Anna", "--ref", "r1", "--json", "--data", shop)
+    made = volley("message", "send", NUMBER, "Hi {name}, {gift|a gift}", *argv).json
+    assert made["ref"] == "r1"
+    assert volley("message", "show", made["id"], "--json", "--data", shop).json["text"] == "Hi Anna, a gift"
+
+
+@pytest.mark.parametrize(
+    ("argv", "word"),
+    [
+        (("send", "12", "hi"), "to '12'"),
+        (("send", NUMBER, "hi {x}", "--var", "y=1"), "no field 'x'"),
+        (("send", NUMBER, "hi", "--var", "y"), "NAME=VALUE"),
+        (("send", NUMBER, ""), "1 to"),
+        (("show", "msg_0000000000000"), "there is no message"),
+    ],
+)
+def test_what_is_wrong_is_said(volley, shop, argv, word):
+    said = volley("message", *argv, "--data", shop)
+    assert said.status != 0 and word in said.err

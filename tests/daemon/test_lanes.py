@@ -1,0 +1,65 @@
+"""Turns: equal shares between those who want, what one leaves going to the others; nobody waits for ever."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.daemon.lanes import LANE, Turns
+from dispatcher.records.states import Purpose
+
+
+def test_purposes_leave_in_their_order():
+    lanes = [LANE[purpose] for purpose in Purpose]
+    assert lanes == sorted(lanes, reverse=True) and lanes[0] > lanes[1]
+
+
+def served(turns: Turns, wants: dict[int, int], room: int, size: int = 1) -> Counter[int]:
+    """Everybody takes whole messages of `size` parts."""
+    got: Counter[int] = Counter()
+
+    def take(key: int, most: int) -> int:
+        parts = min(most // size * size, wants[key])
+        wants[key] -= parts
+        got[key] += parts
+        return parts
+
+    assert turns.serve([key for key in wants if wants[key]], room, take) == got.total() <= room
+    return got
+
+
+def test_two_share_and_what_one_leaves_goes_to_the_other():
+    turns = Turns()
+    assert served(turns, {1: 1_000, 2: 1_000}, 100) == {1: 50, 2: 50}
+    assert served(turns, {1: 10, 2: 1_000}, 100) == {1: 10, 2: 90}
+    assert served(turns, {1: 0, 2: 1_000}, 100) == {2: 100}
+
+
+def test_with_room_for_one_each_has_its_turn():
+    turns, wants = Turns(), dict.fromkeys(range(5), 100)
+    order = [next(iter(served(turns, wants, 1))) for _ in range(15)]
+    assert order == [*range(5)] * 3
+
+
+def test_a_message_longer_than_a_share_is_sent_once_its_deficit_holds_it():
+    turns, wants = Turns(), {1: 9_000, 2: 9_000}
+    got: Counter[int] = Counter()
+    for _ in range(60):
+        got += served(turns, wants, 8, size=7)
+    assert abs(got[1] - got[2]) <= 7 and got.total() >= 7 * 50
+
+
+@given(
+    wants=st.dictionaries(st.integers(1, 9), st.integers(1, 60), min_size=1), room=st.integers(1, 50),
+)  # fmt: skip
+def test_room_is_used_up_and_everybody_is_through_in_the_end(wants, room):
+    turns, rest = Turns(), dict(wants)
+    calls = 0
+    while any(rest.values()):
+        before = sum(rest.values())
+        got = served(turns, rest, room)
+        assert got.total() == min(room, before)
+        calls += 1
+    assert calls == -(-sum(wants.values()) // room)

@@ -1,0 +1,44 @@
+"""When what the SMSC refused goes again."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from dispatcher.daemon.retries import JITTER, LATER_MAX_S, SECOND_NS, next_try
+from dispatcher.smpp.consts import ESME_RMSGQFUL, ESME_RTHROTTLED
+from dispatcher.smpp.pump import Kind
+
+RETRY_NS, DAY_S = SECOND_NS, 86_400
+
+
+def waits(status: int, validity_s: int = DAY_S, tries: int = 0) -> list[float]:
+    """Seconds before each next try of one message that is always refused so, until it is given up."""
+    now, since, found = 1_000 * SECOND_NS, 0, []
+    while len(found) < 10_000:
+        again = next_try(Kind.RETRY, status, tries, since, now, retry_ns=RETRY_NS, validity_s=validity_s)
+        if again is None:
+            break
+        assert again.tries == tries
+        found.append((again.due_ns - now) / SECOND_NS)
+        now, since = again.due_ns, again.since_s
+    return found
+
+
+def test_a_full_queue_is_tried_ever_more_slowly_and_as_long_as_the_message_is_valid():
+    found = waits(ESME_RMSGQFUL)
+    assert 1.0 <= found[0] <= 1 + JITTER
+    assert all(later >= earlier * 0.7 for earlier, later in pairwise(found))
+    assert max(found) <= LATER_MAX_S * (1 + JITTER) and found[-1] >= LATER_MAX_S
+    assert DAY_S <= sum(found) <= DAY_S + LATER_MAX_S * (1 + JITTER)
+    assert len(found) < 320, "5 minutes apart for most of a day"
+
+
+def test_a_throttled_message_waits_alike_each_time_until_it_is_no_longer_valid():
+    assert waits(ESME_RTHROTTLED, validity_s=60) == [1.0] * 60
+
+
+def test_a_status_that_says_little_uses_a_try_and_one_that_never_left_uses_none():
+    again = next_try(Kind.RETRY, 0x45, 1, 0, SECOND_NS, retry_ns=RETRY_NS, validity_s=DAY_S)
+    assert again is not None and (again.due_ns, again.tries) == (2 * SECOND_NS, 2)
+    back = next_try(Kind.RELEASED, 0, 1, 7, SECOND_NS, retry_ns=RETRY_NS, validity_s=DAY_S)
+    assert back is not None and (back.due_ns, back.tries, back.since_s) == (SECOND_NS, 1, 7)
