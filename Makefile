@@ -23,8 +23,9 @@ help:
 demo: build
 	$(V)/bin/volley demo $(if $(MEMBERS),--members $(MEMBERS))
 
+# Two processes, a file each: much of it waits for timers and sockets.
 test: build $(V)/.dev
-	$(V)/bin/python -m pytest
+	$(V)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 run: build
 	@test -e $(DATA)/volley.toml || $(V)/bin/volley init $(DATA)
