@@ -84,7 +84,7 @@ async def test_a_status_that_ends_the_bind_puts_the_refused_message_back(house: 
     assert counts["states"]["delivered"] + counts["states"]["uncertain"] == 300
 
 
-@in_house(600, endpoint={"response_timeout_s": 0.2})
+@in_house(600, endpoint={"response_timeout_s": 1.0})
 async def test_one_answer_that_never_comes_makes_one_message_uncertain_and_the_window_lives(house: House):
     house.smsc.change(mute_every=50)
     campaign = await house.send_all()
@@ -96,7 +96,7 @@ async def test_one_answer_that_never_comes_makes_one_message_uncertain_and_the_w
     assert (status["in_flight"], status["claimed_open"], status["uncertain_parts"]) == (0, 0, muted)
 
 
-@in_house(300, endpoint={"response_timeout_s": 0.2}, dispatcher={"holding_s": 0.3})
+@in_house(300, endpoint={"response_timeout_s": 1.0}, dispatcher={"holding_s": 0.3})
 async def test_an_smsc_that_answers_nothing_is_left_and_what_it_had_is_held_for_marketing(house: House):
     house.smsc.change(mute_every=1)
     campaign = await house.send()
@@ -108,7 +108,7 @@ async def test_an_smsc_that_answers_nothing_is_left_and_what_it_had_is_held_for_
     assert counts["states"]["delivered"] == 300 - counts["states"]["uncertain"] > 0
 
 
-@in_house(300, endpoint={"response_timeout_s": 0.2}, dispatcher={"holding_s": 0.3})
+@in_house(300, endpoint={"response_timeout_s": 1.0}, dispatcher={"holding_s": 0.3})
 async def test_a_transactional_message_without_an_answer_is_sent_once_more_after_the_holding_time(house: House):
     house.smsc.change(mute_every=1)
     campaign = await house.send(purpose="transactional")
