@@ -22,11 +22,13 @@ from dispatcher.segments.engagement import evaluate
 from dispatcher.segments.given import Engaged, Key, MessagesIn
 from dispatcher.store import Store, open_store
 from dispatcher.store.layout import ARRAYS, BLOCK, HEADER, LEDGER_KEY, TENANT_U64, U64
+from dispatcher.store.replies import REPLY, text_mark
 from dispatcher.store.values import pack
 from dispatcher.tenants.tenant import create_tenant, put_next_member_no
 
 NOW_MS = 1_790_000_000_000
 RECIPIENTS = 3_000_000
+REPLIES = 200_000
 SMALL = 40  # campaigns of a tenth of the members each
 DELIVERED_SHARE = 90  # per cent; the others failed
 MOST_MS = 50.0
@@ -58,10 +60,13 @@ def measure(store: Store, recipients: int) -> list[Figure]:
     delivered = put_campaign(store, big, recipients, draw)
     small = [put_campaign(store, big + 1 + number, recipients // 10, draw) for number in range(SMALL)]
     assert small
+    writers = put_replies(store, recipients, draw)
     keys: dict[str, tuple[Key, int | None]] = {
         f"received campaign, {recipients:,} recipients": (Engaged("received", big), delivered),
         "the same in a window": (Engaged("received", big, since_ms=NOW_MS - 5_000), delivered),
         "undelivered campaign": (Engaged("undelivered", big), recipients - delivered),
+        f"replied to campaign, {REPLIES:,} messages": (Engaged("replied", big + SMALL), len(writers)),
+        "the same with a text": (Engaged("replied", big + SMALL, text="1"), None),
         f"sent any of {SMALL + 1} campaigns": (Engaged("sent"), recipients),
         f"messages of {SMALL + 1} campaigns < {SMALL}": (MessagesIn(NOW_MS - 5_000, 0, SMALL - 1), None),
     }
@@ -73,6 +78,22 @@ def measure(store: Store, recipients: int) -> list[Figure]:
         most = MOST_MS if isinstance(key, Engaged) and key.campaign else None
         figures.append(Figure.of(name, round(1e3 * best, 1), "ms", most=most))
     return figures
+
+
+def put_replies(store: Store, recipients: int, draw: random.Random) -> set[int]:
+    """From members of the last campaign, an hour after it; returns who wrote."""
+    at_ms, writers = NOW_MS + 900, set()
+    rows = []
+    for n in range(REPLIES):
+        member_no = draw.randrange(recipients // 10)
+        writers.add(member_no)
+        rows.append(
+            (TENANT_U64.pack(1, (at_ms << 16) + n), REPLY.pack(at_ms, member_no, 0, text_mark(draw.choice("12"))))
+        )
+    changes = Changes()
+    changes.put_many("replies", rows, append=True)
+    store.apply(changes)
+    return writers
 
 
 def asking(store: Store, key: Key) -> Callable[[], int]:

@@ -24,7 +24,7 @@ from typing import Any
 
 import zstandard
 
-from bench import import_beside, people
+from bench import import_beside, import_small, people
 from bench.harness import Figure, disk_figures, print_figures
 from dispatcher.cli.local_import import run_import_locally
 from dispatcher.control.commands import CreateTenant, DefineField, EndImportBody, Envelope, OpenImport
@@ -64,6 +64,9 @@ def main(argv: Sequence[str]) -> int:
             _write_csv(folder / "people.csv", options.rows, options.seed, bad=False)
             print_figures(import_beside.measure(folder, folder / "people.csv", options.rows), options.json)
             return 0
+        if options.small:
+            print_figures(_small(folder), options.json)
+            return 0
         for mode in options.modes:
             print_figures(_measure(folder / mode, mode, options), options.json)
     return 0
@@ -77,6 +80,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--sync-delay-ms", type=float, default=0.0, help="as if each commit's sync took this longer")
     parser.add_argument("--updates", action="store_true", help="import each file a second time, over its members")
     parser.add_argument("--beside", action="store_true", help="instead: how much an import slows a broadcast")
+    parser.add_argument("--small", action="store_true", help="instead: octets a commit of small files, 5 M members")
     parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
@@ -112,6 +116,17 @@ def _measure(folder: Path, mode: str, options: argparse.Namespace) -> Iterator[F
             yield Figure(f"{mode}: file over its members", speed, "rows/s")
             _check_sample(store, plain, options.seed)
         yield Figure(f"{mode}: store", round(store.size_octets() / expected.members, 1), "octets/member")
+
+
+def _small(folder: Path) -> Iterator[Figure]:
+    def bring(store: Store, import_id: int, path: Path, watch: Callable[[], object]) -> None:
+        _open(store, import_id, path)
+        row = run_import_locally(store, 1, import_id, lambda *_: watch())
+        assert row["state"] == "done" and not row["rows_rejected"], row
+
+    with open_store(folder / "data", write=True, create=True) as store:
+        _do(store, create_tenant, CreateTenant(title="bench"), tenant=0)
+        yield from import_small.measure(store, folder, bring)
 
 
 def _write_csv(path: Path, rows: int, seed: int, bad: bool) -> people.Expected:

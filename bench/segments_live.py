@@ -6,6 +6,8 @@ the two.
 
 from __future__ import annotations
 
+import logging
+import os
 import random
 import statistics
 import struct
@@ -14,11 +16,14 @@ from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
 
+import structlog
+
 from bench import segments_members as made
 from bench.harness import Figure, best_of
 from dispatcher.records.changes import Changes
 from dispatcher.segments.count import count, matched
 from dispatcher.segments.plan import compile_text
+from dispatcher.segments.warmup import Warmup
 from dispatcher.store import Store, open_store
 from dispatcher.store.columns import ColumnKind, fold_some, folded_to, put_delta
 from dispatcher.store.layout import FIELD_POINTS
@@ -62,6 +67,7 @@ def build(place: Path, members: int) -> None:
 
 
 def _one(place: Path, members: int, taken: dict[str, float]) -> Iterator[Figure]:
+    yield from _cold(place, members)
     with open_store(place) as store:
         taken["octets on disk"] = float(store.size_octets())
         began = time.perf_counter()
@@ -82,6 +88,29 @@ def _one(place: Path, members: int, taken: dict[str, float]) -> Iterator[Figure]
         yield Figure(f"octets derived in memory, {members:,} members", round(derived / members, 1), "B/member")
 
 
+def _cold(place: Path, members: int) -> Iterator[Figure]:
+    """The first count where nothing of the store is in memory, and the same after the warm-up of a start."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))  # figures alone are said
+    _drop(place)
+    with open_store(place) as store:
+        cold_ms = _timed(lambda: _count(store, "S4"))
+    yield Figure(f"first count from a cold disk, {members:,} members", round(cold_ms, 1), "ms")
+    _drop(place)
+    with open_store(place) as store, Warmup(store) as warmup:
+        while not warmup.statistics().done:
+            time.sleep(0.01)
+        said = warmup.statistics()
+        yield Figure(f"warm-up of {said.octets >> 20:,} MiB, {members:,} members", round(1e3 * said.s, 1), "ms")
+        first_ms = _timed(lambda: _count(store, "S4"))
+    yield Figure.of(f"first count after a warm-up, {members:,} members", round(first_ms, 1), "ms", most=1_000)
+
+
+def _drop(place: Path) -> None:
+    fd = os.open(place / "store" / "data.mdb", os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+
+
 def warmed(store: Store, work: Callable[[], object]) -> None:
     """As after some minutes of use: whatever `work` reads is mapped, and what is derived of it has been derived."""
     for _ in range(2):
@@ -95,9 +124,10 @@ def _updates(place: Path, members: int) -> Iterator[Figure]:
     draw = random.Random(7)
     with open_store(place, write=True) as store:
         for batch, commits, least in ((100, 100, 50_000), (10_000, 10, 150_000)):
+            drawn = [_drawn(draw, members, batch) for _ in range(commits)]
             began = time.perf_counter()
-            for _ in range(commits):
-                _update(store, draw, members, batch)
+            for updates in drawn:
+                _update(store, updates)
             rate = batch * commits / (time.perf_counter() - began)
             yield Figure.of(f"durable updates, commits of {batch:,}", round(rate), "/s", least=least)
             _fold(store)
@@ -122,7 +152,7 @@ def _write(place: str, members: int) -> None:
     with open_store(place, write=True) as store:
         while True:
             for _ in range(20):
-                _update(store, draw, members, 100)
+                _update(store, _drawn(draw, members, 100))
             with store.begin_write() as view:
                 changes = fold_some(view, made.TENANT, after=after)
                 after = folded_to(changes)  # -1 when the last block has been folded: from the first again
@@ -134,12 +164,16 @@ def _edits(store: Store) -> int:
         return view.count("delta")
 
 
-def _update(store: Store, draw: random.Random, members: int, batch: int) -> None:
+def _drawn(draw: random.Random, members: int, batch: int) -> list[tuple[int, bytes]]:
+    """Members and points that they are to have."""
+    return [(draw.randrange(members), struct.pack("<q", draw.randrange(1_725))) for _ in range(batch)]
+
+
+def _update(store: Store, updates: list[tuple[int, bytes]]) -> None:
     with store.begin_write() as view:
         changes = Changes()
-        for _ in range(batch):
-            entry = {POINTS: struct.pack("<q", draw.randrange(1_725))}
-            put_delta(changes, view, made.TENANT, draw.randrange(members), entry)
+        for member_no, points in updates:
+            put_delta(changes, view, made.TENANT, member_no, {POINTS: points})
         view.apply(changes)
 
 

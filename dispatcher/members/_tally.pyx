@@ -278,8 +278,8 @@ def ones(const uint8_t[::1] bitmap, Py_ssize_t slots):
 
 cdef struct seat:
     uint64_t key
-    uint64_t count  # 0: free
-    uint64_t where
+    uint32_t count  # 0: free; a tenant has fewer members than 2^32
+    uint32_t where
 
 
 cdef inline uint64_t mixed(uint64_t x) noexcept nogil:
@@ -289,8 +289,23 @@ cdef inline uint64_t mixed(uint64_t x) noexcept nogil:
     return x ^ (x >> 31)
 
 
-cdef inline uint64_t text_key(const uint8_t *octets, uint32_t count) noexcept nogil:
+cdef inline uint64_t first_octets(const uint8_t *octets, int64_t count) noexcept nogil:
+    """The first `count` of eight octets, the others 0: without a branch, for lengths are not to be guessed."""
+    cdef uint64_t part
+    memcpy(&part, octets, 8)
+    count = 0 if count < 0 else 8 if count > 8 else count
+    return part & ((<uint64_t>1 << 8 * (count & 7)) - 1 if count < 8 else ~<uint64_t>0)
+
+
+cdef inline uint64_t text_key(const uint8_t *octets, uint32_t count, int64_t room) noexcept nogil:
+    """`room` octets may be read from there on. A text of sixteen octets or fewer has the same key either way."""
     cdef uint64_t key = <uint64_t>count * 0x9E3779B97F4A7C15ULL, part
+    if count <= 16 and room >= 16:
+        return mixed(mixed(key ^ first_octets(octets, count)) ^ first_octets(octets + 8, <int64_t>count - 8))
+    if count <= 8:
+        part = 0
+        memcpy(&part, octets, count)
+        return mixed(mixed(key ^ part))
     while count >= 8:
         memcpy(&part, octets, 8)
         key = mixed(key ^ part)
@@ -304,36 +319,50 @@ cdef inline uint64_t text_key(const uint8_t *octets, uint32_t count) noexcept no
 
 
 cdef class Distinct:
-    """Counts of different values, of the first `bound` that are met; 24 octets a seat, two seats a value."""
+    """Counts of different values, of the first `bound` that are met; 16 octets a seat, two seats a value."""
 
     cdef seat *_seats
-    cdef uint64_t _mask
+    cdef uint64_t *_known  # a bit for each that has a seat, and for some others: 8 bits a seat
+    cdef uint64_t _mask, _known_mask
     cdef readonly uint64_t bound, found
     cdef readonly bint more  # there are others
 
     def __cinit__(self, uint32_t bound):
-        cdef uint64_t size = 2
+        cdef uint64_t size = 8  # whole words of `_known`
         while size < 2 * <uint64_t>bound:
             size *= 2
         self._seats = <seat *>calloc(size, sizeof(seat))
-        if self._seats == NULL:
+        self._known = <uint64_t *>calloc(size, 1)
+        if self._seats == NULL or self._known == NULL:
             raise MemoryError
+        self._known_mask = min(8 * size, <uint64_t>1 << 24) - 1
         self._mask, self.bound, self.found, self.more = size - 1, bound, 0, False
 
     def __dealloc__(self):
         free(self._seats)
+        free(self._known)
 
-    cdef void meet_all(self, const uint64_t *keys, const uint64_t *where, int count) noexcept nogil:
-        """Their seats are fetched together: one after the other, each would wait for memory."""
-        cdef int i
+    cdef void meet_all(self, const uint64_t *keys, const uint32_t *where, int count) noexcept nogil:
+        """Their seats are fetched together: one after the other, each would wait for memory. When no seat is left, those
+        who surely have none are left out before."""
+        cdef int i, n = 0
+        cdef bint full = self.more
         cdef uint64_t at[64]
+        cdef int who[64]
+        cdef uint64_t bit
         for i in range(count):
-            at[i] = mixed(keys[i]) & self._mask
+            at[n] = mixed(keys[i])
+            who[n] = i
+            bit = at[n] >> 40 & self._known_mask
+            n += 1 if not full else <int>(self._known[bit >> 6] >> (bit & 63) & 1)
+        for i in range(n):
+            at[i] &= self._mask
             fetch(self._seats + at[i])
-        for i in range(count):
-            self.meet(keys[i], where[i], at[i])
+        for i in range(n):
+            self.meet(keys[who[i]], where[who[i]], at[i])
 
-    cdef inline void meet(self, uint64_t key, uint64_t where, uint64_t at) noexcept nogil:
+    cdef inline void meet(self, uint64_t key, uint32_t where, uint64_t at) noexcept nogil:
+        cdef uint64_t bit
         while self._seats[at].count:
             if self._seats[at].key == key:
                 self._seats[at].count += 1
@@ -343,6 +372,8 @@ cdef class Distinct:
             self.more = True
             return
         self.found += 1
+        bit = mixed(key) >> 40 & self._known_mask
+        self._known[bit >> 6] |= <uint64_t>1 << (bit & 63)
         self._seats[at].key, self._seats[at].count, self._seats[at].where = key, 1, where
 
     def add_numbers(self, const uint8_t[::1] array, int kind, Py_ssize_t slots, const uint8_t[::1] bitmap):
@@ -363,7 +394,7 @@ cdef class Distinct:
         cdef Py_ssize_t word
         cdef uint64_t bits
         cdef uint64_t keys[64]
-        cdef uint64_t nowhere[64]
+        cdef uint32_t nowhere[64]
         cdef int count
         memset(nowhere, 0, sizeof(nowhere))
         for word in range(words):
@@ -389,7 +420,7 @@ cdef class Distinct:
         cdef Py_ssize_t word, slot, size = heap.shape[0]
         cdef uint64_t bits, known = 0
         cdef uint64_t keys[64]
-        cdef uint64_t places[64]
+        cdef uint32_t places[64]
         cdef uint32_t a, b
         cdef int count
         with nogil:
@@ -401,7 +432,7 @@ cdef class Distinct:
                     memcpy(&a, begins + 4 * slot, 4)
                     memcpy(&b, stops + 4 * slot, 4)
                     if a < b and b <= size:
-                        keys[count], places[count] = text_key(octets + a, b - a), first + slot
+                        keys[count], places[count] = text_key(octets + a, b - a, size - a), <uint32_t>(first + slot)
                         count += 1
                 self.meet_all(keys, places, count)
                 known += count

@@ -15,6 +15,7 @@ from typing import Any
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_member_id
+from dispatcher.store.columns import number_slot
 from dispatcher.store.layout import TENANT, TENANT_U64
 from dispatcher.store.values import pack, unpack
 
@@ -49,6 +50,16 @@ def alias_of(view: View, tenant: int, number: int) -> int | None:
     into = int(unpack(row)["into"])
     last = merged_into(view, tenant, into)
     return into if last is None else last
+
+
+def writer_of(view: View, tenant: int, sender: str) -> int | None:
+    """The member whose phone a message came from: whose number it is, or who answers for it since a merge."""
+    digits = sender.lstrip("+")
+    number = int(digits) if digits.isdecimal() and len(digits) < 16 else 0  # a name is nobody's phone
+    if not number:
+        return None
+    member_no = number_slot(view, tenant, number)
+    return alias_of(view, tenant, number) if member_no is None else member_no
 
 
 def alias_numbers(view: View, tenant: int, numbers: Iterable[int]) -> dict[int, int]:

@@ -1,7 +1,8 @@
 """A member erased: at once what finds or reaches the person, then, slice by slice, every row that speaks of them.
 
 Touches: at once the slot, `phones`, `merges`, `optouts`, `suppressions` (the tenant's), `provenance`, `erased_numbers`;
-later `optout_history`, `points_entries`, `merges`, `import_undo`, `import_rejects`, `inbound`, `requests`, `outbox`.
+later `optout_history`, `points_entries`, `merges`, `import_undo`, `import_rejects`, `inbound`, `replies`,
+`requests`, `outbox`.
 
     gone     values and number (the blocks hold them until the next fold, within a minute), numbers that led here,
              opt-outs and their history (the hash suppresses every purpose), texts from and to the numbers, what an
@@ -27,15 +28,28 @@ from dispatcher.errors import CommandRefused
 from dispatcher.members import import_undo, provenance
 from dispatcher.members.aliases import MERGE_KEY, gone, merges_of
 from dispatcher.members.consent import SALT_OCTETS, note_erased
+from dispatcher.members.job import EditJob
 from dispatcher.members.member import MSISDN, clear_slot
 from dispatcher.members.msisdn import normalise
+from dispatcher.members.suppression import drop_signature_stops
 from dispatcher.records.batches import batches_of
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_member_id
 from dispatcher.store.columns import read_member
 from dispatcher.store.erased import salt_of
 from dispatcher.store.ids import next_id
-from dispatcher.store.layout import BLOCK, OPTOUT_GROUPS, OPTOUT_KEY, POINTS_KEY, TENANT, TENANT_U64, U64, U64_U32
+from dispatcher.store.layout import (
+    BLOCK,
+    CONSENT_GROUPS,
+    OPTOUT_GROUPS,
+    OPTOUT_KEY,
+    POINTS_KEY,
+    TENANT,
+    TENANT_U64,
+    U64,
+    U64_U32,
+)
+from dispatcher.store.replies import REPLY
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.tenant import need_tenant
 
@@ -68,6 +82,9 @@ def erase_member(view: View, command: EraseMember, envelope: Envelope) -> tuple[
         changes.delete("suppressions", key)
         for plane in OPTOUT_GROUPS.values():
             changes.delete("optouts", OPTOUT_KEY.pack(tenant, number, plane))
+        for plane in CONSENT_GROUPS.values():
+            changes.delete("consents", OPTOUT_KEY.pack(tenant, number, plane))
+        drop_signature_stops(view, changes, tenant, number)
     for no in (member_no, *losers):
         provenance.forget(view, changes, tenant, no)
     job = next_id(changes, view, envelope.at_ms)
@@ -95,26 +112,8 @@ def numbers_of(view: View, tenant: int, member_no: int) -> list[int]:
     return [own, *aliases] if own else aliases
 
 
-class EraseJob:
+class EraseJob(EditJob):
     """What is left of an erasure; has the face of an ImportJob for whoever drives it."""
-
-    wants_child = False
-
-    def __init__(self, tenant: int, job_id: int) -> None:
-        self.tenant, self.import_id = tenant, job_id
-        self.finished = False
-
-    def __repr__(self) -> str:
-        return f"<EraseJob {self.import_id:016x} finished={self.finished}>"
-
-    def prepare(self, view: View) -> None:
-        """Nothing to prepare."""
-
-    def child_ended(self) -> None:
-        """There is none."""
-
-    def close(self) -> None:
-        """Nothing is open."""
 
     def next_slice(self, view: View, now_ms: int) -> Changes | None:
         """The next rows to rewrite, in the transaction of `view`; None: done, or something must expire first."""
@@ -223,6 +222,10 @@ def _inbound(view: View, who: _Who, after: bytes) -> Rows:
     return _after(view, "inbound", [TENANT.pack(who.tenant)], after)
 
 
+def _replies(view: View, who: _Who, after: bytes) -> Rows:
+    return _after(view, "replies", [TENANT.pack(who.tenant)], after)
+
+
 def _requests(view: View, who: _Who, after: bytes) -> Rows:
     return _after(view, "requests", [TENANT.pack(who.tenant)], after)
 
@@ -274,6 +277,10 @@ def _clean_inbound(place: bytes, octets: bytes, who: _Who) -> bytes:
     return pack({**row, "from": "", "text": None, "octets": b"", "seal": b"", "erased": True})
 
 
+def _clean_reply(place: bytes, octets: bytes, who: _Who) -> bytes | None:
+    return None if REPLY.unpack(octets)[1] in who.members else _AS_IT_IS
+
+
 def _clean_request(place: bytes, octets: bytes, who: _Who) -> bytes:
     """An answer kept for its Idempotency-Key: a merge's tells values and numbers."""
     row = unpack(octets)
@@ -295,10 +302,11 @@ def _clean_outbox(place: bytes, octets: bytes, who: _Who) -> bytes:
 _STEPS = (
     _Step("optout_history", _history, _drop),
     _Step("points_entries", _entries, _without("reason", "key")),
-    _Step("merges", _merges, _without("conflicts")),
+    _Step("merges", _merges, _without("conflicts", "undo")),
     _Step("import_undo", _undo, _clean_undo, weight=200),
     _Step("import_rejects", _rejects, _clean_reject),
     _Step("inbound", _inbound, _clean_inbound),
+    _Step("replies", _replies, _clean_reply),
     _Step("requests", _requests, _clean_request),
     _Step("outbox", _outbox, _clean_outbox),  # last: its rows may have to wait
 )

@@ -65,7 +65,10 @@ def edited(fields: Mapping[str, Field], field: Field, changes: Mapping[str, Any]
     renamed = wanted.pop("rename_values", {})
     values = [renamed.get(value, value) for value in field.values]
     more = wanted.pop("add_values", [])
-    made = replace(field, values=tuple(values), **{name: _stored(value) for name, value in wanted.items()})
+    merged = tuple((renamed.get(a, a), renamed.get(b, b)) for a, b in field.merged)
+    made = replace(
+        field, values=tuple(values), merged=merged, **{name: _stored(value) for name, value in wanted.items()}
+    )
     if title != field.name:
         former = [field.name, *(name for name in field.aliases if name not in (field.name, title))]
         made = replace(made, name=title, aliases=tuple(former[:ALIASES_MAX]))

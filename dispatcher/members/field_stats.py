@@ -2,7 +2,7 @@
 
 Touches: the tenant's blocks and delta, through a View: one snapshot, exact. Memory is bounded whatever the field
 holds: 8 MB of counts for numbers that lie within 2^20 of each other, else 65,536 different values, then "more".
-Measured, processor time for 10 million members: a dictionary 16 ms, numbers 43, far apart 110, texts 154.
+Measured, processor time for 10 million members: a dictionary 16 ms, numbers 43, far apart 110, texts 85 to 140.
 """
 
 from __future__ import annotations

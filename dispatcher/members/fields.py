@@ -72,6 +72,7 @@ class Field:
     sources: bool = False  # whether each value's source and time are kept (provenance.py)
     source_rank: tuple[str, ...] = ()  # best first; a worse one does not overwrite a better one's value
     aliases: tuple[str, ...] = ()  # what it was called before: only a hint for whoever still says so
+    merged: tuple[tuple[str, str], ...] = ()  # dict: words that stand for another of its values (apps/merge_values.py)
     narrow_from: int | None = None  # blocks from here on may still have U8 codes (widen.py); None: none has
     room: int = TAGS_MAX  # tags: how many more the tenant may have; told by fields_of, not stored
 
@@ -91,7 +92,9 @@ class Field:
         return self.number >= FIELD_FIRST
 
     def code_of(self, value: str) -> int | None:
-        """The code of a dictionary's value, from 1, or of a tag, from 0; None for one it does not have."""
+        """The code of a dictionary's value, from 1, or of a tag, from 0; None for one it does not have. A word that was
+        merged into another has that one's."""
+        value = dict(self.merged).get(value, value) if self.merged else value
         try:
             return self.values.index(value) + (self.kind == "dict")
         except ValueError:
@@ -234,7 +237,7 @@ def field_json(field: Field) -> dict[str, Any]:
     if field.kind in ("dict", "tags"):
         shown |= {"values": list(field.values), "closed": field.closed, "max_values": field.max_values}
     if field.kind == "dict":
-        shown["bits"] = 8 if field.column == ColumnKind.U8 else 16
+        shown |= {"bits": 8 if field.column == ColumnKind.U8 else 16, "merged": dict(field.merged)}
     if field.kind == "text":
         shown["max_length"] = field.max_length
     if field.kind == "int":
@@ -252,6 +255,7 @@ def _field(number: int, row: bytes) -> Field:
     value = unpack(row)
     known = {name: value[name] for name in Field.__slots__ if name in value}
     known |= {name: tuple(known[name]) for name in ("values", "source_rank", "aliases") if name in known}
+    known["merged"] = tuple((word, meaning) for word, meaning in known.get("merged", ()))
     return Field(number=number, **{**known, "column": ColumnKind(value["column"])})
 
 

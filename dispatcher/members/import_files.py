@@ -14,6 +14,7 @@
             rejects     msgpack maps {line, column, value, code, detail, hint}, one after the other
             run.json    counts, the crc32 of each file, where in the body the next run begins, new values
         outcome.json    totals: the whole body was parsed
+        hold            there while messages are sent: the parser keeps two runs ahead at most
 
 Numbers are little-endian. Row files are not fsynced: after a power cut a run whose crc32 is wrong is
 parsed again, from the state that the run before it ended in, with the same result.
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 BODY, BODY_SIZE, JOB, HEADER, OUTCOME = "body", "body.size", "job.json", "header.json", "outcome.json"
+HOLD = "hold"
 RUN_ROWS = 1 << 20
 ROW_OCTETS_MAX = 1 << 16
 REJECTS_KEPT = 100_000  # of one import; the count stays exact past it

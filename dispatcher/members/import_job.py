@@ -13,6 +13,7 @@ ImportJob made anew after a kill goes on where the last commit ended.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -27,6 +28,7 @@ from dispatcher.members.import_files import (
     BODY,
     BODY_SIZE,
     HEADER,
+    HOLD,
     JOB,
     OUTCOME,
     REJECTS_KEPT,
@@ -48,8 +50,10 @@ from dispatcher.members.importer import FINAL, finish, keeps_body, need_import, 
 from dispatcher.members.uncollected import uncollected
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
+from dispatcher.store import phones
 from dispatcher.store.columns import ColumnKind
 from dispatcher.store.layout import TENANT_U64, U64
+from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.tenant import need_tenant, put_next_member_no
 
@@ -96,6 +100,7 @@ class ImportJob:
         self._job: Job | None = None
         self._run: Run | None = None
         self._slicer: Slicer | None = None
+        self._merging = False  # numbers are on their way from the small table to the large one
         self._deaths = 0
         self._failure = {"code": "parser_died", "detail": f"the parser ended {DEATHS_MAX} times without a result"}
         self._dropped = 0  # runs before this one have no row files any more
@@ -165,6 +170,14 @@ class ImportJob:
     def child_argv(self) -> list[str]:
         return [sys.executable, "-m", "dispatcher.members.parse", str(self.folder)]
 
+    def hold(self, wanted: bool) -> None:
+        """Whether the parser should keep few runs ahead."""
+        with contextlib.suppress(FileNotFoundError):  # the folder of one that has just ended is gone
+            if wanted:
+                (self.folder / HOLD).touch()
+            else:
+                (self.folder / HOLD).unlink()
+
     def heard(self, line: bytes) -> None:
         """A line of the parser's stdout."""
         try:
@@ -209,6 +222,8 @@ class ImportJob:
             return self._end(row, now_ms, changes) if self._over(row) else None
         if row["words_of_run"] < run.number:
             self._take_words(view, row, run, changes)
+        elif row["at"] < run.rows and not row["dry_run"] and (moved := self._move_numbers(view)):
+            return moved
         elif row["at"] < run.rows:
             self._take_rows(view, row, run, changes, now_ms)
         else:
@@ -260,6 +275,12 @@ class ImportJob:
                 return None
             self._run = Run(self.folder, number)
         return self._run
+
+    def _move_numbers(self, view: View) -> Changes | None:
+        """Room for new numbers, when too many wait to be moved for a slice to touch few pages."""
+        assert isinstance(view, Snapshot)
+        self._merging = phones.waiting(view) > 0 if self._merging else phones.must_merge(view)
+        return phones.merge_some(view) if self._merging else None
 
     def _take_words(self, view: View, row: dict[str, Any], run: Run, changes: Changes) -> None:
         """New words of open dictionaries and tags, before the rows that use them."""

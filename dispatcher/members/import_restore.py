@@ -21,9 +21,11 @@ from dispatcher.members.attributes import unknown_octets
 from dispatcher.members.fields import every_field
 from dispatcher.members.import_undo import Created, Record, blocks_between, records_of
 from dispatcher.members.importer import FINAL, need_import, put_import
+from dispatcher.members.job import EditJob
 from dispatcher.members.uncollected import uncollected
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_member_id
+from dispatcher.store import phones
 from dispatcher.store.blocks import Column, ColumnKind
 from dispatcher.store.columns import FLAGS, fold_block, open_block, put_delta
 from dispatcher.store.compare import SEAL, columns_named, laid_over, named_by, opened, seals_between, seals_of, set_of
@@ -38,9 +40,10 @@ from dispatcher.store.layout import (
     POINTS_KEY,
     TENANT_U64,
 )
+from dispatcher.store.snapshot import Snapshot
 
 CHECKED_AT_ONCE = 1  # blocks: some 20 ms
-REMOVED_AT_ONCE = 5_440  # new members a slice, a third of a block: their phone rows may lie on a page each
+REMOVED_AT_ONCE = 5_440  # new members a slice, a third of a block; fewer where their phone rows lie on many pages
 FOLD_FROM = 512  # this many in one block: rewriting it takes less time than their delta rows
 CONFLICTS_KEPT = 1_000
 MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
@@ -50,23 +53,8 @@ _CLEAR_BITS = [[bit for bit in range(8) if not octet >> bit & 1] for octet in ra
 SYSTEM = {column[0]: name for column, name in ((MSISDN, "phone"), (POINTS, "points"), (OPENING, "points"))}
 
 
-class UndoJob:
+class UndoJob(EditJob):
     """Drives one undo. Not shared between threads; calls never wait."""
-
-    wants_child = False
-
-    def __init__(self, tenant: int, import_id: int) -> None:
-        self.tenant, self.import_id = tenant, import_id
-        self.finished = False
-
-    def __repr__(self) -> str:
-        return f"<UndoJob {self.import_id:016x} finished={self.finished}>"
-
-    def prepare(self, view: View) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
     def next_slice(self, view: View, now_ms: int) -> Changes | None:
         """What to commit next, in the transaction of `view`; None when it is over (`finished`)."""
@@ -108,8 +96,8 @@ class UndoJob:
             return
         undo["at"] = block
         look = _Look(view, self.tenant, self.import_id, block)
-        whole = len(look.removed) <= REMOVED_AT_ONCE
-        removed = dict(sorted(look.removed.items())[:REMOVED_AT_ONCE])
+        removed = _some_of(view, self.tenant, look.removed)
+        whole = len(removed) == len(look.removed)
         undo["removed"] += len(removed)
         _remove(view, changes, self.tenant, block, removed)
         clear = _clear_row(view, self.tenant)
@@ -268,6 +256,15 @@ def _with_entries(view: View, tenant: int, first: int, end: int) -> Iterator[int
         if member_no >= end:
             return
         yield member_no
+
+
+def _some_of(view: View, tenant: int, removed: dict[int, int]) -> dict[int, int]:
+    """Slots and numbers of as many new members as one commit may remove, by number: neighbours share a page."""
+    assert isinstance(view, Snapshot)
+    some = sorted((number, slot) for slot, number in removed.items())[:REMOVED_AT_ONCE]
+    numbers = [number for number, _ in some if number]
+    most = len(some) - len(numbers) + phones.removable(view, tenant, numbers)
+    return {slot: number for number, slot in some[:most]}
 
 
 def _remove(view: View, changes: Changes, tenant: int, block: int, removed: dict[int, int]) -> None:

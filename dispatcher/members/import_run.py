@@ -124,8 +124,9 @@ def map_file(path: Path) -> memoryview:
 
 def _codes(field: Field, words: list[str]) -> array[int]:
     """What the parser's codes are for the tenant; a word that found no room any more is unknown."""
-    if field.kind not in ("dict", "tags") or field.values[: len(words)] == tuple(words):
+    if field.kind not in ("dict", "tags") or (field.values[: len(words)] == tuple(words) and not field.merged):
         return array("H")
     first = 1 if field.kind == "dict" else 0
     have = {word: i + first for i, word in enumerate(field.values)}
+    have |= {word: have[meaning] for word, meaning in field.merged}
     return array("H", [0] * first + [have.get(word, 0 if first else 0xFFFF) for word in words])

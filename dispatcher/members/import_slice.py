@@ -1,11 +1,12 @@
 """One slice of a parsed run -> Changes: numbers found or created, blocks, deltas, in one transaction.
 
-Touches: rows of phones, blocks, delta, tenants, through a View; reads optouts and suppressions.
+Touches: rows of phones (phones_new), blocks, delta, tenants, through a View; reads optouts, consents, suppressions.
 Rests on: a run's numbers sorted (import_files.py). A slice takes the next few thousand of them in order,
 looks them up, gives the new ones the next member numbers, and writes their phone rows and whole columns;
 the others go to import_update.py. What it replaced goes to `import_undo` in the same transaction. So a slice
 is whole by itself: nothing is reserved ahead, a command between two slices sees every member complete or not
 at all, and after a kill the position in the import's row says where to go on.
+Where its phone rows would touch too many pages of the table they go to the small one (store/phones.py).
 Measured: new numbers in sorted order cost 0.1 us a phone row (append) to 0.3 us (between others).
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dispatcher.members.aliases import alias_numbers
@@ -23,7 +24,7 @@ from dispatcher.members.import_run import Run, RunColumn
 from dispatcher.members.import_undo import Recorder
 from dispatcher.members.import_update import FOLD_FROM, Fresh, Updates
 from dispatcher.records.changes import Changes, View
-from dispatcher.store import gather
+from dispatcher.store import gather, phones
 from dispatcher.store.blocks import (
     FLAGS,
     WIDTH,
@@ -42,18 +43,21 @@ from dispatcher.store.layout import (
     FIELD_MSISDN,
     FIELD_POINTS,
     FIELD_POINTS_OPENING,
-    MEMBER_NO,
     OPTOUT_KEY,
     PLANE_LIVE,
+    PLANE_OPTOUT_SERVICE,
     PLANE_SUPPRESSED,
     TENANT,
     TENANT_U64,
 )
 from dispatcher.store.snapshot import Snapshot
 
-WINDOW = 2 * BLOCK  # numbers looked up for one slice
+WINDOW = 2 * BLOCK  # numbers looked up for one slice at most
+LEAST_WINDOW = 1_024
 UPDATES = 8_192  # of one slice: some 25 ms, which a claim may have to wait
-SLICE_OCTETS = 3 << 20  # of values; with B-tree pages a commit stays under 4 MiB (DESIGN 2)
+COMMIT_OCTETS = 4 << 20  # dirty at most (DESIGN 2)
+SLICE_OCTETS = 3 << 20  # of values; the rest is for B-tree pages
+SPARE_OCTETS = 1 << 18  # B-tree pages of other tables than that of numbers
 _PHONE_OCTETS = 24  # a phone row with its page's share
 _UNSEEN = 0xFFFFFFFF  # a dry run: the member that an earlier slice would have made; no member has this number
 MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
@@ -114,9 +118,11 @@ class Slicer:
         self._updates = Updates(
             tenant, run, own, first_no=first_no, adds_tags=not mode.replaces_tags, source=source, at_ms=at_ms
         )
+        self._phone_room = max(1 << 19, COMMIT_OCTETS - SPARE_OCTETS - int(octets * BLOCK * self._blocks_a_slice))
         # at worst every FOLD_FROM of them rewrite a block
         self._updates_a_slice = max(1_024, min(UPDATES, int(SLICE_OCTETS * FOLD_FROM / (octets * BLOCK))))
-        self._window = WINDOW
+        self._table = phones.LARGE
+        self._made_of = 1, 1, 0  # rows, new, changed of the last slice
         self._new_rows, self._new_numbers = array("I", bytes(4 * WINDOW)), array("Q", bytes(8 * WINDOW))
         self._changed_rows, self._changed_nos = array("I", bytes(4 * WINDOW)), array("I", bytes(4 * WINDOW))
         self._refused = array("I", bytes(4 * WINDOW))
@@ -142,7 +148,7 @@ class Slicer:
         done, new, changed = self._assign(view, at, next_no, WINDOW, WINDOW, dry=True)
         if new:
             planes = self._consent_planes(view, memoryview(self._new_numbers)[:new])
-            done.unreachable = len({index for index, _ in planes})
+            done.unreachable = _unreachable(planes)
         self._count(done, self._updates.count(view, (self._changed_rows, self._changed_nos, changed), next_no))
         return done
 
@@ -155,7 +161,8 @@ class Slicer:
     def _assign(
         self, view: View, at: int, next_no: int, most_new: int, most_updates: int, *, dry: bool = False
     ) -> tuple[Slice, int, int]:
-        run, until = self.run, min(self.run.rows, at + self._window)
+        assert isinstance(view, Snapshot)
+        run, until = self.run, min(self.run.rows, at + self._rows_for(most_new, most_updates))
         found = self._look_up(view, at, until)
         marks = bytearray(len(found))
         for numbers in self._earlier:
@@ -166,12 +173,19 @@ class Slicer:
             for group, mark in enumerate(marks):
                 if mark and found[group] < 0:
                     found[group] = _UNSEEN
-        end, new, changed, refused = gather.assign(
-            run.ordered, run.order, at, until, found, next_no, most_new, most_updates, self.mode.creates,
-            self.mode.updates, self._new_rows, self._new_numbers, self._changed_rows, self._changed_nos, self._refused,
-        )  # fmt: skip
-        # a slice that had to stop early looked up too many: updates fill one sooner than new members
-        self._window = min(WINDOW, 2 * self._window if end == until else max(1_024, (end - at) * 9 // 8))
+        while True:
+            end, new, changed, refused = gather.assign(
+                run.ordered, run.order, at, until, found, next_no, most_new, most_updates, self.mode.creates,
+                self.mode.updates, self._new_rows, self._new_numbers, self._changed_rows, self._changed_nos,
+                self._refused,
+            )  # fmt: skip
+            if dry or not new:
+                break
+            self._table, fitting = phones.place_for(view, self.tenant, self._new_numbers, new, self._phone_room)
+            if fitting == new:
+                break
+            most_new = fitting
+        self._made_of = max(1, end - at), new, changed
         done = Slice(end=end, created=new, updated=changed, next_no=next_no + new)
         done.refused = list(self._refused[:refused])
         done.repeated = gather.repeats(run.ordered, at, end, marks)
@@ -179,21 +193,17 @@ class Slicer:
             done.points_ignored = gather.count_given(self._changed_rows, changed, run.given, mask)
         return done, new, changed
 
-    def _look_up(self, view: View, at: int, until: int) -> array[int]:
-        """member_no of each distinct number of the window, -1 for a number nobody has."""
-        keys = gather.phone_keys(self.tenant, self.run.ordered, at, until)
-        last = next(view.range("phones", TENANT.pack(self.tenant), reverse=True), None)
-        if last is None or last[0] < keys[0]:
-            found = array("q", b"\xff" * (8 * len(keys)))
-        elif isinstance(view, Snapshot):
-            # measured: a cursor that stays on its page takes 0.2 us a number, 0.3 with its row; get() 0.5 and 0.8
-            with view.txn.cursor(db=view.tables["phones"]) as cursor:
-                stands_at, row, unpack = cursor.set_key, cursor.value, MEMBER_NO.unpack
-                found = array("q", [unpack(row())[0] if stands_at(key) else -1 for key in keys])
-        else:
-            held = [view.get("phones", key) for key in keys]
-            found = array("q", [-1 if row is None else MEMBER_NO.unpack(row)[0] for row in held])
+    def _rows_for(self, most_new: int, most_updates: int) -> int:
+        """How many rows to look at for a slice, if they are as those of the last: updates fill one sooner."""
+        rows, new, changed = self._made_of
+        fill = min(most_new * rows / max(new, 1), most_updates * rows / max(changed, 1))
+        return min(WINDOW, max(LEAST_WINDOW, int(fill * 9 / 8)))
+
+    def _look_up(self, view: Snapshot, at: int, until: int) -> array[int]:
+        """Who has the distinct numbers of the window."""
+        found = phones.find_many(view, self.tenant, self.run.ordered, at, until)
         if next(view.range("merges", TENANT.pack(self.tenant)), None) is not None:
+            keys = gather.phone_keys(self.tenant, self.run.ordered, at, until)
             missing = {TENANT_U64.unpack(key)[1]: i for i, key in enumerate(keys) if found[i] < 0}
             for number, member_no in alias_numbers(view, self.tenant, missing).items():
                 found[missing[number]] = member_no
@@ -202,9 +212,8 @@ class Slicer:
     # -- new members ---------------------------------------------------------------------------------
 
     def _write_phones(self, view: View, changes: Changes, next_no: int, new: int) -> None:
-        items = gather.phone_items(self.tenant, self._new_numbers, new, next_no)
-        last = next(view.range("phones", reverse=True), None)
-        changes.put_many("phones", items, append=last is None or last[0] < items[0][0])
+        assert isinstance(view, Snapshot)
+        phones.put_new(view, changes, self._table, gather.phone_items(self.tenant, self._new_numbers, new, next_no))
 
     def _write_blocks(
         self, view: View, done: Slice, next_no: int, new: int, fresh: dict[int, Fresh], recorder: Recorder
@@ -212,7 +221,7 @@ class Slicer:
         """Whole columns with the new members in them; `fresh` gets the arrays."""
         numbers = memoryview(self._new_numbers)[:new]
         planes = list(self._consent_planes(view, numbers))
-        done.unreachable = len({index for index, _ in planes})
+        done.unreachable = _unreachable(planes)
         positions = array("I", range(new))
         at = 0
         while at < new:
@@ -274,7 +283,7 @@ class Slicer:
         return bytearray(values if have == slots else fit(column[2], values, have, slots))
 
     def _consent_planes(self, view: View, numbers: memoryview) -> Iterator[tuple[int, int]]:
-        """(index in numbers, plane) for new members who said stop before they were members, or are suppressed."""
+        """(index in numbers, plane) for new members who said stop or yes before, or are suppressed."""
 
         def walk(table: str, owner: int) -> Iterator[tuple[bytes, int]]:
             """Rows of `table` about a number of `numbers`, with its index."""
@@ -289,11 +298,18 @@ class Slicer:
 
         for key, index in walk("optouts", self.tenant):
             yield index, OPTOUT_KEY.unpack(key)[2]  # a group's number is its plane
+        for key, index in walk("consents", self.tenant):
+            yield index, OPTOUT_KEY.unpack(key)[2]
         for owner in (self.tenant, OPERATOR):
             for _, index in walk("suppressions", owner):
                 yield index, PLANE_SUPPRESSED
         for number in suppressed_numbers(view, self.tenant, numbers):
             yield bisect_left(numbers, number), PLANE_SUPPRESSED
+
+
+def _unreachable(planes: Iterable[tuple[int, int]]) -> int:
+    """Members with a plane that keeps messages from them; those above say that somebody said yes."""
+    return len({index for index, plane in planes if plane <= PLANE_OPTOUT_SERVICE})
 
 
 class _Written:

@@ -9,6 +9,7 @@ apps/merge.py in the same transaction.
     consent      the stricter: what either number opted out of, or was suppressed for, holds for the number that stays
 Ledgers, points entries and opt-out history stay under the loser; readers follow `merges` to it. A loser in the audience
 of a running campaign is allowed: what is not claimed of it is skipped, since its slot has no number any more.
+The row in `merges` keeps what unmerge.py needs, until one of the two is erased.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from dispatcher.members.aliases import drop_alias, merged_into, put_alias, put_m
 from dispatcher.members.attributes import decode
 from dispatcher.members.consent import planes_of, record_optout
 from dispatcher.members.fields import Field, fields_of, unknown_field
-from dispatcher.members.member import MSISDN, clear_slot, stored_fields
+from dispatcher.members.member import MSISDN, POINTS, POINTS_OPENING, clear_slot, stored_fields
 from dispatcher.members.msisdn import international
+from dispatcher.members.unmerge import undo_of
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_member_id
 from dispatcher.store.blocks import NUMBER
 from dispatcher.store.columns import FLAGS, Column, ColumnKind, plane_entry, put_delta, read_member
-from dispatcher.store.layout import MEMBER_NO, OPTOUT_GROUPS, PLANE_SUPPRESSED, TENANT_U64
+from dispatcher.store.layout import CONSENT_GROUPS, MEMBER_NO, OPTOUT_GROUPS, PLANE_SUPPRESSED, TENANT_U64
 from dispatcher.store.values import pack
 from dispatcher.tenants.tenant import need_tenant
 
@@ -68,8 +70,12 @@ def merge(view: View, command: MergeMembers, envelope: Envelope) -> tuple[Change
     kept, left = int(pair.held[MSISDN] or 0), int(pair.lost[MSISDN] or 0)
     if PHONE in command.take:
         kept, left = left, kept
-    opted_out = _keep_consent(changes, pair, kept, left, envelope)
+    opted_out, suppressed = _keep_consent(changes, pair, kept, left, envelope)
     entries, story = _values(pair, every, frozenset(command.take))
+    rest = {"kept": kept, "opted_out": opted_out, "suppressed": suppressed}
+    undo = undo_of(
+        view, tenant, (command.winner, command.loser), [POINTS, POINTS_OPENING, *columns], dict(entries), rest
+    )
     clear_slot(changes, view, tenant, command.loser)
     _move_number(changes, pair, kept, left, envelope.at_ms)
     entries[MSISDN] = NUMBER[ColumnKind.U64].pack(kept)
@@ -77,7 +83,7 @@ def merge(view: View, command: MergeMembers, envelope: Envelope) -> tuple[Change
     put_delta(changes, view, tenant, command.winner, entries)
     _move_provenance(changes, pair, [field for field in every if field.name in {*story["filled"], *story["taken"]}])
     row = {"into": command.winner, "at_ms": envelope.at_ms, "actor": envelope.actor, "conflicts": story["conflicts"]}
-    put_merge(changes, tenant, command.loser, row)
+    put_merge(changes, tenant, command.loser, {**row, "undo": undo})
     winner_id, loser_id = public_member_id(command.winner), public_member_id(command.loser)
     reply = {
         "id": winner_id,
@@ -125,22 +131,27 @@ def _values(pair: _Pair, fields: list[Field], take: frozenset[str]) -> tuple[dic
     return entries, {"filled": filled, "taken": taken, "tags_added": tags, "conflicts": conflicts}
 
 
-def _keep_consent(changes: Changes, pair: _Pair, kept: int, left: int, envelope: Envelope) -> list[str]:
-    """What the number that goes said holds for the one that stays. Returns the groups that are new for that one."""
+def _keep_consent(changes: Changes, pair: _Pair, kept: int, left: int, envelope: Envelope) -> tuple[list[str], bool]:
+    """What the number that goes said holds for the one that stays. Returns what is new for that one: the groups, and
+    whether it is suppressed."""
     view, tenant = pair.view, pair.tenant
     said, heard = planes_of(view, tenant, kept), planes_of(view, tenant, left)
     why = f"merged with member {public_member_id(pair.loser)}"
     groups = [group for group, plane in OPTOUT_GROUPS.items() if heard[plane] and not said[plane]]
     if groups:
         changes.merge(record_optout(view, tenant, kept, groups, envelope.at_ms, f"{why} +{left}, opted out"))
-    if heard[PLANE_SUPPRESSED] and not said[PLANE_SUPPRESSED]:
+    suppressed = heard[PLANE_SUPPRESSED] and not said[PLANE_SUPPRESSED]
+    if suppressed:
         changes.put("suppressions", TENANT_U64.pack(tenant, kept), pack({"at_ms": envelope.at_ms, "reason": why}))
-    return groups
+    return groups, suppressed
 
 
 def _either(pair: _Pair, kept: int, left: int) -> dict[int, bool]:
     said, heard = planes_of(pair.view, pair.tenant, kept), planes_of(pair.view, pair.tenant, left)
-    return {plane: said[plane] or heard[plane] for plane in said}
+    either = {plane: said[plane] or heard[plane] for plane in said}
+    for group, plane in CONSENT_GROUPS.items():  # a yes is a number's own, and ends with a stop of either
+        either[plane] = said[plane] and not either[OPTOUT_GROUPS[group]]
+    return either
 
 
 def _move_number(changes: Changes, pair: _Pair, kept: int, left: int, at_ms: int) -> None:

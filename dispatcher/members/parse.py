@@ -24,6 +24,7 @@ from typing import Any
 
 from dispatcher.members.import_files import (
     HEADER,
+    HOLD,
     OUTCOME,
     REJECTS_KEPT,
     Job,
@@ -41,6 +42,7 @@ from dispatcher.members.parse_mapping import MappingRefused, read_rules
 from dispatcher.members.parse_run import RunWriter
 
 SAY_S = 0.5
+FIRST_RUN_ROWS = 1 << 17
 # Octets of memory that the process may ask for, a third of it in use with a file as they are: one that makes a library
 # ask for more, as a Parquet page of some GiB does, fails.
 DATA_MAX = 384 << 20
@@ -149,9 +151,14 @@ class _Parser:
     def _new_run(self) -> RunWriter:
         return RunWriter(self.folder, self.totals["runs"], self.texts)
 
+    def _run_rows(self) -> int:
+        """Of the run at hand. The first are short, so that their rows are applied while the next are parsed; later ones
+        are long, so that their numbers, sorted, lie close together among those that are there."""
+        return min(self.job.run_rows, max(FIRST_RUN_ROWS, int(self.totals["rows"]) * 3 // 4))
+
     def run_all(self) -> dict[str, Any]:
         while self._take():
-            if self.run.rows == self.job.run_rows:
+            if self.run.rows == self._run_rows():
                 self._seal()
             if time.monotonic() - self.said > SAY_S:
                 self._progress()
@@ -162,7 +169,7 @@ class _Parser:
     def _take(self) -> bool:
         """Read one chunk; False at the end of the source."""
         run = self.run
-        chunk = self.source.next_chunk(self.job.run_rows - run.rows)
+        chunk = self.source.next_chunk(self._run_rows() - run.rows)
         if chunk is None:
             return False
         for column in self.columns:
@@ -189,9 +196,13 @@ class _Parser:
 
     def _wait_for_room(self) -> None:
         """While too many whole runs wait to be applied; the importer removes their row files."""
-        oldest = run_folder(self.folder, self.totals["runs"] - self.job.runs_ahead) / "order"
-        while self.totals["runs"] >= self.job.runs_ahead and oldest.exists():
+        while self.totals["runs"] >= (ahead := self._runs_ahead()):
+            if not (run_folder(self.folder, self.totals["runs"] - ahead) / "order").exists():
+                break
             self.spooled.wait()
+
+    def _runs_ahead(self) -> int:
+        return min(self.job.runs_ahead, 2) if (self.folder / HOLD).exists() else self.job.runs_ahead
 
     def _progress(self) -> None:
         self.said = time.monotonic()

@@ -5,6 +5,7 @@ Touches: the buffers that the rows were read into, for as long as the chunk is w
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from typing import Any
 
@@ -26,7 +27,7 @@ def rows_of_chunk(columns: int) -> int:
     return max(1, min(CHUNK_ROWS, _CELLS_MAX // max(1, columns)))
 
 
-class Chunk:
+class Chunk(ABC):
     """`rows` rows of one kind of file; what each format shares."""
 
     of_spreadsheets = False  # an export to it puts a ' before what looks like a formula
@@ -43,9 +44,9 @@ class Chunk:
     def begin(self, rows: int) -> None:
         self.rows, self.ok, self.given = rows, bytearray(b"\1") * rows, array("Q", bytes(8 * rows))
 
+    @abstractmethod
     def where(self, column: int) -> tuple[Any, Any, int, int]:
         """(octets, cells, cells a row, which of them): how a kernel finds a column's cells."""
-        raise NotImplementedError
 
     def integers(self, column: int) -> tuple[Any, int, Any, int] | None:
         """A column that came as numbers: (values, octets of each, validity, offset). None: as cells."""
@@ -91,8 +92,9 @@ class TextChunk(Chunk):
     def where(self, column: int) -> tuple[Any, Any, int, int]:
         return self.data, self.cells, self.header.columns, column
 
+    @abstractmethod
     def cut(self, data: bytearray, start: int, end: int, final: bool, line: int, most: int) -> tuple[int, int]:
-        raise NotImplementedError
+        """Rows of data[start:end], `final` when nothing follows; (where it stopped, the line there)."""
 
 
 class CsvChunk(TextChunk):

@@ -5,6 +5,7 @@ Touches: the chunk, and the files of the run that is being written.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable
 from itertools import accumulate
@@ -24,7 +25,7 @@ LIST = "\x1f"  # begins each text of a list that came as one (members/_parse_obj
 _DAYS = (-719_162, 2_932_896)  # 0001-01-01 to 9999-12-31, as Python's dates
 
 
-class Column:
+class Column(ABC):
     """One mapped column. take() reads a chunk and rejects rows; write() appends what is still ok to the run."""
 
     def __init__(self, mapped: Mapped, decide: Callable[[str], Any]) -> None:
@@ -38,11 +39,13 @@ class Column:
         for cell in self.values:
             self._mapped_cells.learn(cell.encode(), 1)
 
+    @abstractmethod
     def take(self, chunk: Chunk) -> None:
-        raise NotImplementedError
+        """Read the chunk's cells, rejecting rows."""
 
+    @abstractmethod
     def write(self, chunk: Chunk, run: RunWriter) -> None:
-        raise NotImplementedError
+        """Append what is still ok to the run."""
 
     def _common(self, chunk: Chunk) -> Any:
         """What every kernel call begins with."""

@@ -1,68 +1,224 @@
-"""Numbers that nobody may send to: a tenant's own list, and the operator's, which holds for all tenants.
+"""Numbers that nobody may send to: the operator's list for all tenants, a tenant's own, and one for a signature.
 
-Touches: rows of `suppressions`, and the plane SUPPRESSED of the members concerned through the delta.
+Touches: rows of `suppressions`, `suppression_hashes` and `signature_stops`, and through the delta the plane SUPPRESSED
+of the members concerned; a signature's list has no plane, campaigns/guards.py reads it.
+
+A list may come as hashes (SHA-256 of the digits), so that whoever gives it does not tell the numbers. Members that one
+means are found by hashing every number, which takes some 2 us each: whoever asks does that first on a snapshot
+(`hashed_members`) and brings what it found; the handler checks that and hashes only who has become a member since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dispatcher.control.commands import AddSuppression, Envelope, RemoveSuppression
+from dispatcher.control.commands import AddSuppression, Envelope, ImportSuppressions, RemoveSuppression
 from dispatcher.errors import CommandRefused
-from dispatcher.members.consent import OPERATOR, erased, suppressed
+from dispatcher.members.consent import MSISDN, OPERATOR, suppressed
 from dispatcher.members.msisdn import Unparsed, normalise
 from dispatcher.records.changes import Changes, View
-from dispatcher.store.columns import FLAGS, number_slot, plane_entry, put_delta
-from dispatcher.store.layout import PLANE_SUPPRESSED, TENANT_U64
-from dispatcher.store.values import pack
+from dispatcher.store.after import After
+from dispatcher.store.columns import (
+    FLAGS,
+    next_member_no,
+    number_slot,
+    open_block,
+    plane_entry,
+    put_delta,
+    read_member,
+)
+from dispatcher.store.hashed import digits_hash
+from dispatcher.store.layout import BLOCK, PLANE_SUPPRESSED, TENANT, TENANT_U64, U64
+from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.tenant import list_tenants, need_tenant
 
 NUMBERS_MAX = 5_000  # of one command: a row and a delta row each, well inside one commit
+SIGNATURE_OCTETS = 8
+_VERSION = b"signature_stops"
 
 
 def add_suppression(view: View, command: AddSuppression, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
     """Envelope.tenant 0: for every tenant. All the numbers or, when one is wrong, none."""
-    numbers = _numbers(view, command.numbers, envelope.tenant)
-    changes, added = Changes(), 0
-    for number in numbers:
-        key = TENANT_U64.pack(envelope.tenant, number)
-        if view.get("suppressions", key) is None:
-            added += 1
-            changes.put("suppressions", key, pack({"at_ms": envelope.at_ms, "reason": command.why}))
-            _mark(changes, view, envelope.tenant, number, on=True)
-    return changes, {"added": added, "already": len(numbers) - added}
+    wanted = ImportSuppressions(numbers=command.numbers, why=command.why, signature=command.signature)
+    return import_suppressions(view, wanted, envelope)
 
 
 def remove_suppression(view: View, command: RemoveSuppression, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
+    wanted = ImportSuppressions(numbers=command.numbers, signature=command.signature, remove=True)
+    return import_suppressions(view, wanted, envelope)
+
+
+def import_suppressions(view: View, command: ImportSuppressions, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
+    """Numbers and hashes into, or out of, one scope: the operator's (envelope.tenant 0), a tenant's, a signature's.
+
+    All or, when one is wrong, none. Raises CommandRefused 404, 422.
+    """
+    if not 1 <= len(command.numbers) + len(command.hashes) <= NUMBERS_MAX:
+        got = len(command.numbers) + len(command.hashes)
+        raise CommandRefused(422, "invalid_value", f"numbers: 1 to {NUMBERS_MAX} of them, got {got}")
     numbers = _numbers(view, command.numbers, envelope.tenant)
-    changes, removed = Changes(), 0
-    for number in numbers:
-        key = TENANT_U64.pack(envelope.tenant, number)
-        if view.get("suppressions", key) is not None:
-            removed += 1
-            changes.delete("suppressions", key)
-            _mark(changes, view, envelope.tenant, number, on=False)
-    return changes, {"removed": removed, "absent": len(numbers) - removed}
+    hashes = _hashes(command.hashes)
+    if command.signature and (hashes or envelope.tenant == OPERATOR):
+        detail = "a signature's list is a tenant's and has numbers, no hashes"
+        raise CommandRefused(422, "invalid_value", detail, errors=[_error("/signature", "invalid_value", detail)])
+    changes, done, row = Changes(), 0, pack({"at_ms": envelope.at_ms, "reason": command.why})
+    keys = [("suppression_hashes", TENANT.pack(envelope.tenant) + one) for one in hashes]
+    if command.signature:
+        prefix = TENANT.pack(envelope.tenant) + signature_key(command.signature)
+        keys += [("signature_stops", prefix + U64.pack(number)) for number in numbers]
+    else:
+        keys += [("suppressions", TENANT_U64.pack(envelope.tenant, number)) for number in numbers]
+    for table, key in keys:
+        if (view.get(table, key) is None) == command.remove:
+            continue
+        done += 1
+        if command.remove:
+            changes.delete(table, key)
+        else:
+            changes.put(table, key, row)
+    if command.signature:
+        _raise_version(changes, view, envelope.tenant)
+    else:
+        met = [(tenant, number) for number in numbers for tenant in _tenants(view, envelope.tenant)]
+        met += _members_of(view, hashes, command, envelope.tenant)
+        for tenant, number in met:
+            _mark(changes, view, tenant, number)
+    words = ("removed", "absent") if command.remove else ("added", "already")
+    return changes, {words[0]: done, words[1]: len(keys) - done}
 
 
-def reach(view: View, texts: list[str], by: int) -> Iterator[tuple[int, int]]:
-    """Every (tenant, number) that a suppression of these numbers concerns."""
-    for number in _numbers(view, texts, by):
+def reach(view: View, command: AddSuppression | ImportSuppressions, by: int) -> Iterator[tuple[int, int]]:
+    """Every (tenant, number) that may get nothing more at all since this command."""
+    if command.signature or getattr(command, "remove", False):
+        return
+    for number in _numbers(view, command.numbers, by):
         for tenant in _tenants(view, by):
             yield tenant, number
+    for tenant, member_no in getattr(command, "members", ()):
+        held = read_member(view, tenant, member_no, [MSISDN])
+        if held and held[MSISDN] and suppressed(view, tenant, int(held[MSISDN] or 0)):
+            yield tenant, int(held[MSISDN] or 0)
+
+
+def check(view: View, tenant: int, texts: list[str]) -> list[dict[str, Any]]:
+    """Of each number, the lists that it stands on: {number, suppressed, lists: [operator, tenant, hash, erased]}."""
+    found = []
+    for number in _numbers(view, texts, tenant):
+        owners = {"operator": OPERATOR, "tenant": tenant}
+        lists = [word for word, by in owners.items() if view.get("suppressions", TENANT_U64.pack(by, number))]
+        digest = digits_hash(number)
+        if any(view.get("suppression_hashes", TENANT.pack(by) + digest) for by in owners.values()):
+            lists.append("hash")
+        barred = suppressed(view, tenant, number)
+        if barred and not lists:
+            lists.append("erased")
+        lists += [f"signature {one}" for one in _signatures_of(view, tenant, number)]
+        found.append({"number": f"+{number}", "suppressed": barred, "lists": lists})
+    return found
+
+
+def list_suppressions(view: View, tenant: int, after: int | None = None, limit: int = 50) -> list[dict[str, Any]]:
+    """One scope's numbers, ascending: {number, at_ms, reason}."""
+    key = None if after is None else TENANT_U64.pack(tenant, after)
+    found: list[dict[str, Any]] = []
+    for name, row in view.range("suppressions", TENANT.pack(tenant), after=key):
+        if len(found) == limit:
+            break
+        found.append({"number": TENANT_U64.unpack(name)[1], **unpack(row)})
+    return found
+
+
+def found_by_hash(view: View, by: int, hashes: list[str]) -> dict[str, Any]:
+    """`members` and `upto` of an ImportSuppressions with these hashes: all members are hashed, so on a snapshot.
+
+    Raises CommandRefused 422.
+    """
+    wanted, members, upto = _hashes(hashes), list[list[int]](), dict[str, int]()
+    for tenant in _tenants(view, by):
+        members += [[tenant, member_no] for _, member_no in hashed_members(view, tenant, wanted)]
+        upto[str(tenant)] = next_member_no(view, tenant)
+    return {"members": members, "upto": upto}
+
+
+def hashed_members(view: View, tenant: int, hashes: Iterable[bytes], first_no: int = 0) -> Iterator[tuple[bytes, int]]:
+    """(hash, member_no) of the tenant's members from `first_no` on whose number's hash is one of these."""
+    wanted, last = frozenset(hashes), next_member_no(view, tenant)
+    for block in range(first_no // BLOCK, -(-last // BLOCK)):
+        numbers = open_block(view, tenant, block, [MSISDN]).array(*MSISDN[:2]).cast("Q")
+        for slot, number in enumerate(numbers):
+            if number and block * BLOCK + slot >= first_no and (digest := digits_hash(number)) in wanted:
+                yield digest, block * BLOCK + slot
+
+
+# ---- a signature's list
+
+
+def signature_key(signature: str) -> bytes:
+    """Of table signature_stops: by the text, as it stands between the brackets."""
+    return hashlib.sha256(signature.encode()).digest()[:SIGNATURE_OCTETS]
+
+
+def signature_numbers(view: View, tenant: int, signature: str) -> list[int]:
+    """Numbers that get nothing under this signature."""
+    prefix = TENANT.pack(tenant) + signature_key(signature)
+    return [int.from_bytes(key[len(prefix) :]) for key, _ in view.range("signature_stops", prefix)]
+
+
+def signatures_version(view: View, tenant: int) -> bytes:
+    """Another one after each change of any signature's list."""
+    return view.get("meta", _VERSION + TENANT.pack(tenant)) or b""
+
+
+def drop_signature_stops(view: View, changes: Changes, tenant: int, number: int) -> None:
+    """An erased number leaves every signature's list; it is suppressed altogether."""
+    for key in _signature_rows(view, tenant, number):
+        changes.delete("signature_stops", key)
+
+
+def _signature_rows(view: View, tenant: int, number: int) -> Iterator[bytes]:
+    """A number's rows, by skipping from signature to signature."""
+    prefix = TENANT.pack(tenant)
+    after: bytes | None = None
+    while (key := next((key for key, _ in view.range("signature_stops", prefix, after=after)), None)) is not None:
+        mine = key[: TENANT.size + SIGNATURE_OCTETS]
+        if view.get("signature_stops", mine + U64.pack(number)) is not None:
+            yield mine + U64.pack(number)
+        after = mine + b"\xff" * U64.size
+
+
+def _signatures_of(view: View, tenant: int, number: int) -> list[str]:
+    known = {signature_key(text): text for text in _signatures(view, tenant)}
+    rows = _signature_rows(view, tenant, number)
+    found = [key[TENANT.size : TENANT.size + SIGNATURE_OCTETS] for key in rows]
+    return [known.get(key, key.hex()) for key in found]
+
+
+def _signatures(view: View, tenant: int) -> Iterator[str]:
+    yield need_tenant(view, tenant).signature if tenant else ""
+    for key, _ in view.range("signatures", TENANT.pack(tenant)):
+        yield key[TENANT.size :].decode()
+
+
+def _raise_version(changes: Changes, view: View, tenant: int) -> None:
+    version = int.from_bytes(signatures_version(view, tenant), "little") + 1
+    changes.put("meta", _VERSION + TENANT.pack(tenant), version.to_bytes(8, "little"))
+
+
+# ---- numbers, hashes, members
 
 
 def _numbers(view: View, texts: list[str], tenant: int) -> list[int]:
     region = need_tenant(view, tenant).region if tenant != OPERATOR else ""
-    if not 1 <= len(texts) <= NUMBERS_MAX:
+    if len(texts) > NUMBERS_MAX:
         raise CommandRefused(422, "invalid_value", f"numbers: 1 to {NUMBERS_MAX} of them, got {len(texts)}")
     errors, numbers = [], dict[int, None]()
     for i, text in enumerate(texts):
         number = normalise(text, region)
         if isinstance(number, Unparsed):
             detail = f"numbers {text[:40]!r}: {number.reason.replace('_', ' ')}"
-            errors.append({"pointer": f"/numbers/{i}", "code": number.reason, "detail": detail})
+            errors.append(_error(f"/numbers/{i}", number.reason, detail))
         else:
             numbers[number] = None
     if errors:
@@ -70,20 +226,53 @@ def _numbers(view: View, texts: list[str], tenant: int) -> list[int]:
     return list(numbers)
 
 
+def _hashes(texts: list[str]) -> list[bytes]:
+    errors, hashes = [], dict[bytes, None]()
+    for i, text in enumerate(texts):
+        try:
+            digest = bytes.fromhex(text)
+        except ValueError:
+            digest = b""
+        if len(digest) != 32:
+            detail = f"hashes {text[:80]!r}: the SHA-256 of the digits, 64 hexadecimal digits"
+            errors.append(_error(f"/hashes/{i}", "invalid_hash", detail))
+        hashes[digest] = None
+    if errors:
+        raise CommandRefused(422, "invalid_value", errors[0]["detail"], errors=errors)
+    return list(hashes)
+
+
+def _members_of(view: View, hashes: list[bytes], command: ImportSuppressions, by: int) -> Iterator[tuple[int, int]]:
+    """(tenant, number) of the members that hashes mean: those brought, checked, and who is new since."""
+    if not hashes:
+        return
+    wanted = frozenset(hashes)
+    for tenant, member_no in command.members:
+        held = read_member(view, tenant, member_no, [MSISDN]) if tenant in _tenants(view, by) else None
+        number = int(held[MSISDN] or 0) if held else 0
+        if number and digits_hash(number) in wanted:
+            yield tenant, number
+    for tenant in _tenants(view, by):
+        for _, member_no in hashed_members(view, tenant, wanted, command.upto.get(str(tenant), 0)):
+            held = read_member(view, tenant, member_no, [MSISDN])
+            if number := int(held[MSISDN] or 0) if held else 0:
+                yield tenant, number
+
+
 def _tenants(view: View, by: int) -> list[int]:
     return [by] if by != OPERATOR else [tenant.number for tenant in list_tenants(view)]
 
 
-def _mark(changes: Changes, view: View, by: int, number: int, *, on: bool) -> None:
-    """Set the plane, or clear it where neither the other list nor an erasure holds the number."""
-    for tenant in _tenants(view, by):
-        member_no = number_slot(view, tenant, number)
-        if member_no is None:
-            continue
-        other = OPERATOR if by != OPERATOR else tenant
-        listed = view.get("suppressions", TENANT_U64.pack(other, number)) is not None
-        stays = on or listed or erased(view, tenant, number)
-        put_delta(changes, view, tenant, member_no, {FLAGS: plane_entry({PLANE_SUPPRESSED: stays})})
+def _mark(changes: Changes, view: View, tenant: int, number: int) -> None:
+    """The plane as the lists say once `changes` are in."""
+    member_no = number_slot(view, tenant, number)
+    if member_no is not None:
+        on = suppressed(After(view, changes), tenant, number)
+        put_delta(changes, view, tenant, member_no, {FLAGS: plane_entry({PLANE_SUPPRESSED: on})})
 
 
-__all__ = ["add_suppression", "remove_suppression", "suppressed"]
+def _error(pointer: str, code: str, detail: str) -> dict[str, Any]:
+    return {"pointer": pointer, "code": code, "detail": detail}
+
+
+__all__ = ["add_suppression", "import_suppressions", "remove_suppression", "suppressed"]

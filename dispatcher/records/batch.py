@@ -9,7 +9,9 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-ROW = struct.Struct("<QIIIHBBBBBBIB7x")
+ROW = struct.Struct("<QIIIHBBBBBBIB7x")  # one that is told by its short_message alone
+TOLD_ROW = struct.Struct("<QIIIHBBBBBBIBBH4x")
+SHORT, SAR, PAYLOAD = 0, 1, 2  # told
 
 
 class Row(NamedTuple):
@@ -28,6 +30,8 @@ class Row(NamedTuple):
     tries: int
     slot: int
     skip: int
+    told: int = SHORT
+    ref: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,9 @@ class Batch:
 
 
 def read_rows(batch: Batch) -> list[Row]:
-    return [Row(*fields) for fields in ROW.iter_unpack(memoryview(batch.rows)[: batch.count * ROW.size])]
+    return [Row(*fields) for fields in TOLD_ROW.iter_unpack(memoryview(batch.rows)[: batch.count * ROW.size])]
 
 
 def octets_of(batch: Batch, row: Row) -> bytes:
-    """The short_message of one row, UDH included."""
+    """The short_message of one row, UDH included, or its message_payload."""
     return bytes(batch.octets[row.octets_at : row.octets_at + row.octets])

@@ -23,5 +23,10 @@ class Delivered:
         return self.esm_class & 0x3C in (0x04, 0x20)
 
     @property
+    def is_acknowledgement(self) -> bool:
+        """A phone or its owner acknowledges one of ours, or ends a conversation: no message of its own."""
+        return self.esm_class & 0x3C in (0x08, 0x10, 0x18)
+
+    @property
     def udhi(self) -> bool:
         return bool(self.esm_class & 0x40)

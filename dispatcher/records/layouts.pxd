@@ -9,7 +9,8 @@ cdef extern from "batch.h" nogil:
         uint16_t octets
         uint8_t part, parts, esm_class, data_coding, decision, tries
         uint32_t slot
-        uint8_t skip
+        uint8_t skip, told
+        uint16_t ref
         uint32_t since_s
 
 cdef extern from "outcome_log.h" nogil:
@@ -19,7 +20,7 @@ cdef extern from "outcome_log.h" nogil:
         uint16_t magic, runs
         uint32_t records
         uint64_t base_ms
-        uint32_t octets, zero
+        uint32_t octets, endpoint
     ctypedef struct log_run:
         uint64_t id
         uint16_t run, endpoint

@@ -2,7 +2,8 @@
  *
  * key  u64 big-endian: offset of the value's first octet in the log, counted in units of 8 octets
  * value = header, records, run table; everything padded to 8 octets
- *   header  magic u16 (0x564F) | runs u16 | records u32 | base_ms u64 | octets u32 of all records | zero u32
+ *   header  magic u16 (0x564F) | runs u16 | records u32 | base_ms u64 | octets u32 of all records | endpoint u32
+ *           (its number, store/endpoints.py: a value is one endpoint's; 0, the first one's, in values of before there were several)
  *   run     id u64 (campaign, or batch with bit 63) | run u16 | endpoint u16 | zero u32
  *   record  kind u8 | part u8 | state u8 | id_octets u8 | rank u32 | run u16 | delta_ms u16 | status u32 | id, padded to 8
  *   claim   kind u8 = 1 | pool u8 | again u16 | first_rank u32 | run u16 | delta_ms u16 | count u32 |
@@ -27,9 +28,9 @@ enum {
     K_RECEIPT = 7,    /* state = our State; status = error code of the receipt; kinds of match in the high octet of status */
     K_HELD = 8,       /* receipt of an unknown id, kept */
     K_SKIPPED = 9,    /* claimed, then stopped at the socket; state = Decision; status = parts of the message stopped together */
-    K_SETTLED = 10    /* by a person or by time: state = new State */
+    K_SETTLED = 10    /* by a person or by time: state = new State; high octet of status 2: by a person, who saw it uncertain */
 };
-typedef struct { uint16_t magic, runs; uint32_t records; uint64_t base_ms; uint32_t octets, zero; } log_header;
+typedef struct { uint16_t magic, runs; uint32_t records; uint64_t base_ms; uint32_t octets, endpoint; } log_header;
 typedef struct { uint64_t id; uint16_t run, endpoint; uint32_t zero; } log_run;
 typedef struct { uint8_t kind, part, state, id_octets; uint32_t rank; uint16_t run, delta_ms; uint32_t status; } log_record;
 typedef struct { uint8_t kind, pool; uint16_t again; uint32_t first_rank; uint16_t run, delta_ms; uint32_t count; uint64_t claim_no; } log_claim;

@@ -52,6 +52,7 @@ class Decision(IntEnum):
     NO_VALUE = 28
     TEXT_GREW = 29
     CANCELLED = 30
+    NO_ROUTE = 31  # the last that the counters have room for (ledger.Counts)
 
     @property
     def word(self) -> str:

@@ -4,8 +4,8 @@ class Rows:
     count: int
 
 def changed_rows(
-    cursor: Any, prefix: bytes, page_octets: int, before: Rows | None
-) -> tuple[Rows, bytearray, bytearray | None]: ...
+    table: Any, prefix: bytes, page_octets: int, before: Rows | None
+) -> tuple[Rows, bytearray, bytearray | None] | None: ...
 def gathered(
     rows: bytearray,
     kind: int,

@@ -2,9 +2,7 @@
 """The walks of store/aside.py: a tenant's delta rows copied in one go, and a column's values of the members who have one.
 
 Touches: the store's memory, read only. Every length read from it is checked before it is used.
-Rests on: LMDB 0.9's leaf page (mdb.c MDB_page, MDB_node), which its data format 1 fixes: flags u16 at 10, end of the
-node table u16 at 12, the table of u16 from 16; a node is value octets u32, flags u16, key octets u16, key, value; flag 1
-says that the value is a page number u64. A page that does not look so is read through the cursor, row by row.
+Rests on: leaf_walk.h, which reads the table's pages; one that does not look as it says is read row by row instead.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -35,11 +33,22 @@ cdef extern from "aside_loops.h" nogil:
         const uint8_t *old
         int64_t id
         int kind, width, planes
-    void prefetch "__builtin_prefetch"(const void *p)
     int as_whole(const uint8_t *entries, uint32_t octets)
     int as_values(const as_column *c, uint8_t *out)
     void as_turn(const uint8_t *bits, int64_t slots, uint8_t *out)
     int64_t as_text(const as_column *c, int64_t n, const uint8_t **text)
+
+cdef extern from "leaf_walk.h" nogil:
+    enum:
+        LW_RECORD
+    ctypedef struct leaf_walk:
+        pass
+    ctypedef struct leaf_row:
+        const uint8_t *key
+        const uint8_t *value
+        uint32_t key_octets, octets
+    int lw_seek(leaf_walk *w, const uint8_t *record, uint64_t page_octets, const uint8_t *key, uint32_t octets)
+    int lw_next(leaf_walk *w, leaf_row *row)
 
 cdef enum:
     BLOCK = 16320
@@ -104,94 +113,44 @@ cdef class Rows:
         return 0
 
 
-cdef struct leaf:
-    const uint8_t *page
-    uint32_t nodes
-
-
-cdef bint open_leaf(const uint8_t *key, Py_ssize_t page_octets, leaf *to, uint32_t *at) noexcept nogil:
-    """The leaf page around `key`, when it looks like one that has this key; `at` is its place."""
-    cdef const uint8_t *page = <const uint8_t *>(<uintptr_t>key & ~<uintptr_t>(page_octets - 1))
-    cdef uint16_t flags, lower, node
-    cdef uint32_t i
-    memcpy(&flags, page + 10, 2)
-    memcpy(&lower, page + 12, 2)
-    if flags & 0xFF != 2 or lower < 18 or lower >= page_octets or lower & 1:
-        return False
-    to.page, to.nodes = page, (lower - 16) // 2
-    for i in range(0, <uint32_t>page_octets, 64):
-        prefetch(page + i)  # all of it is read next
-    for i in range(to.nodes):
-        memcpy(&node, page + 16 + 2 * i, 2)
-        if page + node + 8 == key:
-            at[0] = i
-            return True
-    return False
-
-
-cdef int walk(Rows rows, cursor, bytes prefix, Py_ssize_t page_octets) except -1:
-    cdef Py_buffer key, value
-    cdef leaf here
-    cdef uint32_t at = 0, octets
-    cdef uint16_t node, flags, length
-    cdef uint64_t number, own
-    cdef const uint8_t *p
-    cdef const uint8_t *data
+cdef int walk(Rows rows, record, bytes prefix, Py_ssize_t page_octets) except -2:
+    """Every row of the table whose key begins with `prefix`; -1 where a page is not as expected: rows are not all."""
+    cdef Py_buffer place
+    cdef leaf_walk w
+    cdef leaf_row row
     cdef const uint8_t *begin = <const uint8_t *>PyBytes_AS_STRING(prefix)
-    cdef bint more = cursor.set_range(prefix), other
-    while more:
-        PyObject_GetBuffer(cursor.key(), &key, PyBUF_SIMPLE)
-        p = <const uint8_t *>key.buf
-        other = key.len != 8 or memcmp(p, begin, 2) != 0
-        PyBuffer_Release(&key)  # the memory is the snapshot's, and stays
-        if other:
-            if memcmp(p, begin, 2) == 0:
-                raise ValueError(bytes(cursor.key()))
+    cdef uint32_t length = <uint32_t>len(prefix)
+    cdef int found
+    PyObject_GetBuffer(record, &place, PyBUF_SIMPLE)
+    found = lw_seek(&w, <const uint8_t *>place.buf, page_octets, begin, length) if place.len == LW_RECORD else -1
+    PyBuffer_Release(&place)  # the memory is the snapshot's, and stays
+    while found == 0:
+        found = lw_next(&w, &row)
+        if found <= 0 or row.key_octets < length or memcmp(row.key, begin, length):
             break
-        if page_octets == 0 or not open_leaf(p, page_octets, &here, &at):
-            PyObject_GetBuffer(cursor.value(), &value, PyBUF_SIMPLE)
-            rows.add(p, <const uint8_t *>value.buf, <uint32_t>value.len)
-            PyBuffer_Release(&value)
-            more = cursor.next()
-            continue
-        while at < here.nodes:
-            memcpy(&node, here.page + 16 + 2 * at, 2)
-            p = here.page + node
-            memcpy(&octets, p, 4)
-            memcpy(&flags, p + 4, 2)
-            memcpy(&length, p + 6, 2)
-            p += 8
-            if length != 8 or memcmp(p, begin, 2) != 0:
-                break
-            data = p + length
-            if flags & 1:
-                memcpy(&number, data, 8)
-                memcpy(&own, here.page, 8)
-                data = here.page + (<int64_t>number - <int64_t>own) * page_octets + 16
-            rows.add(p, data, octets)
-            at += 1
-        if at < here.nodes:
-            break
-        more = cursor.set_range(PyBytes_FromStringAndSize(<const char *>p, 8) + b"\0")
-    return 0
+        if row.key_octets != 8:
+            raise ValueError(PyBytes_FromStringAndSize(<const char *>row.key, row.key_octets))
+        rows.add(row.key, row.value, row.octets)
+        found = 0
+    return -1 if found < 0 else 0
 
 
-def changed_rows(cursor, bytes prefix not None, Py_ssize_t page_octets, Rows before):
+def changed_rows(table, bytes prefix not None, Py_ssize_t page_octets, Rows before):
     """(rows, numbers, came) of the delta rows whose keys begin with `prefix` (the tenant's two octets).
 
-    cursor: stands nowhere yet; or a list of (key, value). page_octets: the store's, to read whole leaf pages at once (an
-    immutable snapshot's only), or 0. numbers: member_no u32, filled up to whole blocks. before: rows of an earlier time,
+    table: a list of (key, value); or, of an immutable snapshot, the table's record where it lies in the map and the
+    store's page_octets: None when a page does not look as expected. numbers: member_no u32, filled up to whole blocks. before: rows of an earlier time,
     or None; came says by member where it stood there with the same row, AS_NEW: nowhere. Raises ValueError(key) on a key
     or row that is none.
     """
     cdef Rows rows = Rows(before)
-    if isinstance(cursor, list):
-        for key, row in cursor:
+    if isinstance(table, list):
+        for key, row in table:
             if len(key) != 8:
                 raise ValueError(bytes(key))
             rows.add(<const uint8_t *>PyBytes_AS_STRING(key), <const uint8_t *>PyBytes_AS_STRING(row), <uint32_t>len(row))
-    else:
-        walk(rows, cursor, prefix, page_octets)
+    elif walk(rows, table, prefix, page_octets):
+        return None
     rows.settle()
     cdef Py_ssize_t count = rows.count, i, n = 0, had = 0
     cdef bytearray numbers = bytearray(4 * ((count + BLOCK - 1) // BLOCK * BLOCK))

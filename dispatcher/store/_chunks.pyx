@@ -1,7 +1,7 @@
-"""Which chunks of the ledger some values of the outcome log touch: what a fold must load, within its budget.
+"""Which chunks of the ledger some values of the outcome log touch: what a fold must load.
 
-scan() finds them, wanted() names them, attach() takes their images. Base of the Folder, which writes into them.
-Rests on: records/outcome_log.h, layout.ARRAYS.
+scan() finds them, wanted() names them, attach() takes the images of some; the others keep no slots, so that no record of
+theirs is written. Base of the Folder, which writes. Rests on: records/outcome_log.h, layout.ARRAYS.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -14,8 +14,7 @@ from dispatcher.records.layouts cimport (
 )
 
 cdef enum:
-    MAX_IMAGES = 1024
-    TABLE = 4096                     # hash of (campaign, chunk) -> image
+    IMAGES = 256                     # room at first; four places of the hash table (campaign, chunk) -> image for each
 
 cdef int WIDTHS[N_ARRAYS]
 WIDTHS[:] = [1, 1, 4, 1, 1, 4, 4, 4, 4, 1]
@@ -26,13 +25,13 @@ cdef inline uint32_t _bit(int array) noexcept nogil:
 
 
 cdef class Chunks:
-    """Of any number of log values and campaigns: at most `budget` octets of images."""
+    """Of any number of log values and campaigns."""
 
-    def __cinit__(self, size_t budget=4 << 20):
-        self.images = <image *>calloc(MAX_IMAGES, sizeof(image))
-        self.table = <int *>malloc(TABLE * sizeof(int))
-        memset(self.table, 0xFF, TABLE * sizeof(int))
-        self.budget = budget
+    def __cinit__(self):
+        self.room = IMAGES
+        self.images = <image *>malloc(self.room * sizeof(image))
+        self.table = <int *>malloc(4 * self.room * sizeof(int))
+        memset(self.table, 0xFF, 4 * self.room * sizeof(int))
         self.campaigns_room = 64
         self.counts = <uint64_t **>calloc(self.campaigns_room, sizeof(void *))
         self.log_base = <uint64_t *>calloc(self.campaigns_room, 8)
@@ -72,15 +71,15 @@ cdef class Chunks:
         return 0
 
     cdef int _image(self, uint32_t campaign, uint32_t chunk, bint make) noexcept nogil:
-        cdef uint32_t h = (campaign * 2654435761u ^ chunk * 40503u) & (TABLE - 1)
+        """-1: not there, or no memory for it"""
+        cdef uint32_t h = self._place(campaign, chunk)
         cdef image *m
-        while self.table[h] >= 0:
-            m = &self.images[self.table[h]]
-            if m.campaign == campaign and m.chunk == chunk:
-                return self.table[h]
-            h = (h + 1) & (TABLE - 1)
-        if not make or self.n_images == MAX_IMAGES:
-            return -1
+        if self.table[h] >= 0 or not make:
+            return self.table[h]
+        if self.n_images == self.room:
+            if not self._grow():
+                return -1
+            h = self._place(campaign, chunk)
         m = &self.images[self.n_images]
         memset(m, 0, sizeof(image))
         m.campaign, m.chunk = campaign, chunk
@@ -88,37 +87,52 @@ cdef class Chunks:
         self.n_images += 1
         return self.n_images - 1
 
-    cdef bint _want(self, uint32_t campaign, uint32_t chunk, uint32_t load, uint32_t write, uint32_t top, uint32_t width) noexcept nogil:
-        """note what a record needs; False when it would pass the budget, which the first record may"""
-        cdef int i = self._image(campaign, chunk, True), a
+    cdef uint32_t _place(self, uint32_t campaign, uint32_t chunk) noexcept nogil:
+        cdef uint32_t mask = 4 * self.room - 1
+        cdef uint32_t h = (campaign * 2654435761u ^ chunk * 40503u) & mask
         cdef image *m
-        cdef size_t more = 0
-        cdef uint32_t added
+        while self.table[h] >= 0:
+            m = &self.images[self.table[h]]
+            if m.campaign == campaign and m.chunk == chunk:
+                break
+            h = (h + 1) & mask
+        return h
+
+    cdef bint _grow(self) noexcept nogil:
+        cdef image *images = <image *>realloc(self.images, 2 * self.room * sizeof(image))
+        cdef int *table
+        cdef uint32_t i
+        if images == NULL:
+            return False
+        self.images = images
+        table = <int *>malloc(8 * self.room * sizeof(int))
+        if table == NULL:
+            return False
+        free(self.table)
+        self.table = table
+        self.room *= 2
+        memset(self.table, 0xFF, 4 * self.room * sizeof(int))
+        for i in range(self.n_images):
+            self.table[self._place(self.images[i].campaign, self.images[i].chunk)] = i
+        return True
+
+    cdef bint _want(self, uint32_t campaign, uint32_t chunk, uint32_t load, uint32_t write, uint32_t top, uint32_t width) noexcept nogil:
+        """note what a record needs; False: no memory"""
+        cdef int i = self._image(campaign, chunk, True)
+        cdef image *m
         if i < 0:
             return False
         m = &self.images[i]
-        added = (load | write) & ~m.load
-        if added:
-            for a in range(N_ARRAYS):
-                if added & _bit(a):
-                    more += WIDTHS[a] * CHUNK
-            if self.used + more > self.budget and self.noted:
-                return False
-            self.used += more
-            m.load |= load | write
+        m.load |= load | write
         m.write |= write
-        if top + 1 > m.slots:
-            m.slots = top + 1
+        if top + 1 > m.top:
+            m.top = top + 1
         if width > m.width:
-            if width > 1:
-                if self.used + (width - m.width) * CHUNK > self.budget and self.noted:
-                    return False
-                self.used += (width - m.width) * CHUNK
             m.width = width
         return True
 
     def scan(self, const uint8_t[::1] value, size_t at):
-        """Note what the records from octet `at` (0: the first) touch. Returns (octet where it stopped, records, whole value done)."""
+        """Note what the records from octet `at` (0: the first) touch. Returns how many they are."""
         cdef run_map runs
         self._runs(value, &runs)
         cdef const uint8_t *p = &value[0]
@@ -134,10 +148,11 @@ cdef class Chunks:
                     break
                 at += size
                 n += 1
-                self.noted += 1
-        if at < end and size == 0:
+        if at < end:
+            if size:
+                raise MemoryError
             raise ValueError(f"a record of the outcome log is cut off at octet {at}")
-        return at, n, at >= end
+        return n
 
     cdef bint _scan_one(self, const uint8_t *p, const run_map *runs) noexcept nogil:
         cdef const log_record *x = <const log_record *>p
@@ -184,10 +199,10 @@ cdef class Chunks:
         return self._want(campaign, x.rank // CHUNK, load, write, x.rank % CHUNK, x.part + 1)
 
     def wanted(self):
-        """[(image number, campaign id, chunk, load mask, write mask, slots, part width)]"""
+        """[(image number, campaign id, chunk, load mask, write mask, ranks, part width)]"""
         ids = {number: id for id, number in self.numbers.items()}
         return [(i, ids[self.images[i].campaign], self.images[i].chunk, self.images[i].load, self.images[i].write,
-                 self.images[i].slots, self.images[i].width) for i in range(self.n_images)]
+                 self.images[i].top, self.images[i].width) for i in range(self.n_images)]
 
     def campaigns(self):
         """ids met by scan()"""

@@ -8,6 +8,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyOb
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 cdef enum:
@@ -22,6 +23,11 @@ cdef packed struct entry_head:
     uint8_t part
     uint8_t kind
     uint16_t octets
+
+cdef struct laid_entry:
+    entry_head head
+    const uint8_t *value
+    uint8_t bits[2]  # of planes: mask, bits; `value` points here
 
 cdef uint8_t *WIDTHS = [0, 1, 2, 4, 8, 8, 1, 0]
 
@@ -208,3 +214,66 @@ def dense_text(starts, ends, heap, uint32_t slots):
         PyBuffer_Release(&s)
         PyBuffer_Release(&e)
         PyBuffer_Release(&h)
+
+
+def laid(row, entries not None):
+    """A delta row with `entries` {(field, part, kind): value} laid over `row` (None: there is none), as bytes.
+
+    An entry takes the place of the column's, whatever its kind was (a dictionary may have been widened between the two);
+    of planes only the bits of its mask count. Raises ValueError on a row that is no row, OverflowError on a long value.
+    """
+    cdef Py_ssize_t count = len(entries), n = 0, at = 0, begin, length = 0, room = 0
+    cdef Py_buffer old
+    cdef entry_head head
+    cdef const uint8_t *from_ = NULL
+    cdef uint8_t *to
+    cdef laid_entry *new = <laid_entry *>malloc((count + 1) * sizeof(laid_entry))
+    cdef laid_entry *found
+    cdef bytes out
+    if new is NULL:
+        raise MemoryError
+    try:
+        for column, value in entries.items():
+            new[n].head.field, new[n].head.part, new[n].head.kind = column[0], column[1], column[2]
+            if len(value) > 0xFFFF:
+                raise OverflowError(f"a value of {len(value):,} octets: at most 65,535")
+            new[n].head.octets = <uint16_t>len(value)
+            new[n].value = <const uint8_t *>PyBytes_AS_STRING(<bytes?>value)
+            if new[n].head.kind == PLANES and new[n].head.octets == 2:
+                memcpy(new[n].bits, new[n].value, 2)
+                new[n].value = new[n].bits
+            room += sizeof(entry_head) + new[n].head.octets
+            n += 1
+        if row is not None:
+            PyObject_GetBuffer(row, &old, PyBUF_SIMPLE)
+            from_, length = <const uint8_t *>old.buf, old.len
+            PyBuffer_Release(&old)  # the caller holds it
+        out = PyBytes_FromStringAndSize(NULL, length + room)
+        to = <uint8_t *>PyBytes_AS_STRING(out)
+        room = 0
+        while at < length:
+            begin = at
+            if length - at < <Py_ssize_t>sizeof(entry_head):
+                raise ValueError("a delta row that is no row")
+            memcpy(&head, from_ + at, sizeof(entry_head))
+            at += sizeof(entry_head) + head.octets
+            if at > length:
+                raise ValueError("a delta row that is no row")
+            found = NULL
+            for n in range(count):
+                if new[n].head.field == head.field and new[n].head.part == head.part:
+                    found = &new[n]
+                    break
+            if found is NULL:
+                memcpy(to + room, from_ + begin, at - begin)
+                room += at - begin
+            elif head.kind == PLANES and head.octets == 2 and found.value == found.bits:
+                found.bits[1] = (from_[at - 1] & ~found.bits[0]) | (found.bits[1] & found.bits[0])
+                found.bits[0] |= from_[at - 2]
+        for n in range(count):
+            memcpy(to + room, &new[n].head, sizeof(entry_head))
+            memcpy(to + room + sizeof(entry_head), new[n].value, new[n].head.octets)
+            room += sizeof(entry_head) + new[n].head.octets
+    finally:
+        free(new)
+    return out if room == len(out) else out[:room]

@@ -20,6 +20,7 @@ cdef enum:
     UNSENT = 0
     CLAIMED, RETRY_WAIT, ACCEPTED, DELIVERED, EXPIRED, FAILED, UNKNOWN, NO_RECEIPT, UNCERTAIN
     SENT = 1
+    BY_HAND = 2                      # the high octet of a settlement's status (store/trail.py)
     FLAG_ACCEPTED = 0x80             # in part_state: ESME_ROK came
     C_STATE = 32                     # counters: decisions, states, then these
     C_ACCEPTED = 48
@@ -27,20 +28,18 @@ cdef enum:
 
 
 cdef class Folder(Chunks):
-    """One fold of at most `budget` octets of images, over any number of log values and campaigns."""
+    """One step of a fold, over any number of log values and campaigns."""
 
-    def apply(self, const uint8_t[::1] value, size_t at, size_t end, uint64_t position):
-        """Write the records of [at, end) into the lent images. `position`: the value's key."""
+    def apply(self, const uint8_t[::1] value, size_t at, uint64_t position):
+        """Write the records from octet `at` (0: the first) into the images that were lent. `position`: the value's key."""
         cdef run_map runs
         self._runs(value, &runs)
         cdef const uint8_t *p = &value[0]
         cdef const log_header *h = <const log_header *>p
         cdef uint64_t base_ms = h.base_ms
-        cdef size_t size
+        cdef size_t end = sizeof(log_header) + h.octets, size
         if at == 0:
             at = sizeof(log_header)
-        if end > sizeof(log_header) + h.octets:
-            raise ValueError("end past the value")
         with nogil:
             while at < end:
                 size = log_record_octets(p + at, end - at)
@@ -218,6 +217,8 @@ cdef inline bint _may(int old, int new, const log_record *x) noexcept nogil:
         return old == CLAIMED
     if new not in (DELIVERED, EXPIRED, FAILED, UNKNOWN, NO_RECEIPT):
         return False
+    if kind == K_SETTLED and x.status >> 24 == BY_HAND:  # a person saw it uncertain: what came meanwhile holds
+        return old == UNCERTAIN
     if old in (CLAIMED, RETRY_WAIT, ACCEPTED, UNCERTAIN):
         return True
     if kind == K_SETTLED and old == UNSENT:            # of several parts, one that nobody sends any more

@@ -8,6 +8,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 
@@ -18,6 +19,18 @@ cdef extern from "column_blocks.h" nogil:
         uint32_t slots, zoned
         uint64_t low, high
         const uint8_t *derived
+
+cdef extern from "leaf_walk.h" nogil:
+    enum:
+        LW_RECORD
+    ctypedef struct leaf_walk:
+        const uint8_t *base
+    ctypedef struct leaf_row:
+        const uint8_t *key
+        const uint8_t *value
+        uint32_t key_octets, octets
+    int lw_seek(leaf_walk *w, const uint8_t *record, uint64_t page_octets, const uint8_t *key, uint32_t octets)
+    int lw_next(leaf_walk *w, leaf_row *row)
 
 cdef enum:
     U8 = 1
@@ -34,72 +47,162 @@ cdef inline uint32_t big_u32(const uint8_t *p) noexcept nogil:
     return (<uint32_t>p[0] << 24) | (<uint32_t>p[1] << 16) | (<uint32_t>p[2] << 8) | p[3]
 
 
-def column_rows(rows, bytes prefix not None, int kind, Py_ssize_t blocks, Py_ssize_t in_place):
-    """(records, copies, octets): column_block records of `rows`, (key, value) until a key does not begin with `prefix`.
+def column_rows(table, bytes prefix not None, int kind, Py_ssize_t blocks, Py_ssize_t in_place, Py_ssize_t page_octets=0):
+    """(records, copies, octets): column_block records of the rows whose keys begin with `prefix`.
 
+    table: (key, value) in key order until a key does not begin so; or, with page_octets, the table's record where it
+    lies in the map of an immutable snapshot: None when a page does not look as expected (leaf_walk.h).
     Values of `in_place` octets or more stay where they are; shorter ones, and codes of another width, are copied: keep
     `copies` as long as the records. octets: of all arrays. Raises ValueError(key) on a value that is none of `kind`.
     """
-    cdef bytearray records = bytearray(blocks * sizeof(column_block))
-    cdef list copies = []
+    cdef Blocks found = Blocks(blocks, kind, in_place, len(prefix))
     cdef tuple pair
     cdef Py_buffer key, value
-    cdef column_block row
-    cdef uint32_t block = 0, slots
-    cdef int found, version
-    cdef int64_t octets, total = 0
-    cdef bint ours, whole
-    cdef const uint8_t *head
+    cdef leaf_walk w
+    cdef leaf_row row
+    cdef int more
     cdef const uint8_t *begin = <const uint8_t *>PyBytes_AS_STRING(prefix)
-    cdef bytes copy
-    for pair in rows:
+    cdef uint32_t octets = <uint32_t>(len(prefix) + 4)
+    if page_octets:
+        PyObject_GetBuffer(table, &key, PyBUF_SIMPLE)
+        more = -1 if key.len != LW_RECORD else lw_seek(&w, <const uint8_t *>key.buf, page_octets, begin, octets - 4)
+        PyBuffer_Release(&key)  # the memory is the snapshot's, and stays
+        while more == 0:
+            more = lw_next(&w, &row)
+            if more <= 0 or row.key_octets != octets or memcmp(row.key, begin, octets - 4):
+                break
+            found.add(row.key, row.value, row.octets)
+            more = 0
+        return None if more < 0 else (found.records, found.copies, found.octets)
+    for pair in table:
         PyObject_GetBuffer(pair[0], &key, PyBUF_SIMPLE)
-        ours = key.len == len(prefix) + 4 and memcmp(key.buf, begin, len(prefix)) == 0
-        if ours:
-            block = big_u32(<const uint8_t *>key.buf + len(prefix))
-        PyBuffer_Release(&key)
-        if not ours:
-            break
-        if block > 0x40000:
-            raise ValueError(bytes(pair[0]))
         PyObject_GetBuffer(pair[1], &value, PyBUF_SIMPLE)
         try:
-            head = <const uint8_t *>value.buf
-            if value.len < HEADER:
-                raise ValueError(bytes(pair[0]))
-            found, version = head[0], head[1]
-            memcpy(&slots, head + 4, 4)
-            octets = value.len - HEADER
-            if found < 1 or found > TEXT or version < 1 or version > ZONED or not 0 < slots <= BLOCK or slots % 64:
-                raise ValueError(bytes(pair[0]))
-            whole = octets >= 4 * (<int64_t>slots + 1) if found == TEXT else octets == slots * WIDTHS[found]
-            if not whole or (found != kind and not (found <= U16 and kind <= U16)):
-                raise ValueError(bytes(pair[0]))
-            memset(&row, 0, sizeof(row))
-            row.slots = slots
-            if found != kind:
-                copy = other_width(head + HEADER, slots, kind)
-                copies.append(copy)
-                row.data = <const uint8_t *>PyBytes_AS_STRING(copy)
-                octets = len(copy)
-            elif value.len < in_place:
-                copy = PyBytes_FromStringAndSize(<const char *>head, value.len)
-                copies.append(copy)
-                row.data = <const uint8_t *>PyBytes_AS_STRING(copy) + HEADER
-            else:
-                row.data = head + HEADER
-            row.octets = octets
-            if version == ZONED and found == kind and found < 6:
-                row.zoned = 1
-                memcpy(&row.low, head + 8, 8)
-                memcpy(&row.high, head + 16, 8)
+            if key.len != octets or memcmp(key.buf, begin, octets - 4):
+                break
+            found.add(<const uint8_t *>key.buf, <const uint8_t *>value.buf, value.len)
         finally:
+            PyBuffer_Release(&key)
             PyBuffer_Release(&value)
-        if (block + 1) * <Py_ssize_t>sizeof(column_block) > PyByteArray_GET_SIZE(records):
-            longer(records, (block + 1) * sizeof(column_block))
-        memcpy(PyByteArray_AS_STRING(records) + block * sizeof(column_block), &row, sizeof(row))
-        total += octets
-    return records, copies, total
+    return found.records, found.copies, found.octets
+
+
+cdef struct region:
+    uint64_t column  # the first octets of the key, big-endian
+    int64_t offset, octets
+
+
+def places(record, Py_ssize_t page_octets, int key_octets, int64_t gap):
+    """{first `key_octets` (8 at most) of a key: [(offset in the file, octets)]} of a table's long values, near ones taken
+    together.
+
+    record: as for column_rows; no value is read, and the GIL is let go: leaf pages may come from a disk. gap: what lies
+    between two that are taken together, at most. None when a page does not look as expected.
+    """
+    cdef Py_buffer place
+    cdef leaf_walk w
+    cdef leaf_row row
+    cdef region *at = NULL
+    cdef region *longer
+    cdef region *last
+    cdef Py_ssize_t count = 0, room = 0, i
+    cdef uint64_t column
+    cdef int64_t offset
+    cdef int more, k
+    cdef dict found = {}
+    assert 0 < key_octets <= 8
+    PyObject_GetBuffer(record, &place, PyBUF_SIMPLE)
+    more = -1 if place.len != LW_RECORD else lw_seek(&w, <const uint8_t *>place.buf, page_octets, b"", 0)
+    PyBuffer_Release(&place)
+    with nogil:
+        while more == 0:
+            more = lw_next(&w, &row)
+            if more <= 0:
+                break
+            more = 0
+            if row.octets < page_octets or row.key_octets < <uint32_t>key_octets:
+                continue
+            column = 0
+            for k in range(key_octets):
+                column = column << 8 | row.key[k]
+            offset = row.value - w.base - 16  # its page's header
+            last = at + count - 1
+            if count and last.column == column and last.offset <= offset <= last.offset + last.octets + gap:
+                if offset + 16 + row.octets > last.offset + last.octets:
+                    last.octets = offset + 16 + row.octets - last.offset
+                continue
+            if count == room:
+                longer = <region *>realloc(at, (2 * room + 1024) * sizeof(region))
+                if longer is NULL:
+                    more = -1
+                    break
+                at, room = longer, 2 * room + 1024
+            at[count].column, at[count].offset, at[count].octets = column, offset, 16 + row.octets
+            count += 1
+    try:
+        for i in range(count):
+            key = int(at[i].column).to_bytes(key_octets, "big")
+            found.setdefault(key, []).append((at[i].offset, at[i].octets))
+    finally:
+        free(at)
+    return None if more < 0 else found
+
+
+cdef class Blocks:
+    """The records of one column as its rows come."""
+
+    cdef readonly bytearray records
+    cdef readonly list copies
+    cdef readonly int64_t octets
+    cdef int kind
+    cdef Py_ssize_t in_place, prefix
+
+    def __cinit__(self, Py_ssize_t blocks, int kind, Py_ssize_t in_place, Py_ssize_t prefix):
+        self.records, self.copies = bytearray(blocks * sizeof(column_block)), []
+        self.kind, self.in_place, self.prefix = kind, in_place, prefix
+
+    cdef int add(self, const uint8_t *key, const uint8_t *value, int64_t octets) except -1:
+        cdef uint32_t block = big_u32(key + self.prefix), slots
+        cdef column_block row
+        cdef int found, version
+        cdef bint whole
+        cdef bytes copy
+        if block > 0x40000 or octets < HEADER:
+            raise self.wrong(key)
+        found, version = value[0], value[1]
+        memcpy(&slots, value + 4, 4)
+        octets -= HEADER
+        if found < 1 or found > TEXT or version < 1 or version > ZONED or not 0 < slots <= BLOCK or slots % 64:
+            raise self.wrong(key)
+        whole = octets >= 4 * (<int64_t>slots + 1) if found == TEXT else octets == slots * WIDTHS[found]
+        if not whole or (found != self.kind and not (found <= U16 and self.kind <= U16)):
+            raise self.wrong(key)
+        memset(&row, 0, sizeof(row))
+        row.slots = slots
+        if found != self.kind:
+            copy = other_width(value + HEADER, slots, self.kind)
+            self.copies.append(copy)
+            row.data = <const uint8_t *>PyBytes_AS_STRING(copy)
+            octets = len(copy)
+        elif HEADER + octets < self.in_place:
+            copy = PyBytes_FromStringAndSize(<const char *>value, HEADER + octets)
+            self.copies.append(copy)
+            row.data = <const uint8_t *>PyBytes_AS_STRING(copy) + HEADER
+        else:
+            row.data = value + HEADER
+        row.octets = octets
+        if version == ZONED and found == self.kind and found < 6:
+            row.zoned = 1
+            memcpy(&row.low, value + 8, 8)
+            memcpy(&row.high, value + 16, 8)
+        if (block + 1) * <Py_ssize_t>sizeof(column_block) > PyByteArray_GET_SIZE(self.records):
+            longer(self.records, (block + 1) * sizeof(column_block))
+        memcpy(PyByteArray_AS_STRING(self.records) + block * sizeof(column_block), &row, sizeof(row))
+        self.octets += octets
+        return 0
+
+    cdef object wrong(self, const uint8_t *key):
+        return ValueError(PyBytes_FromStringAndSize(<const char *>key, self.prefix + 4))
 
 
 cdef int longer(bytearray records, Py_ssize_t octets) except -1:
@@ -174,6 +277,21 @@ def set_derived(bytearray records not None, Py_ssize_t block, bytes derived not 
     cdef column_block *rows = <column_block *>PyByteArray_AS_STRING(records)
     assert 0 <= block < PyByteArray_GET_SIZE(records) // <Py_ssize_t>sizeof(column_block)
     rows[block].derived = <const uint8_t *>PyBytes_AS_STRING(derived)
+
+
+def carry(bytearray records not None, list marks not None, bytearray old not None, list old_marks not None):
+    """Point where `old` points wherever marks are the same; returns the marked blocks that have nothing derived then."""
+    cdef Py_ssize_t i, both = min(len(marks), len(old_marks), PyByteArray_GET_SIZE(old) // <Py_ssize_t>sizeof(column_block))
+    cdef column_block *to = <column_block *>PyByteArray_AS_STRING(records)
+    cdef column_block *had = <column_block *>PyByteArray_AS_STRING(old)
+    cdef list others = []
+    assert len(marks) * <Py_ssize_t>sizeof(column_block) <= PyByteArray_GET_SIZE(records)
+    for i in range(len(marks)):
+        if i < both and had[i].derived != NULL and marks[i] == old_marks[i]:
+            to[i].derived = had[i].derived
+        elif marks[i]:
+            others.append(i)
+    return others
 
 
 def some_numbers(bytearray records not None, int kind, Py_ssize_t wanted):

@@ -12,7 +12,6 @@ Rows are copied: they lie in leaf pages, which a neighbour's change moves.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from dispatcher.errors import StoreError
 from dispatcher.records.changes import View
@@ -95,15 +94,14 @@ def changed(view: View, tenant: int) -> Aside | None:
 
 def _walk(view: View, tenant: int, before: Aside | None) -> Aside | None:
     prefix = TENANT.pack(tenant)
-    rows: Any
-    page_octets = 0
-    if isinstance(view, Snapshot):
-        rows = view.txn.cursor(db=view.tables["delta"])
-        page_octets = view.page_octets if view.kept is not None else 0
-    else:
-        rows = list(view.range("delta", prefix))
+    old = before.rows if before else None
+    made: tuple[kernel.Rows, bytearray, bytearray | None] | None = None
     try:
-        made = kernel.changed_rows(rows, prefix, page_octets, before.rows if before else None)
+        if isinstance(view, Snapshot) and view.kept is not None:
+            made = kernel.changed_rows(view.record("delta"), prefix, view.page_octets, old)
+        if made is None:
+            made = kernel.changed_rows(list(view.range("delta", prefix)), prefix, 0, old)
+        assert made is not None
     except ValueError as exc:
         raise StoreError(f"delta row {exc.args[0].hex()} of tenant {tenant}: not a delta row") from exc
     if before is not None:

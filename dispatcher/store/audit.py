@@ -66,6 +66,24 @@ def append(view: View, changes: Changes, line: dict[str, Any]) -> int:
     return number
 
 
+def note(
+    view: View,
+    changes: Changes,
+    actor: str,
+    command: str,
+    tenant: int,
+    at_ms: int,
+    object_: str,
+    reason: str = "",
+    **more: Any,
+) -> None:
+    """The entry of what a part of the program does by itself: `changes` are told as those of a command are."""
+    line = {"actor": actor, "command": command, "reason": reason, "tenant": tenant, "at_ms": at_ms, "object": object_}
+    if told := edits(view, changes, command):
+        line["edits"] = told
+    append(view, changes, {**line, **more})
+
+
 def check(view: View) -> Chain:
     """Walk the log from its first entry to the first that does not hold. Some 5 us an entry."""
     number, unsealed = 0, 0

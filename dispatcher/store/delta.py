@@ -16,6 +16,11 @@ from dispatcher.store.blocks import CODES, Column, ColumnKind, Octets, recoded
 from dispatcher.store.layout import BLOCK, DELTA_KEY
 from dispatcher.store.snapshot import Snapshot
 
+try:
+    from dispatcher.store import _columns as kernel
+except ImportError as exc:  # pragma: no cover
+    raise ImportError("the kernel store/_columns is not built: run `make build`") from exc
+
 _ENTRY = struct.Struct("<HBBH")
 _BLOCK_PREFIX = struct.Struct(">HI")
 _OTHER = {ColumnKind.U8: ColumnKind.U16, ColumnKind.U16: ColumnKind.U8}
@@ -62,15 +67,7 @@ def put_delta(changes: Changes, view: View, tenant: int, member_no: int, entries
     block, slot = divmod(member_no, BLOCK)
     key = DELTA_KEY.pack(tenant, block, slot)
     row = changes.rows["delta", key] if ("delta", key) in changes.rows else view.get("delta", key)
-    merged = unpack_delta(row) if row else {}
-    for column, value in entries.items():
-        if column[2] in CODES:
-            merged.pop((*column[:2], _OTHER[column[2]]), None)
-        if column[2] == ColumnKind.PLANES and column in merged:
-            (mask, bits), (more, set_bits) = merged[column], value
-            value = bytes((mask | more, bits & ~more | set_bits & more))
-        merged[column] = value
-    changes.put("delta", key, pack_delta(merged))
+    changes.put("delta", key, kernel.laid(row, entries))
 
 
 def entry_of(entries: Mapping[Column, bytes], column: Column) -> bytes | None:

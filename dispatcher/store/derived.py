@@ -31,6 +31,16 @@ VALUES_MAX = (
 _SAMPLE = 4_096
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One version's records, the marks they had when they were found (their memory may be another's by now), and what
+    they point at."""
+
+    records: bytearray
+    marks: list[int]
+    kept: list[bytes]
+
+
 @dataclass(slots=True)
 class Derived:
     """Of one column: its edges and, by block, the mark of the array and what was derived from it."""
@@ -39,12 +49,20 @@ class Derived:
     scans: int = 0
     edges: bytes | None = None  # of codes
     blocks: dict[int, tuple[int, bytes | None]] = field(default_factory=dict)
+    placed: Placed | None = None  # the last
 
-    def place(self, records: bytearray) -> tuple[list[bytes], list[tuple[int, int]]]:
+    def place(self, records: bytearray, marks: list[int]) -> tuple[list[bytes], list[tuple[int, int]]]:
         """Give `records` what is known of arrays of their marks: (what they point at now, (block, mark) of others)."""
-        kept, left = [], []
-        for block, mark in enumerate(kernel.marks(records)):
-            if not mark:
+        before, kept = self.placed, list[bytes]()
+        others: Iterable[int] = range(len(marks))
+        if before is not None:
+            others = kernel.carry(records, marks, before.records, before.marks)
+            kept = before.kept[:]  # after they are pointed at: whoever derives keeps first
+            if len(kept) > 2 * len(marks):  # mostly of arrays that are gone: all anew
+                kept, others = [], range(len(marks))
+        left = []
+        for block in others:
+            if not (mark := marks[block]):
                 continue
             known = self.blocks.get(block)
             if known is None or known[0] != mark:
@@ -52,6 +70,7 @@ class Derived:
             elif known[1] is not None:
                 kernel.set_derived(records, block, known[1])
                 kept.append(known[1])
+        self.placed = Placed(records, marks, kept)
         return kept, left
 
     def more(self, records: bytearray, kept: list[bytes], left: list[tuple[int, int]], most: int) -> tuple[int, int]:

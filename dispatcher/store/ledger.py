@@ -1,9 +1,8 @@
 """Ledger blocks and the outcome log, drawn and read: what became of every recipient, by rank in the frozen audience.
 
 Everything that happens to a message is first a record of the append-only outcome log (records/outcome_log.h); fold()
-brings records into arrays of BLOCK ranks a chunk, with the folded-up-to position in the same transaction. Readers see
-the ledger as of the last fold, a second or so old; a start folds the rest first.
-Weak spot: a fold that touches thousands of chunks is cut at its budget and catches up over the next commits.
+(fold.py) brings records into arrays of BLOCK ranks a chunk, with the folded-up-to position in the same transaction.
+Readers see the ledger as of the last fold, a second or so old; a start folds the rest first.
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ from typing import Any
 
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Decision, State
-from dispatcher.store._fold import Folder
 from dispatcher.store._ledger import popcount, ranks_in_state, records, slots_of_ranks, todo_bitmap
-from dispatcher.store.layout import ARRAYS, BLOCK, HEADER, LEDGER_KEY, U64
+from dispatcher.store.fold import fold, log_base, pass_open
+from dispatcher.store.layout import ARRAYS, BLOCK, CHUNK_HEADER, HEADER, LEDGER_KEY, U64
 from dispatcher.store.snapshot import Snapshot
-from dispatcher.store.values import pack, unpack
 
 __all__ = [
     "Counts",
@@ -27,9 +25,11 @@ __all__ = [
     "claim_tail",
     "claimed_parts",
     "fold",
+    "log_base",
     "log_values",
     "next_position",
     "parts_in_state",
+    "pass_open",
     "popcount",
     "ranks_in_state",
     "read_array",
@@ -41,13 +41,10 @@ __all__ = [
     "value_header",
 ]
 
-COUNTS_OCTETS = 512
 SKIPPED = 128  # in a claim: 128 + Decision
 _COUNTS = struct.Struct("<64Q")
-_CHUNK_HEADER = struct.Struct("<IB3xI")  # slots, array, width of part_state
 _LOG_HEADER = struct.Struct("<HHIQII")  # records/outcome_log.h
 _LOG_RUN = struct.Struct("<QHHI")
-_ARRAY_NAMES = {number: name for name, (number, _) in ARRAYS.items()}
 _PART_STATE = ARRAYS["part_state"][0]
 
 
@@ -137,7 +134,7 @@ def read_array(view: View, campaign: int, name: str, chunk: int) -> memoryview |
 def part_width(view: View, campaign: int, chunk: int) -> int:
     """Greatest number of parts in a chunk; 1 when no message of it has several."""
     value = view.buffer("ledger", LEDGER_KEY.pack(campaign, _PART_STATE, chunk))
-    return 1 if value is None else int(_CHUNK_HEADER.unpack_from(value)[2])
+    return 1 if value is None else int(CHUNK_HEADER.unpack_from(value)[2])
 
 
 def chunks(view: Snapshot, campaign: int) -> list[int]:
@@ -170,11 +167,12 @@ def state_of(view: View, campaign: int, rank: int, part: int) -> State:
     return State(states[r] if spread is None else spread[r * width + part] & 0x7F)
 
 
-def value_header(value: memoryview) -> tuple[int, list[int]]:
-    """(epoch milliseconds of a log value's beginning, ids of the campaigns and batches it speaks of)"""
-    _, runs, _, base_ms, octets, _ = _LOG_HEADER.unpack_from(value)
+def value_header(value: memoryview) -> tuple[int, list[int], int]:
+    """(epoch milliseconds of a log value's beginning, ids of the campaigns and batches it speaks of, its endpoint's
+    number)"""
+    _, runs, _, base_ms, octets, endpoint = _LOG_HEADER.unpack_from(value)
     table = value[_LOG_HEADER.size + octets :]
-    return base_ms, [_LOG_RUN.unpack_from(table, _LOG_RUN.size * i)[0] for i in range(runs)]
+    return base_ms, [_LOG_RUN.unpack_from(table, _LOG_RUN.size * i)[0] for i in range(runs)], endpoint
 
 
 def next_position(view: Snapshot) -> int:
@@ -191,37 +189,41 @@ def log_values(view: Snapshot, *, reverse: bool = False, after: int | None = Non
         yield U64.unpack(key)[0], value
 
 
+Place = tuple[int, int]  # an endpoint's number and a lane of it: claims leave in the order of their numbers there
+
+
 def claim_tail(
-    view: Snapshot, marks: dict[int, int], since: dict[int, int]
-) -> tuple[dict[int, int], dict[tuple[int, int, int], int]]:
+    view: Snapshot, marks: dict[Place, int], since: dict[Place, int]
+) -> tuple[dict[Place, int], dict[tuple[int, int, int], int]]:
     """What a start needs of the claims, read newest first.
 
-    marks: pool -> first claim number never handed to a socket; since: pool -> log position before which nothing of it
-    is at or above its mark. Returns (pool -> next free claim number, {(campaign, rank, part): claim number} of
-    everything claimed at or above its pool's mark, latest claim only).
+    marks: place -> first claim number never handed to a socket; since: place -> log position before which nothing of it
+    is at or above its mark. Returns (place -> next free claim number, {(campaign, rank, part): claim number} of
+    everything claimed at or above its place's mark, latest claim only).
     """
-    following: dict[int, int] = {}
+    following: dict[Place, int] = {}
     above: dict[tuple[int, int, int], int] = {}
     seen: set[tuple[int, int, int]] = set()
-    settled_pools: set[int] = set()
+    settled: set[Place] = set()
     for position, value in log_values(view, reverse=True):
-        settled_pools |= {pool for pool in marks if position < since.get(pool, 0)}
-        if settled_pools >= set(marks):
+        settled |= {place for place in marks if position < since.get(place, 0)}
+        if settled >= set(marks):
             break
+        endpoint = value_header(value)[2]
         for record in reversed(records(value, claims_only=True)):
-            _, campaign, pool, first, claim_no, parts, _, again = record
+            _, campaign, lane, first, claim_no, parts, _, again = record
+            place = endpoint, lane
             taken = [claimed_parts(n, again if index == len(parts) - 1 else 0) for index, n in enumerate(parts)]
             end = claim_no + sum(map(len, taken))
-            following.setdefault(pool, end)
-            if end <= marks.get(pool, 0):
-                settled_pools.add(pool)
-                continue
-            number = claim_no
+            following.setdefault(place, end)
+            if end <= marks.get(place, 0):
+                settled.add(place)
+            number = claim_no  # below the mark too: it hides an older claim elsewhere that was given back
             for rank, mine in enumerate(taken, first):
                 for part in mine:
                     if (campaign, rank, part) not in seen:
                         seen.add((campaign, rank, part))
-                        if number >= marks.get(pool, 0):
+                        if number >= marks.get(place, 0):
                             above[campaign, rank, part] = number
                     number += 1
     return following, above
@@ -234,92 +236,6 @@ def claimed_parts(parts: int, again: int) -> list[int]:
     return [part for part in range(parts) if not again or again >> min(part, 15) & 1]
 
 
-def fold(view: Snapshot, *, budget: int = 4 << 20) -> tuple[int, bool]:
-    """Bring the next records of the log into the ledger, within this write transaction.
-
-    At most `budget` octets of chunk images are rewritten. Returns (records folded, everything folded).
-    """
-    row = view.get("meta", b"folded")
-    start = unpack(row) if row else {"key": 0, "at": 0}
-    folder = Folder(budget)
-    jobs: list[tuple[int, memoryview, int, int]] = []
-    key, at, count, complete = start["key"], start["at"], 0, True
-    after = U64.pack(key - 1) if key else None
-    for raw, value in view.buffers("outcome_log", after=after):
-        position = U64.unpack(raw)[0]
-        begin = at if position == key else 0
-        end, n, whole = folder.scan(value, begin)
-        if n:
-            jobs.append((position, value, begin, end))
-        count += n
-        if whole:
-            key, at = position + 1, 0
-        else:
-            key, at, complete = position, end, False
-            break
-    if not jobs:
-        if key != start["key"]:
-            view.txn.put(b"folded", pack({"key": key, "at": at}), db=view.tables["meta"])
-        return 0, complete
-    images = _load(view, folder)
-    counts: dict[int, bytearray] = {}
-    for campaign in folder.campaigns():
-        row = view.get("campaign_counts", U64.pack(campaign))
-        counts[campaign] = bytearray(row) if row else bytearray(COUNTS_OCTETS)
-        folder.attach_counts(campaign, counts[campaign], _log_base(view, campaign))
-    for position, value, begin, end in jobs:
-        folder.apply(value, begin, end, position)
-    del jobs
-    for (campaign, array, chunk), octets in images.items():
-        view.txn.put(LEDGER_KEY.pack(campaign, array, chunk), octets, db=view.tables["ledger"])
-    for campaign, octets in counts.items():
-        view.txn.put(U64.pack(campaign), octets, db=view.tables["campaign_counts"])
-    view.txn.put(b"folded", pack({"key": key, "at": at}), db=view.tables["meta"])
-    return count, complete
-
-
-def _log_base(view: View, campaign: int) -> int:
-    row = view.get("meta", b"log_base" + U64.pack(campaign))
-    return int(U64.unpack(row)[0]) if row else 0
-
-
 def set_log_base(changes: Changes, campaign: int, position: int) -> None:
     """Where a campaign's log begins; written once, when it starts."""
     changes.put("meta", b"log_base" + U64.pack(campaign), U64.pack(position))
-
-
-def log_base(view: View, campaign: int) -> int:
-    return _log_base(view, campaign)
-
-
-def _load(view: Snapshot, folder: Folder) -> dict[tuple[int, int, int], bytearray]:
-    """Images of every chunk the folder wants, lent to it; returns those that must be written back."""
-    written: dict[tuple[int, int, int], bytearray] = {}
-    for number, campaign, chunk, load, write, top, width in folder.wanted():
-        states = view.buffer("ledger", LEDGER_KEY.pack(campaign, ARRAYS["state"][0], chunk))
-        had = _CHUNK_HEADER.unpack_from(states)[0] if states is not None else 0
-        slots = max(had, min(BLOCK, (top + 1023) // 1024 * 1024))
-        for array in range(len(ARRAYS)):
-            if array != _PART_STATE and not load >> array & 1:
-                continue
-            old = view.buffer("ledger", LEDGER_KEY.pack(campaign, array, chunk))
-            old_width = ARRAYS[_ARRAY_NAMES[array]][1]
-            if array == _PART_STATE:
-                old_width = _CHUNK_HEADER.unpack_from(old)[2] if old is not None else 0
-                width = max(width, old_width)
-                if width < 2:
-                    continue
-            octets = width if array == _PART_STATE else old_width
-            image = bytearray(HEADER + slots * octets)
-            _CHUNK_HEADER.pack_into(image, 0, slots, array, octets)
-            if old is not None:
-                if octets == old_width:
-                    image[HEADER : len(old)] = old[HEADER:]
-                else:  # more parts than the chunk had room for: respread
-                    for rank in range((len(old) - HEADER) // old_width):
-                        at = HEADER + rank * octets
-                        image[at : at + old_width] = old[HEADER + rank * old_width : HEADER + (rank + 1) * old_width]
-            folder.attach(number, array, memoryview(image)[HEADER:], slots, octets)
-            if write >> array & 1 or array == _PART_STATE:
-                written[campaign, array, chunk] = image
-    return written

@@ -39,6 +39,7 @@ except ImportError as exc:  # pragma: no cover
 VERSIONS = 2  # of a column's blocks that are kept: the newest, and one that an older snapshot or a fold just left
 SCAN_BLOCKS = 8  # derived by one scan: a millisecond
 OCTETS = "derived octets"  # what is kept under it: how many were derived
+PLACES_GAP = 256 << 10  # read along rather than left out, where two blocks of a column lie so near
 RECORD = 48  # octets of a column_block
 _COLUMN = Struct(">HHB")
 _COPY_ALL = 1 << 62  # no value is as long
@@ -52,6 +53,7 @@ class ColumnBlocks:
     kept: list[bytes]  # what the records point at, where that is memory of ours
     octets: int
     derived: Derived | None = None
+    made: list[bytes] = field(default_factory=list)  # what they point at as derived
     left: list[tuple[int, int]] = field(default_factory=list)  # (block, mark) of what could be derived still
 
     def at_least(self, blocks: int) -> bytearray:
@@ -140,13 +142,18 @@ def column_blocks(view: View, tenant: int, column: Column, blocks: int, version:
         found = _find(view, tenant, column, blocks)
         if column[2] in KINDS:
             found.derived = kept.setdefault(("derived", tenant, *column), Derived(column[2]))
-            more, found.left = found.derived.place(found.records)
-            found.kept += more
+            found.made, found.left = found.derived.place(found.records, kernel.marks(found.records))
         by_version[version] = found
         for old in sorted(by_version)[:-VERSIONS]:
             if old != version:
                 by_version.pop(old, None)
     return found
+
+
+def column_places(view: Snapshot) -> dict[bytes, list[tuple[int, int]]]:
+    """Where in the store's file each column's blocks lie: its key's first octets to (offset, octets), near ones as one.
+    No block is read."""
+    return kernel.places(view.record("blocks"), view.page_octets, _COLUMN.size, PLACES_GAP) or {}
 
 
 def warm(view: Snapshot, tenant: int | None = None, most: int = 1 << 30) -> bool:
@@ -171,7 +178,7 @@ def _derive(view: Snapshot, found: ColumnBlocks, most: int) -> int:
     have: int = view.kept.get(OCTETS, 0)
     if have >= OCTETS_MAX or most <= 0:
         return 0
-    blocks, octets = found.derived.more(found.records, found.kept, found.left, most)
+    blocks, octets = found.derived.more(found.records, found.made, found.left, most)
     view.kept[OCTETS] = view.kept.get(OCTETS, 0) + octets
     return blocks
 
@@ -179,15 +186,20 @@ def _derive(view: Snapshot, found: ColumnBlocks, most: int) -> int:
 def _find(view: View, tenant: int, column: Column, blocks: int) -> ColumnBlocks:
     number, part, kind = column
     prefix = _COLUMN.pack(tenant, number, part)
-    rows: Iterable[tuple[Any, Any]]
-    if isinstance(view, Snapshot):
-        cursor = view.txn.cursor(db=view.tables["blocks"])
-        rows = cursor.iternext() if cursor.set_range(prefix) else ()
-        in_place = view.page_octets  # in a write transaction this holds until its next write, and nothing is kept
-    else:
-        rows, in_place = view.range("blocks", prefix), _COPY_ALL
+    found: tuple[bytearray, list[bytes], int] | None = None
     try:
-        return ColumnBlocks(*kernel.column_rows(rows, prefix, kind, blocks, in_place))
+        if isinstance(view, Snapshot):  # in a write transaction values lie still until its next write: nothing is kept
+            if view.kept is not None:
+                found = kernel.column_rows(
+                    view.record("blocks"), prefix, kind, blocks, view.page_octets, view.page_octets
+                )
+            if found is None:
+                rows: Iterable[tuple[Any, Any]] = view.buffers("blocks", prefix)
+                found = kernel.column_rows(rows, prefix, kind, blocks, view.page_octets)
+        else:
+            found = kernel.column_rows(view.range("blocks", prefix), prefix, kind, blocks, _COPY_ALL)
+        assert found is not None
+        return ColumnBlocks(*found)
     except ValueError as exc:
         block = int.from_bytes(exc.args[0][-4:], "big")
         raise StoreError(

@@ -21,6 +21,7 @@ from dispatcher.store.blocks import Column, ColumnKind, blocks_of, next_member_n
 from dispatcher.store.columns import FLAGS, BlockView, open_block
 from dispatcher.store.delta import unpack_delta
 from dispatcher.store.erased import erased_among
+from dispatcher.store.hashed import hashed_among
 from dispatcher.store.layout import (
     BLOCK,
     BLOCK_KEY,
@@ -30,9 +31,10 @@ from dispatcher.store.layout import (
     FIELD_POINTS_OPENING,
     MEMBER_NO,
     OPTOUT_KEY,
+    PLANE_CONSENT_MARKETING,
+    PLANE_CONSENT_SERVICE,
     PLANE_LIVE,
     PLANE_OPTOUT_MARKETING,
-    PLANE_OPTOUT_SERVICE,
     PLANE_SUPPRESSED,
     POINTS_KEY,
     TABLES,
@@ -141,7 +143,7 @@ def planes_follow_the_tables(view: View) -> Iterator[Problem]:
         for block, opened in enumerate(blocks):
             numbers = opened.array(FIELD_MSISDN).cast("Q")
             live = _word(opened.plane(FLAGS[0], PLANE_LIVE))
-            for plane in range(PLANE_SUPPRESSED, PLANE_OPTOUT_SERVICE + 1):
+            for plane in range(PLANE_SUPPRESSED, PLANE_CONSENT_SERVICE + 1):
                 for slot in _slots(_word(opened.plane(FLAGS[0], plane)) & live):
                     if not _said(view, tenant, numbers[slot], plane):
                         place = f"tenant {tenant}, member {block * BLOCK + slot}, plane {plane}"
@@ -230,17 +232,20 @@ _OCTET_BITS = [[bit for bit in range(8) if octet >> bit & 1] for octet in range(
 
 
 def _said(view: View, tenant: int, number: int, plane: int) -> bool:
+    if plane >= PLANE_CONSENT_MARKETING:
+        return view.get("consents", OPTOUT_KEY.pack(tenant, number, plane)) is not None
     if plane >= PLANE_OPTOUT_MARKETING:
         return view.get("optouts", OPTOUT_KEY.pack(tenant, number, plane)) is not None
     listed = any(view.get("suppressions", TENANT_U64.pack(by, number)) is not None for by in (tenant, 0))
-    return listed or bool(erased_among(view, tenant, (number,)))
+    return listed or bool(hashed_among(view, tenant, (number,)) or erased_among(view, tenant, (number,)))
 
 
 def _words(view: View, tenant: int) -> Iterator[tuple[int, int]]:
     """(number, plane) of every opt-out and suppression that holds for a tenant."""
-    for key, _ in view.range("optouts", TENANT.pack(tenant)):
-        _, number, plane = OPTOUT_KEY.unpack(key)
-        yield number, plane
+    for table in ("optouts", "consents"):
+        for key, _ in view.range(table, TENANT.pack(tenant)):
+            _, number, plane = OPTOUT_KEY.unpack(key)
+            yield number, plane
     for by in (tenant, 0):
         for key, _ in view.range("suppressions", TENANT.pack(by)):
             yield TENANT_U64.unpack(key)[1], PLANE_SUPPRESSED

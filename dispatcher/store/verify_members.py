@@ -1,6 +1,6 @@
-"""What must add up about members who are gone: merged into another, or erased.
+"""What must add up about numbers, and about members who are gone: merged into another, or erased.
 
-Touches: merges, erased_numbers, points_entries, column blocks, read-only.
+Touches: phones, merges, erased_numbers, points_entries, column blocks, read-only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from dispatcher.store.blocks import Column, ColumnKind, blocks_of, next_member_n
 from dispatcher.store.columns import FLAGS, open_block, read_member
 from dispatcher.store.erased import erased_among
 from dispatcher.store.layout import FIELD_MSISDN, PLANE_LIVE, PLANE_SUPPRESSED, TENANT, TENANT_U64
+from dispatcher.store.phones import in_both
 from dispatcher.store.problem import Check, Problem
+from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.values import unpack
 
 MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
@@ -67,4 +69,11 @@ def erased_numbers_are_suppressed(view: View) -> Iterator[Problem]:
                 yield Problem("erased_numbers_are_suppressed", f"tenant {tenant}, +{number}", "may be sent to")
 
 
-CHECKS: list[Check] = [merges_lead_somewhere, transfers_sum_to_zero, erased_numbers_are_suppressed]
+def numbers_stand_once(view: View) -> Iterator[Problem]:
+    """A number stands in one of the two tables of numbers."""
+    assert isinstance(view, Snapshot)
+    for tenant, number in in_both(view):
+        yield Problem("numbers_stand_once", f"tenant {tenant}, +{number}", "in phones and in phones_new")
+
+
+CHECKS: list[Check] = [numbers_stand_once, merges_lead_somewhere, transfers_sum_to_zero, erased_numbers_are_suppressed]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
+from bench.import_small import written
 from dispatcher.apps.bulk import edit_members, meant, would_change
 from dispatcher.control.commands import (
     CancelImport,
@@ -25,9 +27,10 @@ from dispatcher.members.fields import define_field
 from dispatcher.members.import_restore import UndoJob
 from dispatcher.members.importer import cancel_import, read_import, undo_import
 from dispatcher.members.member import member_json, upsert_member
+from dispatcher.records.changes import Changes
 from dispatcher.store import Store
 from dispatcher.store.columns import fold_some
-from dispatcher.store.layout import BLOCK
+from dispatcher.store.layout import BLOCK, LEDGER_KEY
 from dispatcher.store.verify import find_problems
 from tests.fakes.people import everybody, people_shop, run_import
 from tests.fakes.shop import NOW_MS, do, new_member, new_shop, refused
@@ -240,3 +243,30 @@ def test_another_tenants_members_are_nobodys_here(shop: Store):
     assert [member["values"]["name"] for member in everybody(shop, other).values()] == [None]
     with shop.begin_write() as view, pytest.raises(CommandRefused):
         edit_members(view, EditMembers(expr="everyone", values={"name": "X"}), Envelope(tenant=9, actor="t", at_ms=0))
+
+
+def test_the_audience_of_30_million_members_picked_at_random_is_frozen_in_one_small_commit(store: Store):
+    blocks = [(block, bytearray(random.Random(block).randbytes(BLOCK // 8)), 0) for block in range(30_000_000 // BLOCK)]
+    changes = Changes()
+    bulk.freeze(changes, 1, blocks)
+    before = written()
+    store.apply(changes)
+    assert written() - before < 4 << 20
+    with store.snapshot() as view:
+        kept = [each for _, some in bulk._frozen(view, 1) for each in some]
+    assert kept == [(block, bytes(bitmap)) for block, bitmap, _ in blocks]
+
+
+def test_a_job_that_an_earlier_version_began_goes_on(shop: Store):
+    job_id = start(shop, "visits < 10", values={"city": "Ulm"})
+    with shop.snapshot() as view:
+        frozen = list(bulk._frozen(view, job_id))
+    changes = Changes()
+    for place, blocks in frozen:
+        changes.delete("bitmaps", place)
+        for block, bitmap in blocks:
+            changes.put("bitmaps", LEDGER_KEY.pack(job_id, bulk.WHICH_FROZEN, block), bitmap)
+    shop.apply(changes)
+    assert drive(shop, job_id)["members_changed"] == 10
+    with shop.snapshot() as view:
+        assert view.count("bitmaps") == 0

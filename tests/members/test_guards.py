@@ -8,7 +8,7 @@ from dispatcher.control.commands import AddSuppression
 from dispatcher.fastmatch import BITMAP_OCTETS, Assembler, match_block
 from dispatcher.fastmatch import slots_of as bits
 from dispatcher.members.consent import STOP_GROUPS, record_optout
-from dispatcher.members.guards import MSISDN, cut, push_live
+from dispatcher.members.guards import MSISDN, cut, guards_of, push_live
 from dispatcher.members.suppression import add_suppression
 from dispatcher.records.changes import Changes
 from dispatcher.records.states import Decision, Purpose
@@ -21,7 +21,7 @@ from tests.fakes.shop import do, new_member, new_shop
 def waterfall(store: Store, purpose: Purpose) -> tuple[list[int], dict[str, int]]:
     assembler, columns = Assembler(), [FLAGS, MSISDN]
     push_live(assembler, columns.index(FLAGS))
-    decisions = cut(assembler, purpose, columns.index)
+    decisions = cut(assembler, guards_of(purpose), columns.index)
     tallies, out = array("Q", bytes(8 * len(decisions))), bytearray(BITMAP_OCTETS)
     with store.snapshot() as view:
         block = open_block(view, 1, 0, columns)

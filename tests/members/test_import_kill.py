@@ -1,4 +1,5 @@
-"""kill -9 inside an import and inside its undo, of a real process: in an open transaction, and just after a commit."""
+"""kill -9 inside an import and inside its undo, of a real process: in an open transaction, also one that moves numbers
+from the small table to the large one, and just after a commit."""
 
 from __future__ import annotations
 
@@ -24,10 +25,13 @@ CHILD = """
 import os, signal, sys
 from dispatcher.cli.local_import import run_import_locally
 from dispatcher.members import import_restore, import_slice
-from dispatcher.store import open_store
+from dispatcher.store import open_store, phones
 from dispatcher.store.snapshot import Snapshot
 import_slice.WINDOW, import_restore.REMOVED_AT_ONCE, import_restore.CHECKED_AT_ONCE = 40, 30, 1
 left, when = int(sys.argv[2]), sys.argv[3]
+if when == "moving":
+    phones.MERGE_AT_ONCE, phones.ROWS_A_SLICE = 30, 16
+    phones.place_for = lambda view, tenant, numbers, count, room: (phones.NEW, count)
 
 def die(*_):
     global left
@@ -35,7 +39,7 @@ def die(*_):
     if not left:
         os.kill(os.getpid(), signal.SIGKILL)
 
-if when == "open":
+if when in ("open", "moving"):
     apply = Snapshot.apply
     def applied(self, changes):
         apply(self, changes)
@@ -87,7 +91,7 @@ def fresh(folder: Path, name: str) -> Path:
     return data
 
 
-@pytest.mark.parametrize("when", ["open", "committed"])
+@pytest.mark.parametrize("when", ["open", "committed", "moving"])
 def test_a_killed_import_and_a_killed_undo_end_as_if_nobody_had_killed_them(prepared: Any, when: str):
     folder, before, after, expected = prepared
     data = fresh(folder, when)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bench.people import BAD_KINDS, write_csv
 from dispatcher.members import _parse_rows, parse, parse_body, parse_chunk
-from dispatcher.members.import_files import Job, finish_body, read_job, write_job
+from dispatcher.members.import_files import HOLD, Job, finish_body, read_job, write_job
 from tests.fakes.people import PHONE, job_field, parsed, rejects_of, rows_of
 from tests.reference import parse as reference
 
@@ -269,7 +269,10 @@ def test_a_body_that_stops_growing_or_is_cut_ends_the_import(tmp_path: Path):
     assert "1000 were announced" in parse.parse(tmp_path, read_job(tmp_path))["problem"]["detail"]
 
 
-def test_the_parser_waits_when_too_many_runs_are_not_yet_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("held", "ahead"), [(False, 3), (True, 2)])
+def test_the_parser_waits_when_too_many_runs_are_not_yet_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool, ahead: int
+):
     waiting: list[int] = []
 
     def apply(_: float) -> None:
@@ -282,8 +285,10 @@ def test_the_parser_waits_when_too_many_runs_are_not_yet_applied(tmp_path: Path,
     (tmp_path / "body").write_bytes(mixed_body())
     finish_body(tmp_path, len(mixed_body()))
     write_job(tmp_path, Job(region="", fields=[PHONE, NAME, CITY], run_rows=5, runs_ahead=3))
+    if held:
+        (tmp_path / HOLD).touch()
     outcome = parse.parse(tmp_path, read_job(tmp_path))
-    assert set(waiting) == {3} and outcome["runs"] > 6
+    assert set(waiting) == {ahead} and outcome["runs"] > 6
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -83,3 +83,15 @@ def dense_text(starts: bytes, ends: bytes, heap: bytes, slots: int) -> bytes:
     for text in texts:
         offsets.append(offsets[-1] + len(text))
     return struct.pack(f"<{slots + 1}I", *offsets) + b"".join(texts)
+
+
+def laid(row: bytes | None, new: dict[tuple[int, int, int], bytes]) -> bytes:
+    """A delta row with entries laid over it: a column has one entry, and of planes only the bits of the mask count."""
+    fresh, out = {column[:2]: (column[2], value) for column, value in new.items()}, b""
+    for field, part, kind, value in entries(b"", row or b""):
+        if (field, part) not in fresh:
+            out += ENTRY.pack(field, part, kind, len(value)) + value
+        elif kind == PLANES == fresh[field, part][0]:
+            (mask, bits), (more, set_bits) = value, fresh[field, part][1]
+            fresh[field, part] = kind, bytes((mask | more, bits & ~more | set_bits & more))
+    return out + b"".join(ENTRY.pack(*at, kind, len(value)) + value for at, (kind, value) in fresh.items())

@@ -129,7 +129,7 @@ class ReferenceLedger:
         if kind == Kind.ACCEPTED:
             self._note_accepted(one, part, position)
         old = one.of_part[part] if several else one.state
-        new = _next(kind, state, old)
+        new = _next(kind, state, old, by_hand=status >> 24 == 2)
         if new is None:
             self.repeated += kind == Kind.RECEIPT
             return
@@ -171,7 +171,7 @@ class ReferenceLedger:
             one.log_no = position - self.log_base + 1
 
 
-def _next(kind: int, state: int, old: int) -> int | None:
+def _next(kind: int, state: int, old: int, *, by_hand: bool) -> int | None:
     """Where a record takes a part; None when it may not: never backwards."""
     if kind == Kind.ACCEPTED:
         return State.ACCEPTED if old in (CLAIMED, UNCERTAIN, RETRY_WAIT) else None
@@ -184,6 +184,8 @@ def _next(kind: int, state: int, old: int) -> int | None:
         return to if old == CLAIMED else None
     if state not in range(10) or not State(state).final:
         return None
+    if kind == Kind.SETTLED and by_hand:
+        return state if old == UNCERTAIN else None
     if old in (CLAIMED, RETRY_WAIT, State.ACCEPTED, UNCERTAIN) or (kind == Kind.SETTLED and old == UNSENT):
         return state
     return state if state == State.DELIVERED and old in (State.EXPIRED, State.UNKNOWN, State.NO_RECEIPT) else None

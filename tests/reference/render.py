@@ -11,7 +11,9 @@ from dispatcher.records.states import Decision, Purpose
 from dispatcher.store.blocks import ColumnKind
 from dispatcher.store.columns import BlockView
 from dispatcher.store.layout import FIELD_FLAGS, FIELD_MSISDN
-from tests.reference.octets import cleaned, encode, split
+from dispatcher.text.coding import Coding
+from dispatcher.text.transliterate import ends_in_address, transliterate
+from tests.reference.coding import Said, alike_value, cleaned, made, say, split
 
 OPTOUT = {Purpose.MARKETING: 2, Purpose.CARE: 3, Purpose.SERVICE: 4}
 FORMATS = {ColumnKind.U8: "<B", ColumnKind.U16: "<H", ColumnKind.I32: "<i", ColumnKind.I64: "<q", ColumnKind.U64: "<Q"}
@@ -54,29 +56,52 @@ def value_of(block: BlockView, ref: Reference, slot: int) -> str | None:
     return str(value)
 
 
-def message(block: BlockView, template: Template, purpose: Purpose, max_parts: int, slot: int) -> tuple[Decision, str]:
-    """The decision on one slot and its text."""
+def message(
+    block: BlockView,
+    template: Template,
+    purpose: Purpose,
+    max_parts: int,
+    slot: int,
+    coding: Coding = Coding(),
+    message_class: int | None = None,
+    transliterated: bool = False,
+) -> tuple[Decision, str, Said | None]:
+    """The decision on one slot, its text, and its octets."""
 
     def plane(no: int) -> int:
         return block.array(FIELD_FLAGS)[no * block.slots // 8 + slot // 8] >> slot % 8 & 1
 
     if slot >= block.slots or not plane(0):
-        return Decision.ERASED, ""
+        return Decision.ERASED, "", None
     if number(block, FIELD_MSISDN, ColumnKind.U64, slot) is None:
-        return Decision.NO_VALID_NUMBER, ""
+        return Decision.NO_VALID_NUMBER, "", None
     if plane(1):
-        return Decision.SUPPRESSED, ""
+        return Decision.SUPPRESSED, "", None
     if purpose in OPTOUT and plane(OPTOUT[purpose]):
-        return Decision.OPTED_OUT, ""
-    text = ""
+        return Decision.OPTED_OUT, "", None
+    text = alikes = ""
+    in_address = False
     for piece in template.pieces:
         found = piece if isinstance(piece, str) else value_of(block, piece, slot)
         if found is None and isinstance(piece, Reference):
             found = piece.fallback
         if found is None:
-            return Decision.NO_VALUE, ""
+            return Decision.NO_VALUE, "", None
+        if isinstance(piece, str):
+            alikes += transliterate(piece, in_address)
+            in_address = ends_in_address(piece, in_address)
+        else:
+            alikes += found if in_address or holds_address(block, piece, slot) else alike_value(found)
         text += found
-    return (Decision.SENT if len(split(*encode(text))) <= max_parts else Decision.TEXT_GREW), text
+    said = say(text, coding, message_class, alikes if transliterated else None)
+    return (Decision.SENT if len(split(said, coding)) <= max_parts else Decision.TEXT_GREW), text, said
+
+
+def holds_address(block: BlockView, ref: Reference, slot: int) -> bool:
+    """Of a value before it is cut to its greatest length."""
+    whole = value_of(block, Reference(ref.field), slot)
+    whole = ref.fallback or "" if whole is None else whole
+    return "://" in whole or "www." in whole.lower()
 
 
 def render(
@@ -89,34 +114,38 @@ def render(
     audience: set[int],
     rank_base: int,
     ref_seed: int,
+    coding: Coding = Coding(),
+    message_class: int | None = None,
+    transliterated: bool = False,
 ) -> Iterator[list[tuple[Row, bytes]]]:
     """Each recipient's rows with their octets, the lowest slot first. octets_at is 0 here."""
     ranks = {slot: rank_base + at for at, slot in enumerate(sorted(audience))}
+    how = (coding, message_class, transliterated)
     for slot in sorted(todo & audience):
-        decision, text = message(block, template, purpose, max_parts, slot)
+        decision, _, said = message(block, template, purpose, max_parts, slot, *how)
         rank, member_no = ranks[slot], first_member_no + slot
-        if decision != Decision.SENT:
+        if decision != Decision.SENT or said is None:
             yield [(Row(0, rank, 0, 0, 0, 0, 0, 0, 0, decision, 0, member_no, 0), b"")]
             continue
-        data_coding, encoded = encode(text)
-        parts = split(data_coding, encoded)
+        parts = made(said, coding, rank + ref_seed * 0x101)
         rows = []
-        for no, body in enumerate(parts):
-            udh = bytes([5, 0, 3, (rank + ref_seed) % 256, len(parts), no + 1]) if len(parts) > 1 else b""
+        for no, (esm_class, data_coding, body, told, ref) in enumerate(parts):
             row = Row(
                 destination=number(block, FIELD_MSISDN, ColumnKind.U64, slot) or 0,
                 rank=rank,
                 octets_at=0,
-                text_hash=zlib.crc32(encoded),
-                octets=len(udh + body),
+                text_hash=zlib.crc32(said.octets),
+                octets=len(body),
                 part=no,
                 parts=len(parts),
-                esm_class=0x40 if udh else 0,
+                esm_class=esm_class,
                 data_coding=data_coding,
                 decision=Decision.SENT,
                 tries=0,
                 slot=member_no,
                 skip=0,
+                told=told,
+                ref=ref,
             )
-            rows.append((row, udh + body))
+            rows.append((row, body))
         yield rows

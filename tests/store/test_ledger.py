@@ -53,7 +53,7 @@ records = st.builds(
     rank=st.sampled_from(RANKS[:9]),
     part=st.integers(0, 4),
     state=st.sampled_from([0, 1, 1, 4, 4, 5, 6, 7, 8, 9, 20]),
-    status=st.sampled_from([0, 0, 1, 2, 3, 0x58, 0x0B, 1 << 24, (1 << 24) + 7]),
+    status=st.sampled_from([0, 0, 1, 2, 3, 0x58, 0x0B, 1 << 24, (1 << 24) + 7, 2 << 24]),
     message_id=st.binary(max_size=20),
 )
 held = st.builds(lambda campaign, name: Record(campaign, Kind.HELD, 0, message_id=name), st.integers(0, 1), st.binary(max_size=9))
@@ -78,34 +78,83 @@ def test_any_log_folded_in_any_slices_is_what_the_reference_says(store, log, bud
 # ---- by hand
 
 
-def test_a_fold_that_stops_in_the_middle_of_a_value_goes_on_exactly_there(store):
+def test_a_pass_goes_by_chunk_over_several_commits_and_every_one_of_them_adds_up(store):
     items = [Claim(CAMPAIGN, chunk * BLOCK, (1,) * 10) for chunk in range(6)]
-    items += [Record(CAMPAIGN, Kind.ACCEPTED, chunk * BLOCK + 3, message_id=b"x") for chunk in range(6)]
+    items += [Record(CAMPAIGN, Kind.ACCEPTED, chunk * BLOCK + 3, message_id=b"x") for chunk in reversed(range(6))]
     model = ReferenceLedger()
     value = value_of(items)
     (position,) = append(store, value)
     fold_value({CAMPAIGN: model}, value, position)
-    stops = []
-    done = False
+    done, sent, after = False, [], []
     while not done:
         with store.begin_write() as view:
-            count, done = ledger.fold(view, budget=200_000)
-            assert count >= 1
-        stops.append((folded(store)["key"], folded(store)["at"]))
-    assert len(stops) > 6 and len({at for _, at in stops[:-1]}) == len(stops) - 1
-    assert stops[-1] == (position + 1, 0)
+            _, done = ledger.fold(view, budget=2 * 20 * BLOCK)
+        with store.snapshot() as view:
+            counts = ledger.read_counts(view, CAMPAIGN)
+            assert ledger.pass_open(view) is not done
+        assert counts.sent == sum(counts.state(state) for state in State) == 10 * counts.accepted
+        sent.append(counts.sent)
+        after.append(folded(store).get("after"))
+    assert sent == [20, 40, 60]
+    assert after == [[CAMPAIGN, 1], [CAMPAIGN, 3], None]
+    assert folded(store) == {"key": position + 1, "at": 0}
     assert_same(store, CAMPAIGN, model)
     assert fold_all(store) == 1  # nothing twice
     assert_same(store, CAMPAIGN, model)
 
 
+def test_what_is_logged_while_a_pass_is_open_belongs_to_the_next(store):
+    model = ReferenceLedger()
+    first = value_of([Claim(CAMPAIGN, chunk * BLOCK, (1,)) for chunk in range(3)])
+    second = value_of([Record(CAMPAIGN, Kind.ACCEPTED, chunk * BLOCK, message_id=b"x") for chunk in range(4)])
+    positions = append(store, first)
+    with store.begin_write() as view:
+        assert ledger.fold(view, budget=1) == (3, False)
+    positions += append(store, second)
+    for position, value in zip(positions, (first, second), strict=True):
+        fold_value({CAMPAIGN: model}, value, position)
+    for step in range(2):
+        with store.begin_write() as view:
+            assert ledger.fold(view, budget=1) == (3, False), step
+    with store.snapshot() as view:
+        assert ledger.read_counts(view, CAMPAIGN).accepted == 0
+    fold_all(store, 1)
+    assert_same(store, CAMPAIGN, model)
+
+
+def test_a_pass_takes_no_more_of_the_log_than_it_may_read_again(store):
+    values = [value_of([Claim(CAMPAIGN, 10 * no, (1,) * 10), Record(CAMPAIGN, Kind.ACCEPTED, 10 * no)]) for no in range(9)]
+    append(store, *values)
+    found = []
+    while not found or not found[-1][1]:
+        with store.begin_write() as view:
+            found.append(ledger.fold(view, records=6))
+    assert found == [(6, False), (6, False), (6, True)]
+
+
+def test_receipts_in_any_order_over_a_thousand_chunks_are_folded_in_as_many_commits_as_the_images_need(store):
+    chunks = 1_000
+    claims = [Claim(CAMPAIGN, chunk * BLOCK, (1,)) for chunk in range(chunks)]
+    receipts = [
+        Record(CAMPAIGN, Kind.RECEIPT, (7 * no % chunks) * BLOCK, state=State.DELIVERED) for no in range(3 * chunks)
+    ]
+    append(store, value_of(claims), value_of(receipts))
+    with store.begin_write() as view:
+        assert ledger.fold(view, budget=1 << 40) == (4 * chunks, True)
+    append(store, value_of(receipts))
+    assert fold_all(store, budget=100 * 7 * BLOCK) <= chunks / 100 + 1
+    with store.snapshot() as view:
+        counts = ledger.read_counts(view, CAMPAIGN)
+    assert (counts.state(State.DELIVERED), counts.receipts) == (chunks, 6 * chunks)
+
+
 @pytest.mark.parametrize("budget", [1, 1_000, 200_000])
-def test_one_record_that_is_more_than_the_budget_is_folded_all_the_same(store, budget):
+def test_one_chunk_that_is_more_than_the_budget_is_folded_all_the_same(store, budget):
     value = value_of([Claim(CAMPAIGN, BLOCK - 2, (9, 9, 9, 9)), Claim(CAMPAIGN, 5 * BLOCK - 1, (127, 1))])
     (position,) = append(store, value)
     model = ReferenceLedger()
     fold_value({CAMPAIGN: model}, value, position)
-    assert fold_all(store, budget) == 2
+    assert fold_all(store, budget) == 4
     assert_same(store, CAMPAIGN, model)
 
 
@@ -240,7 +289,7 @@ def test_damage_inside_a_value_crashes_no_fold(damage):
             value[at] = octet_
     folder = Folder()
     try:
-        end, _, _ = folder.scan(value, 0)
+        folder.scan(value, 0)
     except ValueError:
         return
     images = []
@@ -255,7 +304,7 @@ def test_damage_inside_a_value_crashes_no_fold(damage):
     for campaign in folder.campaigns():
         images.append(bytearray(512))
         folder.attach_counts(campaign, images[-1], 0)
-    folder.apply(value, 0, end, 0)
+    folder.apply(value, 0, 0)
 
 
 def test_summary_adds_up_at_any_moment(store):

@@ -178,11 +178,11 @@ def test_a_start_finds_exactly_the_claims_that_never_left(store, messages, windo
         for submit in line.submits():
             left.add((submit.to - NUMBER, submit.octets[0]))
         append(store, *line.values)
-        marks = {BULK: line.marks[BULK], REPLIES: line.marks[REPLIES]}
+        marks = {(0, BULK): line.marks[BULK], (0, REPLIES): line.marks[REPLIES]}
         with store.snapshot() as view:
             following, above = ledger.claim_tail(view, marks, {})
         made, taken = line.book.position(BULK)
-        assert following == {BULK: made}
+        assert following == {(0, BULK): made}
         assert len(above) == made - taken
         carried = line.book.queued(BULK) - (made - taken)
         claimed = {(record[3] + index, part) for record in line.log if record[0] == "claim"
@@ -193,14 +193,15 @@ def test_a_start_finds_exactly_the_claims_that_never_left(store, messages, windo
 
 
 def test_claims_before_the_given_position_are_not_read_again(store):
+    B, R = (0, BULK), (0, REPLIES)
     old, new = value_of([Claim(9, 0, (1,) * 4, claim_no=0)]), value_of([Claim(9, 4, (1, 130, 2), claim_no=4)])
     first, second = append(store, old, new)
     with store.snapshot() as view:
-        assert ledger.claim_tail(view, {BULK: 5, REPLIES: 0}, {}) == ({BULK: 7}, {(9, 6, 0): 5, (9, 6, 1): 6})
-        assert ledger.claim_tail(view, {BULK: 2, REPLIES: 0}, {})[1].keys() == {
+        assert ledger.claim_tail(view, {B: 5, R: 0}, {}) == ({B: 7}, {(9, 6, 0): 5, (9, 6, 1): 6})
+        assert ledger.claim_tail(view, {B: 2, R: 0}, {})[1].keys() == {
             (9, 2, 0), (9, 3, 0), (9, 4, 0), (9, 6, 0), (9, 6, 1),
         }  # fmt: skip
-        assert ledger.claim_tail(view, {BULK: 2, REPLIES: 0}, {BULK: second, REPLIES: second})[1].keys() == {
+        assert ledger.claim_tail(view, {B: 2, R: 0}, {B: second, R: second})[1].keys() == {
             (9, 4, 0), (9, 6, 0), (9, 6, 1),
         }  # fmt: skip
         assert ledger.next_position(view) == second + len(new) // 8

@@ -60,10 +60,10 @@ def test_a_part_that_left_is_not_above_the_mark_because_another_was_claimed_agai
     claim(book, (0, 2, {1}), (1, 1, {0}))  # 2 and 3, which do not leave
     write(store, book)
     with store.snapshot() as view:
-        following, above = ledger.claim_tail(view, {BULK: 2, REPLIES: 0}, {})
+        following, above = ledger.claim_tail(view, {(0, BULK): 2, (0, REPLIES): 0}, {})
     assert parts_in(store, 0, State.CLAIMED) == [0, 1]
     assert above == {(CAMPAIGN, 0, 1): 2, (CAMPAIGN, 1, 0): 3}
-    assert following == {BULK: 4}
+    assert following == {(0, BULK): 4}
 
 
 def test_the_number_after_a_claim_of_some_parts_is_the_next(store: Store):
@@ -71,7 +71,7 @@ def test_the_number_after_a_claim_of_some_parts_is_the_next(store: Store):
     claim(book, (0, 3, {2}), (1, 2, {0, 1}), (2, 2, {1}), (4, 1, {0}))
     write(store, book)
     with store.snapshot() as view:
-        _, above = ledger.claim_tail(view, {BULK: 0, REPLIES: 0}, {})
+        _, above = ledger.claim_tail(view, {(0, BULK): 0, (0, REPLIES): 0}, {})
     parts = [(0, 2), (1, 0), (1, 1), (2, 1), (4, 0)]
     assert above == {(CAMPAIGN, *part): number for number, part in enumerate(parts)}
     assert book.position(BULK) == (5, 0)

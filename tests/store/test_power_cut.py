@@ -17,7 +17,7 @@ from dispatcher.store.layout import TABLES, U64
 
 PAGE = 4096
 META_PAGES = 2
-TABLES_USED = ("blocks", "delta", "phones", "ledger")
+TABLES_USED = ("blocks", "delta", "optouts", "ledger")
 Rows = dict[tuple[str, bytes], bytes]
 
 

@@ -1,0 +1,6 @@
+"""Typed names of the look for one message."""
+
+Octets = bytes | bytearray | memoryview
+
+def trail(value: Octets, campaign: int, rank: int) -> list[tuple[int, int, int, int, bytes, int]]: ...
+def of_kind(value: Octets, kind: int) -> list[tuple[int | None, int, int, int, int, int]]: ...
