@@ -1,16 +1,18 @@
-"""A merge as a whole: what is in the members' room, and the points, in one transaction.
+"""A merge as a whole, and its taking back: what is in the members' room, and the points, in one transaction.
 
-Touches: what members/merge.py and points/account.py touch.
+Touches: what members/merge.py, members/unmerge.py and points/account.py touch.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from dispatcher.apps.points.account import move_all
-from dispatcher.control.commands import Envelope, MergeMembers
+from dispatcher.apps.points.account import move_all, move_back
+from dispatcher.control.commands import Envelope, MergeMembers, UnmergeMembers
 from dispatcher.members.merge import merge
+from dispatcher.members.unmerge import unmerge
 from dispatcher.records.changes import Changes, View
+from dispatcher.records.keys import parse_member_id
 
 
 def merge_members(view: View, command: MergeMembers, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
@@ -20,4 +22,19 @@ def merge_members(view: View, command: MergeMembers, envelope: Envelope) -> tupl
         changes, view, envelope.tenant, loser=command.loser, winner=command.winner, at_ms=envelope.at_ms
     )
     reply |= {"points_moved": moved, "points": balance, "dry_run": command.dry_run}
+    return (Changes() if command.dry_run else changes), reply
+
+
+def unmerge_members(view: View, command: UnmergeMembers, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
+    """The member is one again; the reply says what of the other changed since and stays. With dry_run nothing is
+    written. `points_missing`: of those that the merge moved, what the winner has spent."""
+    changes, reply = unmerge(view, command, envelope)
+    moved, winner = reply.pop("points"), parse_member_id(reply["from"])
+    assert winner is not None
+    back = move_back(
+        changes, view, envelope.tenant, loser=command.member_no, winner=winner, points=moved, at_ms=envelope.at_ms
+    )
+    if back != moved:
+        reply["changed_since"].append("points")
+    reply |= {"points_back": back, "points_missing": moved - back, "dry_run": command.dry_run}
     return (Changes() if command.dry_run else changes), reply

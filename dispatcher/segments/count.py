@@ -7,16 +7,17 @@ Rests on: members/guards.py for the guards of a purpose and their order.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
 from time import perf_counter
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from dispatcher.fastmatch import Assembler, Op, Program
-from dispatcher.members.guards import cut
+from dispatcher.members.guards import Guard, cut, guards_of
 from dispatcher.records.changes import View
 from dispatcher.records.states import Decision, Purpose
+from dispatcher.segments.caps import Bitmaps, over_caps
 from dispatcher.segments.column_tests import Every, Given, Test, unknown_test
 from dispatcher.segments.given import Engaged
 from dispatcher.segments.match import open_scan, run
@@ -25,9 +26,11 @@ from dispatcher.segments.program import LIVE, Columns, emit
 from dispatcher.segments.select import select
 from dispatcher.segments.tree import to_json
 from dispatcher.store.columns import Column
+from dispatcher.tenants.rules import rules_of
 from dispatcher.tenants.tenant import need_tenant
 
 _MATCHED = Engaged("matched")  # a key of our own: the bitmaps are at hand
+_CAPPED = Engaged("capped")
 _REASONS = 2  # the first tally of the guards; 0 counts the matched, 1 the unknown
 
 
@@ -76,11 +79,16 @@ def count_compiled(
     threads: int = 1,
 ) -> dict[str, Any]:
     """matched, reachable, waterfall and unknown of a segment already compiled."""
-    test, known = compiled.test, {}
+    test, known = compiled.test, dict[Hashable, Bitmaps]()
     if compiled.top is not None or compiled.limit is not None:  # who is left is known only when all are
         test = Given(_MATCHED)
         known = {_MATCHED: {block: bitmap for block, bitmap, _ in select(view, tenant, compiled, threads=threads)}}
-    reasons, program, columns = _count_program(test, compiled, purpose)
+    rules = rules_of(need_tenant(view, tenant), purpose.value)
+    capped = None
+    if rules.caps:
+        capped, known[_CAPPED] = _CAPPED, over_caps(view, tenant, rules.caps, compiled.as_of_ms)
+    guards = guards_of(purpose, consent=rules.consent, capped=capped)
+    reasons, program, columns = _count_program(test, compiled, guards)
     over = open_scan(view, tenant, columns, compiled.as_of_ms, known)
     tallies = array("Q", bytes(8 * (_REASONS + len(reasons))))
     reachable = run(program, over, 0, over.blocks, tallies=tallies, threads=threads, stop=stop)
@@ -89,13 +97,13 @@ def count_compiled(
 
 
 def _count_program(
-    test: Test, compiled: Compiled, purpose: Purpose
+    test: Test, compiled: Compiled, guards: Iterable[Guard]
 ) -> tuple[list[Decision], Program, tuple[Column | Hashable, ...]]:
     """(reasons, program, columns): what is left is who may be reached, the tallies say the rest."""
     columns, to = Columns(), Assembler()
     emit(Every((LIVE, test)), to, columns, compiled.shares)
     to.tally(0)
-    reasons = cut(to, purpose, columns.position, first_tally=_REASONS)
+    reasons = cut(to, guards, columns.position, first_tally=_REASONS)
     emit(Every((LIVE, unknown_test(compiled.fields))), to, columns)
     to.tally(1)
     to.combine(Op.DROP)

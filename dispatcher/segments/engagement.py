@@ -22,11 +22,11 @@ from dispatcher.errors import CommandRefused
 from dispatcher.members.aliases import taken_over
 from dispatcher.records.changes import View
 from dispatcher.segments.consents import changed
-from dispatcher.segments.given import ConsentChanged, Engaged, Key, MessagesIn
+from dispatcher.segments.given import ConsentChanged, Engaged, FrozenMembers, Key, MessagesIn
 from dispatcher.segments.replies import replied
 from dispatcher.segments.runs import BITMAP_OCTETS, DEEDS, NO_TIME, kernel, runs, seconds
 from dispatcher.store.columns import blocks_of, next_member_no
-from dispatcher.store.layout import BLOCK
+from dispatcher.store.layout import BLOCK, LEDGER_KEY, SNAPSHOT
 
 Bitmaps = dict[int, bytearray]  # block -> BITMAP_OCTETS; an absent block is nobody
 
@@ -44,6 +44,10 @@ def evaluate(view: View, tenant: int, keys: Iterable[Key], as_of_ms: int) -> dic
         match key:
             case ConsentChanged():
                 found[key] = changed(view, tenant, key, as_of_ms)
+            case FrozenMembers(segment):
+                held = view.range("bitmaps", LEDGER_KEY.pack(segment, SNAPSHOT, 0)[:9])
+                bitmaps = {LEDGER_KEY.unpack(at)[2]: bytearray(bitmap) for at, bitmap in held}
+                found[key] = _handed_on(bitmaps, merged)
             case MessagesIn():
                 found[key] = _messages(view, tenant, key, as_of_ms, merged)
             case Engaged(verb="replied"):

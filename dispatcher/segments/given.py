@@ -37,4 +37,11 @@ class ConsentChanged:
     since_ms: int | None = None
 
 
-Key = Engaged | MessagesIn | ConsentChanged
+@dataclass(frozen=True, slots=True)
+class FrozenMembers:
+    """Who a snapshot holds (snapshot.py)."""
+
+    segment: int
+
+
+Key = Engaged | MessagesIn | ConsentChanged | FrozenMembers

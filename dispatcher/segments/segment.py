@@ -6,7 +6,7 @@ Touches: rows of `segments` and `segment_versions`; reads `campaigns`, and drops
     segment_versions  tenant:2 segment:8 version:4 -> {name, expr, at_ms, actor}: who wrote that version, and when
 
 A title is what other rules name, so a rename rewrites the segments that name it. A campaign's rule is its writer's,
-so neither rename nor delete is done while an open campaign names the segment.
+so neither rename nor delete is done while an open campaign names the segment. A snapshot is one too (snapshot.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+from dispatcher.clock import rfc3339
 from dispatcher.control.commands import DeleteSegment, EditSegment, Envelope, SaveSegment
 from dispatcher.errors import CommandRefused
 from dispatcher.members.fields import fields_of
@@ -45,15 +46,14 @@ def save_segment(view: View, command: SaveSegment, envelope: Envelope) -> tuple[
     tenant = envelope.tenant
     need_tenant(view, tenant)
     title = _title(command.title)
-    known = next(((key, row) for key, row in _rows(view, tenant) if row["name"] == title), None)
+    known = segment_called(view, tenant, title)
     changes = Changes()
     if known is None:
-        if sum(1 for _ in _rows(view, tenant)) >= SEGMENTS_MAX:
-            raise CommandRefused(409, "state_conflict", f"there are {SEGMENTS_MAX} segments, the most a tenant has")
+        _, row = new_segment(view, tenant, title, None, envelope.at_ms)
         key = TENANT_U64.pack(tenant, next_id(changes, view, envelope.at_ms))
-        row: Row = {"name": title, "version": 0, "created_ms": envelope.at_ms, "expr": ""}
     else:
         key, row = known
+        _refuse_frozen(row)
     if command.description is not None:
         row["description"] = _description(command.description)
     return _write(view, changes, key, row, command.expr, envelope)
@@ -74,6 +74,8 @@ def edit_segment(view: View, command: EditSegment, envelope: Envelope) -> tuple[
     for name, value in wanted.items():
         if not isinstance(value, str):
             raise _wrong(name, f"{name} {value!r}: a text")
+    if "expr" in wanted:
+        _refuse_frozen(row)
     changes = Changes()
     old: str = row["name"]
     if "description" in wanted:
@@ -84,8 +86,13 @@ def edit_segment(view: View, command: EditSegment, envelope: Envelope) -> tuple[
             raise CommandRefused(409, "state_conflict", f"there is a segment called {quote(title)} already")
         _refuse_used(view, envelope.tenant, key, old, "renamed", by_segments=False)
         row["name"] = title
-    expr = str(wanted.get("expr", row["expr"]))
-    changed, reply = _write(view, changes, key, row, expr, envelope, also=(old,))
+    if row.get("frozen"):  # its rule is its title
+        row |= {"expr": f"in segment {quote(title)}", "changed_ms": envelope.at_ms}
+        changes.put("segments", key, pack(row))
+        changed, reply = changes, {**shown_segment(key, row), "warnings": []}
+    else:
+        expr = str(wanted.get("expr", row["expr"]))
+        changed, reply = _write(view, changes, key, row, expr, envelope, also=(old,))
     if title != old:
         for other_key, other in _naming(view, envelope.tenant, key, old):
             text = str(with_segment_renamed(parse(other["expr"]), old, title))
@@ -99,8 +106,8 @@ def delete_segment(view: View, command: DeleteSegment, envelope: Envelope) -> tu
     _refuse_used(view, envelope.tenant, key, row["name"], "deleted", by_segments=True)
     changes = Changes()
     changes.delete("segments", key)
-    for table in ("segment_versions", "segment_counts"):
-        for each, _ in view.range(table, key):
+    for table, prefix in (("segment_versions", key), ("segment_counts", key), ("bitmaps", key[TENANT.size :])):
+        for each, _ in view.range(table, prefix) if table != "bitmaps" or row.get("frozen") else ():
             changes.delete(table, each)
     return changes, {"id": public_id("seg", command.segment), "deleted": True}
 
@@ -125,15 +132,28 @@ def rename_field(
     return titles
 
 
+def new_segment(view: View, tenant: int, title: str, description: str | None, at_ms: int) -> tuple[str, Row]:
+    """(title, a row without a rule) of one to be made. Raises CommandRefused 422, 409 where there are too many."""
+    if sum(1 for _ in _rows(view, tenant)) >= SEGMENTS_MAX:
+        raise CommandRefused(409, "state_conflict", f"there are {SEGMENTS_MAX} segments, the most a tenant has")
+    row: Row = {"name": _title(title), "version": 0, "created_ms": at_ms, "expr": ""}
+    return row["name"], row if description is None else {**row, "description": _description(description)}
+
+
+def segment_called(view: View, tenant: int, title: str) -> tuple[bytes, Row] | None:
+    """The saved segment with this title: its key and row."""
+    return next(((key, row) for key, row in _rows(view, tenant) if row["name"] == title), None)
+
+
 def list_segments(view: View, tenant: int) -> list[dict[str, Any]]:
     """{id, title, description, expr, version, created_ms, changed_ms} of each, oldest first."""
-    return [_shown(key, row) for key, row in _rows(view, tenant)]
+    return [shown_segment(key, row) for key, row in _rows(view, tenant)]
 
 
 def get_segment(view: View, tenant: int, title_or_id: str, version: int | None = None) -> dict[str, Any] | None:
     """The one with this title or public id, as list_segments shows it; with `version` as that version was."""
     for key, row in _rows(view, tenant):
-        shown = _shown(key, row)
+        shown = shown_segment(key, row)
         if title_or_id not in (shown["title"], shown["id"]):
             continue
         if version is None or version == row["version"]:
@@ -165,7 +185,7 @@ def _write(
     within = tuple(dict.fromkeys((row["name"], *also)))
     compiled = compile_text(view, envelope.tenant, expr, as_of_ms=envelope.at_ms, within=within)
     _put(view, changes, key, row, compiled.text, envelope.at_ms, envelope.actor)
-    return changes, {**_shown(key, row), "warnings": list(compiled.warnings)}
+    return changes, {**shown_segment(key, row), "warnings": list(compiled.warnings)}
 
 
 def _put(view: View, changes: Changes, key: bytes, row: Row, text: str, at_ms: int, actor: str) -> None:
@@ -226,6 +246,12 @@ def _need(view: View, tenant: int, segment: int) -> tuple[bytes, Row]:
     return key, unpack(row)
 
 
+def _refuse_frozen(row: Row) -> None:
+    if row.get("frozen"):
+        detail = f"{quote(row['name'])} is a snapshot: its members stay who they were, so it takes no other rule"
+        raise CommandRefused(409, "state_conflict", detail)
+
+
 def _title(said: str) -> str:
     title = said.strip()
     if not 1 <= len(title) <= TITLE_MAX or not title.isprintable():
@@ -244,7 +270,11 @@ def _wrong(name: str, detail: str) -> CommandRefused:
     return CommandRefused(422, "invalid_value", detail, errors=errors)
 
 
-def _shown(key: bytes, row: Row) -> dict[str, Any]:
+def shown_segment(key: bytes, row: Row) -> dict[str, Any]:
+    """As list_segments shows it; of a snapshot with `frozen` {as_of, as_of_ms, count, rule, of}."""
     shown = {"id": public_id("seg", TENANT_U64.unpack(key)[1]), "title": row["name"]}
     kept = {name: row[name] for name in ("expr", "version", "created_ms", "changed_ms")}
-    return {**shown, "description": row.get("description", ""), **kept}
+    told = {**shown, "description": row.get("description", ""), **kept}
+    if frozen := row.get("frozen"):
+        told["frozen"] = {**frozen, "as_of": rfc3339(frozen["as_of_ms"])}
+    return told

@@ -41,7 +41,7 @@ from dispatcher.segments.column_tests import (
     unknown_test,
 )
 from dispatcher.segments.dates import Moment
-from dispatcher.segments.given import ConsentChanged, Engaged, Key, MessagesIn
+from dispatcher.segments.given import ConsentChanged, Engaged, FrozenMembers, Key, MessagesIn
 from dispatcher.segments.literals import DIGITS, a_kind, digits_in, number_in, text_in, unfit
 from dispatcher.segments.parse import CONDITIONS_MAX, parse
 from dispatcher.segments.refusal import nearest, refused
@@ -69,7 +69,8 @@ def typing_of(view: View, tenant: int, as_of_ms: int, within: tuple[str, ...] = 
     row = get_tenant(view, tenant)
     moment = Moment(as_of_ms, row.zone, row.leap_rule) if row else Moment(as_of_ms)
     named = _Late(lambda: _saved_texts(view, tenant))
-    return Typing(fields_of(view, tenant), named, within, moment, _Late(lambda: _campaigns(view, tenant)))
+    campaigns, frozen = _Late(lambda: _campaigns(view, tenant)), _Late(lambda: _frozen(view, tenant))
+    return Typing(fields_of(view, tenant), named, within, moment, campaigns, frozen)
 
 
 class _Late(Mapping[str, T]):
@@ -97,6 +98,12 @@ def _saved_texts(view: View, tenant: int) -> dict[str, str]:
     return {row["name"]: row["expr"] for row in rows}
 
 
+def _frozen(view: View, tenant: int) -> dict[str, int]:
+    """Title -> id of each snapshot (snapshot.py)."""
+    rows = ((key, unpack(row)) for key, row in view.range("segments", TENANT.pack(tenant)))
+    return {row["name"]: TENANT_U64.unpack(key)[1] for key, row in rows if row.get("frozen")}
+
+
 def _campaigns(view: View, tenant: int) -> dict[str, tuple[int, ...]]:
     """Title -> the campaigns that carry it."""
     found: dict[str, tuple[int, ...]] = {}
@@ -110,7 +117,8 @@ def _campaigns(view: View, tenant: int) -> dict[str, tuple[int, ...]]:
 class Typing:
     """One compilation: `test` turns a rule into a Test and gathers what it used and what seems amiss.
 
-    `named` are the tenant's saved segments; `within` the names being resolved, so that a cycle is refused.
+    `named` are the tenant's saved segments, `frozen` those that are snapshots; `within` the names being resolved, so
+    that a cycle is refused.
     """
 
     fields: Mapping[str, Field]
@@ -118,6 +126,7 @@ class Typing:
     within: tuple[str, ...] = ()
     moment: Moment = field(default_factory=lambda: Moment(0))
     campaigns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    frozen: Mapping[str, int] = field(default_factory=dict)
     used: dict[str, Field] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     conditions: int = 0
@@ -209,7 +218,8 @@ class Typing:
     def _happened(self, node: rule.Consent | rule.Campaign | rule.Messages | rule.Answered) -> Test:
         match node:
             case rule.Answered(app, _, _, _, at):
-                raise refused(f"no app is called `{app[:40]}`", at)
+                detail = f"`answered {app[:40]}`: there are no apps yet, so nobody can have answered one"
+                raise refused(detail, at)
             case rule.Consent():
                 self.timed |= node.span is not None
                 return engaged.consent(node, self.moment)
@@ -298,7 +308,8 @@ class Typing:
     def _code(self, of: Field, value: Value) -> int | None:
         word = text_in(of, value)
         if of.name not in self.codes:  # a dictionary may have 65,535 values, and a set name thousands of them
-            self.codes[of.name] = {known: code for code, known in enumerate(of.values, 1)}
+            codes = {known: code for code, known in enumerate(of.values, 1)}
+            self.codes[of.name] = codes | {word: codes[meaning] for word, meaning in of.merged}
         code = self.codes[of.name].get(word)
         if code is None:
             self._no_such(f"{of.name} = {rule.quote(word[:64])}", of.closed, value, word, of.values)
@@ -345,6 +356,8 @@ class Typing:
 
     def _segment(self, node: rule.InSegment, depth: int) -> Test:
         name = node.name.text
+        if name in self.frozen:
+            return Given(FrozenMembers(self.frozen[name]))
         if name in self.within:
             chain = " > ".join(map(rule.quote, [*self.within[self.within.index(name) :], name]))
             raise refused(f"segment {node.name} would contain itself: {chain}", node.name.at)

@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.control.commands import DefineField, EditTenant
+from dispatcher.members.fields import define_field
+from dispatcher.segments.count import count
 from dispatcher.segments.dates import Moment, births, born_by, celebrated, moved, number_of
 from dispatcher.segments.rule import Span
+from dispatcher.tenants.edit import edit_tenant
 from dispatcher.tenants.tenant import LEAP_RULES
+from tests.fakes.shop import do, new_member, new_shop
 from tests.reference import segments as reference
 
 
@@ -158,3 +163,20 @@ def test_today_and_the_days_back_are_those_of_the_zone(zone: str, utc: str, toda
     assert moment.today.isoformat() == today
     back = datetime.fromtimestamp(moment.since_ms(Span(days, "day")) / 1000, UTC)
     assert back.replace(tzinfo=None).isoformat() == since
+
+
+def test_an_edited_leap_rule_holds_for_the_next_count(store):
+    new_shop(store)
+    do(store, define_field, DefineField(title="birthday", kind="month_day"))
+    new_member(store, birthday="02-29")
+    day_ms = {day: int(datetime(2027, *day, 12, tzinfo=UTC).timestamp() * 1_000) for day in ((2, 28), (3, 1))}
+
+    def born(day) -> int:
+        with store.snapshot() as view:
+            return count(view, 1, "birthday is today", as_of_ms=day_ms[day])["matched"]
+
+    assert [born((2, 28)), born((3, 1))] == [1, 0]
+    do(store, edit_tenant, EditTenant(changes={"leap_rule": "mar1"}))
+    assert [born((2, 28)), born((3, 1))] == [0, 1]
+    do(store, edit_tenant, EditTenant(changes={"leap_rule": "leap"}))
+    assert [born((2, 28)), born((3, 1))] == [0, 0]
