@@ -2,18 +2,20 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_Resize
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from dispatcher.text.alphabet import GSM7
-
 
 cdef extern from "../text/octets.h" nogil:
-    enum: MAX_PARTS
-    void gsm_clear()
-    int gsm_set(uint32_t code, uint16_t value)
-    uint32_t limit_octets(int ucs2, uint32_t max)
+    enum: MAX_PARTS, MET_WORDS
+    ctypedef struct alphabet:
+        pass
+    ctypedef struct coder:
+        const alphabet *of
+        uint32_t count
+    uint32_t limit_octets(const alphabet *a, uint32_t max)
 
 
 cdef extern from "../text/crc32.h" nogil:
@@ -24,7 +26,7 @@ cdef extern from "../text/crc32.h" nogil:
 
 
 cdef extern from "render.h" nogil:
-    enum: NONE, LONGEST
+    enum: NONE, LONGEST, BILLED
     enum: OP_LITERAL, OP_TEXT, OP_DICT8, OP_DICT16, OP_I32, OP_I64, OP_U64, OP_DATE, OP_MONTH_DAY, OP_MONEY
     ctypedef struct op:
         pass
@@ -45,8 +47,9 @@ cdef extern from "render.h" nogil:
         const column *columns
         const uint8_t *flags
         const uint8_t *msisdn
-        uint32_t op_count, slots, max_parts, optout_plane
-        int only_ucs2
+        uint32_t op_count, slots, max_parts, optout_plane, possible, bill_first, bill_more
+        coder coder
+        uint64_t *met
     ctypedef struct taken:
         uint32_t rows, members, octets
         int32_t last_slot
@@ -55,19 +58,18 @@ cdef extern from "render.h" nogil:
     ctypedef struct histogram:
         uint32_t decisions[256]
         uint32_t *parts
+        uint32_t *billed
         uint32_t ucs2, longest_count
         longest *longest
     void render_slots(const job *j, const uint8_t *todo, const uint8_t *audience, size_t words, uint32_t rank_base,
-                      uint32_t first_member, uint32_t reference, uint32_t max_rows, part_row *rows, uint8_t *octets,
+                      uint32_t first_member, uint32_t seed, uint32_t max_rows, part_row *rows, uint8_t *octets,
                       uint8_t *scratch, taken *t)
+    void skip_slots(const uint8_t *skipped, const uint8_t *audience, size_t words, uint32_t rank_base,
+                    uint32_t first_member, uint8_t decision, uint32_t max_rows, part_row *rows, taken *t)
     void count_slots(const job *j, const uint8_t *todo, size_t words, uint8_t *scratch, histogram *h)
 
 
-gsm_clear()
 crc32_init()
-for _character, _octets in GSM7.items():
-    if gsm_set(ord(_character), int.from_bytes(_octets)):
-        raise ImportError(f"the kernel's table has no room for {_character!r}")
 
 OPS = {
     "literal": OP_LITERAL, "text": OP_TEXT, "dict8": OP_DICT8, "dict16": OP_DICT16, "i32": OP_I32, "i64": OP_I64,
@@ -96,12 +98,19 @@ cdef class Held:
     cdef uint8_t *scratch
     cdef Py_ssize_t held
     cdef tuple program
+    cdef object coder
+    cdef uint64_t met[MET_WORDS]
 
-    def __cinit__(self, tuple program, list buffers, bytes widths, uint32_t slots, uint32_t max_parts, uint32_t optout_plane):
+    def __cinit__(self, tuple program, object by, list buffers, bytes widths, uint32_t slots, uint32_t max_parts,
+                  uint32_t optout_plane, uint32_t bill_first=0, uint32_t bill_more=0):
         cdef Py_ssize_t i, count = len(widths)
+        cdef uint32_t most = 0
         self.views = <Py_buffer *>malloc((len(buffers) + 1) * sizeof(Py_buffer))
         self.columns = <column *>malloc((count + 1) * sizeof(column))
-        self.scratch = <uint8_t *>malloc(limit_octets(0, max_parts))
+        self.j.coder = (<coder *>PyCapsule_GetPointer(by.pointer, "volley.coder"))[0]
+        for i in range(self.j.coder.count):
+            most = max(most, limit_octets(&self.j.coder.of[i], max_parts))
+        self.scratch = <uint8_t *>malloc(most + 8)
         if self.views == NULL or self.columns == NULL or self.scratch == NULL:
             raise MemoryError
         for buffer in buffers:
@@ -116,14 +125,16 @@ cdef class Held:
             self.columns[i].ends = self.at_least(3 * i + 3, 0 if widths[i] else 4 * slots)
             self.columns[i].heap = self.at_least(3 * i + 4, 0)
             self.columns[i].heap_octets = self.views[3 * i + 4].len
-        self.program = program  # keeps alive what the job points to
-        ops, pieces, heap, leaps, only_ucs2 = program
+        self.program, self.coder = program, by  # keep alive what the job points to
+        ops, pieces, heap, leaps, possible = program
         self.j.ops = <const op *><const char *><bytes>ops
         self.j.op_count = len(ops) // sizeof(op)
         self.j.pieces = <const piece *><const char *><bytes>pieces
         self.j.heap = <const uint8_t *><const char *><bytes>heap
         self.j.leaps = <const crc_leap *><const char *><bytes>leaps
-        self.j.only_ucs2 = only_ucs2
+        self.j.possible = possible
+        self.j.met = self.met if by.look_alikes else NULL
+        self.j.bill_first, self.j.bill_more = bill_first, bill_more
         self.j.columns = self.columns
         self.j.slots = slots
         self.j.max_parts = max_parts
@@ -144,7 +155,7 @@ cdef class Held:
 
 
 def render(Held held not None, const uint8_t[::1] todo, const uint8_t[::1] audience, uint32_t rank_base,
-           uint32_t first_member, uint32_t reference, uint32_t max_rows):
+           uint32_t first_member, uint32_t seed, uint32_t max_rows):
     """(rows, octets, count, last_slot, members)."""
     cdef Py_ssize_t words = min(todo.shape[0], audience.shape[0]) // 8
     cdef Py_ssize_t room = <Py_ssize_t>max_rows + held.j.max_parts
@@ -152,19 +163,35 @@ def render(Held held not None, const uint8_t[::1] todo, const uint8_t[::1] audie
     if todo.shape[0] != audience.shape[0] or todo.shape[0] % 8 or not words or not 0 < max_rows <= 1 << 20:
         raise ValueError(f"todo {todo.shape[0]}, audience {audience.shape[0]} octets, {max_rows} rows")
     rows = PyByteArray_FromStringAndSize(NULL, room * <Py_ssize_t>sizeof(part_row))
-    octets = PyByteArray_FromStringAndSize(NULL, room * 160)
+    octets = PyByteArray_FromStringAndSize(NULL, room * 160 + 16)
     cdef part_row *row = <part_row *>PyByteArray_AS_STRING(rows)
     cdef uint8_t *out = <uint8_t *>PyByteArray_AS_STRING(octets)
     with nogil:
-        render_slots(&held.j, &todo[0], &audience[0], words, rank_base, first_member, reference, max_rows, row, out,
+        render_slots(&held.j, &todo[0], &audience[0], words, rank_base, first_member, seed, max_rows, row, out,
                      held.scratch, &t)
     PyByteArray_Resize(rows, t.rows * <Py_ssize_t>sizeof(part_row))
     PyByteArray_Resize(octets, t.octets)
     return rows, octets, t.rows, t.last_slot, t.members
 
 
+def skip(const uint8_t[::1] skipped, const uint8_t[::1] audience, uint32_t rank_base, uint32_t first_member,
+         uint8_t decision, uint32_t max_rows):
+    """(rows, count, last_slot)."""
+    cdef Py_ssize_t words = audience.shape[0] // 8
+    cdef taken t
+    if skipped.shape[0] != audience.shape[0] or audience.shape[0] % 8 or not words or not 0 < max_rows <= 1 << 20:
+        raise ValueError(f"skipped {skipped.shape[0]}, audience {audience.shape[0]} octets, {max_rows} rows")
+    rows = PyByteArray_FromStringAndSize(NULL, min(<Py_ssize_t>max_rows, 64 * words) * <Py_ssize_t>sizeof(part_row))
+    cdef part_row *row = <part_row *>PyByteArray_AS_STRING(rows)
+    with nogil:
+        skip_slots(&skipped[0], &audience[0], words, rank_base, first_member, decision, max_rows, row, &t)
+    PyByteArray_Resize(rows, t.rows * <Py_ssize_t>sizeof(part_row))
+    return rows, t.rows, t.last_slot
+
+
 def count(Held held not None, const uint8_t[::1] todo):
-    """(decisions {number: n}, parts {number: n}, ucs2, longest [(slot, parts, octets)])."""
+    """(decisions {number: n}, parts {number: n}, billed {number: n}, ucs2, longest [(slot, parts, octets)], the look-alikes'
+    characters met)."""
     cdef histogram h
     cdef Py_ssize_t words = todo.shape[0] // 8, i
     memset(&h, 0, sizeof(h))
@@ -175,6 +202,8 @@ def count(Held held not None, const uint8_t[::1] todo):
     return (
         {i: h.decisions[i] for i in range(256) if h.decisions[i]},
         {i: h.parts[i] for i in range(MAX_PARTS + 1) if h.parts[i]},
+        {i: h.billed[i] for i in range(BILLED + 1) if h.billed[i]},
         h.ucs2,
         [(h.longest[i].slot, h.longest[i].parts, h.longest[i].octets) for i in range(h.longest_count)],
+        [character for i, character in enumerate(held.coder.look_alikes) if held.met[i >> 6] >> (i & 63) & 1],
     )

@@ -1,8 +1,9 @@
 /* One recipient of a column block to a decision and the octets of its text; a todo bitmap to rows. No policy:
  * which plane is the opt-out and how many parts are allowed comes with the job. Meaning: tests/reference/render.py.
  *
- * A text is tried in GSM 7-bit first and again in UCS-2 when a value has a character outside it. Literals,
- * fallbacks and dictionary values lie ready in both alphabets; text_hash leaps over literals (crc32.h).
+ * A text is tried in the alphabets of the endpoint in turn, the next one when a value has a character outside it; the
+ * last, UCS-2, has them all. Literals, fallbacks and dictionary values lie ready in each; text_hash leaps over literals
+ * (crc32.h).
  */
 #ifndef VOLLEY_RENDER_H
 #define VOLLEY_RENDER_H
@@ -16,26 +17,32 @@
 #define NONE 0xFFFFFFFFu
 #define LEAP_FROM 24 /* octets of a literal from which four look-ups beat walking it (bench_render) */
 #define LONGEST 5
+#define BILLED 1023 /* 100 parts of 153 characters are 229 of 67 */
 enum { OP_LITERAL, OP_TEXT, OP_DICT8, OP_DICT16, OP_I32, OP_I64, OP_U64, OP_DATE, OP_MONTH_DAY, OP_MONEY };
 enum { SENT = 1, NO_VALID_NUMBER = 16, SUPPRESSED = 19, OPTED_OUT = 20, ERASED = 27, NO_VALUE = 28, TEXT_GREW = 29 };
 enum { PLANE_LIVE, PLANE_SUPPRESSED };
-enum { NOT_GSM = -1 };
+enum { NOT_IN_IT = -1 };
+enum { SHORT, SAR, PAYLOAD }; /* `told` of a row, batch.h */
 enum { AHEAD = 8, AHEAD_MEMBERS = 12 }; /* words of todo; members a word above which the machine sees what comes */
 
-typedef struct { uint32_t gsm_at, gsm_octets, ucs_at, ucs_octets; } piece; /* gsm_octets NONE: not in that alphabet */
-typedef struct { uint32_t kind, column, piece, count, fallback, max; } op;  /* literal: count is its first leap */
+typedef struct { uint32_t at, octets; } piece; /* one an alphabet; octets NONE: not in that alphabet */
+/* literal: count is its first leap; verbatim: a value that stands in a web address, which has no look-alikes */
+typedef struct { uint32_t kind, column, piece, count, fallback, max, verbatim; } op;
 typedef struct { const uint8_t *data, *ends, *heap; size_t heap_octets; } column; /* text: data is where it begins */
 typedef struct {
     const op *ops;
     const piece *pieces;
     const uint8_t *heap;
-    const crc_leap *leaps; /* two a literal: GSM, UCS-2 */
+    const crc_leap *leaps; /* one a literal and alphabet */
     const column *columns;
     const uint8_t *flags, *msisdn;
     uint32_t op_count, slots, max_parts, optout_plane; /* optout_plane NONE: this purpose has none */
-    int only_ucs2;
+    uint32_t possible;         /* a bit an alphabet: those that have every literal */
+    uint32_t bill_first, bill_more; /* characters that one and each further billed part hold; 0: billed as cut */
+    coder coder;
+    uint64_t *met;             /* a bit a look-alike that took its character's place; NULL: nobody asks */
 } job;
-typedef struct { uint32_t octets, hash; int ucs2; } message;
+typedef struct { uint32_t octets, hash; const alphabet *in; } message;
 
 /* columns may lie unaligned */
 static inline uint16_t u16_at(const uint8_t *p, size_t i) { uint16_t n; memcpy(&n, p + 2 * i, 2); return n; }
@@ -93,7 +100,7 @@ static inline int fetch(const job *j, const op *o, uint32_t slot, uint8_t *room,
     case OP_DICT8: case OP_DICT16:
         code = o->kind == OP_DICT8 ? c->data[slot] : u16_at(c->data, slot);
         if (!code || code > o->count) return 0;
-        v->piece = j->pieces + o->piece + code - 1;
+        v->piece = j->pieces + o->piece + (code - 1) * j->coder.count;
         return 1;
     case OP_I32: case OP_DATE: {
         int32_t n = (int32_t)u32_at(c->data, slot);
@@ -129,11 +136,26 @@ static inline int fetch(const job *j, const op *o, uint32_t slot, uint8_t *room,
     v->octets = (size_t)(end - w);
     return 1;
 }
-/* The text of one slot in one alphabet into `out`, which has room for limit_octets: SENT, NO_VALUE, TEXT_GREW or
- * NOT_GSM. A text past the limit is still looked through for an unknown value, the earlier guard; past it in
- * septets it is past it in UCS-2 too (a unit is at most two septets, and 67 x 2 < 153). */
-static inline int render_in(const job *j, uint32_t slot, int ucs2, uint8_t *out, message *m) {
-    const uint8_t *end = out + limit_octets(ucs2, j->max_parts);
+/* Whether a value holds a web address: its characters are those of the address, no look-alikes. */
+static inline int has_address(const uint8_t *s, size_t n) {
+    for (size_t i = 0; i + 3 < n; i++) {
+        if (s[i] == ':' && s[i + 1] == '/' && s[i + 2] == '/') return 1;
+        if ((s[i] | 32) == 'w' && (s[i + 1] | 32) == 'w' && (s[i + 2] | 32) == 'w' && s[i + 3] == '.') return 1;
+    }
+    return 0;
+}
+/* One value in one alphabet: octets, PUT_NOT_IN_IT or PUT_OVERFLOW. */
+static inline long put_value(const job *j, const op *o, const alphabet *a, const value *v, uint8_t *w, const uint8_t *end,
+                             uint64_t *met) {
+    if (a->expansions && (o->verbatim || has_address(v->utf8, v->octets))) a = j->coder.plain;
+    return put_utf8(a, v->utf8, v->octets, o->max, w, end, met);
+}
+/* The text of one slot in one alphabet into `out`, which has room for limit_octets and 8: SENT, NO_VALUE, TEXT_GREW or
+ * NOT_IN_IT. A text past the limit is still looked through for an unknown value, the earlier guard, and for characters
+ * outside the alphabet: in the next it may be shorter. */
+static inline int render_in(const job *j, uint32_t slot, uint32_t no, uint8_t *out, message *m, uint64_t *met) {
+    const alphabet *a = j->coder.of + no;
+    const uint8_t *end = out + limit_octets(a, j->max_parts);
     uint8_t *w = out, room[32];
     uint32_t crc = 0xFFFFFFFFu;
     int grew = 0;
@@ -144,25 +166,28 @@ static inline int render_in(const job *j, uint32_t slot, int ucs2, uint8_t *out,
             if (o->fallback == NONE) return NO_VALUE;
             v.piece = j->pieces + o->fallback;
         }
-        if (grew) continue;
         long n;
         if (v.piece) {
-            uint32_t at = ucs2 ? v.piece->ucs_at : v.piece->gsm_at, octets = ucs2 ? v.piece->ucs_octets : v.piece->gsm_octets;
-            if (octets == NONE) return NOT_GSM;
-            if (octets > (size_t)(end - w)) { grew = 1; continue; }
-            memcpy(w, j->heap + at, octets);
-            n = octets;
+            const piece *p = v.piece + no;
+            if (p->octets == NONE) return NOT_IN_IT;
+            if (grew || p->octets > (size_t)(end - w)) { grew = 1; continue; }
+            memcpy(w, j->heap + p->at, p->octets);
+            n = p->octets;
         } else {
-            n = put_utf8(v.utf8, v.octets, o->max, ucs2, w, end);
-            if (n == PUT_NOT_GSM) return NOT_GSM;
-            if (n == PUT_OVERFLOW) { grew = 1; continue; }
+            n = grew ? PUT_OVERFLOW : put_value(j, o, a, &v, w, end, met);
+            if (n == PUT_OVERFLOW) {
+                grew = 1;
+                if (!fits_utf8(a, v.utf8, v.octets, o->max)) return NOT_IN_IT;
+                continue;
+            }
+            if (n == PUT_NOT_IN_IT) return NOT_IN_IT;
         }
-        crc = o->kind == OP_LITERAL && n >= LEAP_FROM ? crc_leap_over(j->leaps + o->count + ucs2, crc) : crc32_update(crc, w, (size_t)n);
+        crc = o->kind == OP_LITERAL && n >= LEAP_FROM ? crc_leap_over(j->leaps + o->count + no, crc) : crc32_update(crc, w, (size_t)n);
         w += n;
     }
     m->octets = (uint32_t)(w - out);
     m->hash = ~crc;
-    m->ucs2 = ucs2;
+    m->in = a;
     return grew ? TEXT_GREW : SENT;
 }
 static inline int bit(const uint8_t *plane, uint32_t slot) { return plane[slot >> 3] >> (slot & 7) & 1; }
@@ -173,8 +198,17 @@ static inline int decide(const job *j, uint32_t slot, uint8_t *out, message *m) 
     if (!u64_at(j->msisdn, slot)) return NO_VALID_NUMBER;
     if (bit(j->flags + PLANE_SUPPRESSED * plane, slot)) return SUPPRESSED;
     if (j->optout_plane != NONE && bit(j->flags + j->optout_plane * plane, slot)) return OPTED_OUT;
-    int decision = j->only_ucs2 ? NOT_GSM : render_in(j, slot, 0, out, m);
-    return decision == NOT_GSM ? render_in(j, slot, 1, out, m) : decision;
+    for (uint32_t no = 0; no < j->coder.count; no++) {
+        if (!(j->possible >> no & 1)) continue;
+        uint64_t met[MET_WORDS];
+        int watched = j->met && j->coder.of[no].expansions;
+        if (watched) memset(met, 0, sizeof met);
+        int decision = render_in(j, slot, no, out, m, watched ? met : NULL);
+        if (decision == NOT_IN_IT) continue;
+        if (watched && decision == SENT) for (int i = 0; i < MET_WORDS; i++) j->met[i] |= met[i];
+        return decision;
+    }
+    return TEXT_GREW; /* not reached: UCS-2 has them all */
 }
 
 typedef struct { uint32_t rows, members, octets; int32_t last_slot; } taken;
@@ -202,10 +236,45 @@ static inline void ahead(const job *j, const uint8_t *todo, size_t words, size_t
             }
     }
 }
-/* Slots of todo and audience, the lowest first, as rows until `max_rows` of them; at least one member whole.
- * Room: max_rows + max_parts rows and 160 octets for each; scratch limit_octets. rank = rank_base + audience bits below. */
+/* The rows of one message whose parts end at `ends`; their octets follow those of the batch. */
+static inline void put_rows(const job *j, const message *m, part_row row, uint16_t reference, const uint8_t *text,
+                            const uint32_t *ends, uint32_t parts, part_row *rows, uint8_t *octets, taken *t) {
+    const int told = j->coder.told;
+    row.text_hash = m->hash;
+    row.data_coding = m->in->data_coding;
+    if (parts > 1 && told == TOLD_PAYLOAD && !m->in->elements) { /* the SMSC cuts it */
+        row.told = PAYLOAD;
+        row.parts = 1;
+        row.octets = (uint16_t)m->octets;
+        row.octets_at = t->octets;
+        memcpy(octets + t->octets, text, m->octets);
+        t->octets += m->octets;
+        rows[t->rows++] = row;
+        return;
+    }
+    row.parts = (uint8_t)parts;
+    if (parts > 1 && told == TOLD_SAR) {
+        row.told = SAR;
+        row.ref = reference & 0xFF; /* some SMSCs make an 8-bit UDH of it */
+    }
+    for (uint32_t i = 0, from = 0; i < parts; i++) {
+        uint8_t *w = octets + t->octets;
+        uint32_t udh = put_udh(m->in, told, w, reference, parts, i + 1), n = ends[i] - from;
+        memcpy(w + udh, text + from, n);
+        from = ends[i];
+        row.esm_class = udh ? 0x40 : 0;
+        row.part = (uint8_t)i;
+        row.octets = (uint16_t)(n + udh);
+        row.octets_at = t->octets;
+        t->octets += n + udh;
+        rows[t->rows++] = row;
+    }
+}
+/* Slots of todo and audience, the lowest first, as rows until `max_rows` of them or as many octets; at least one member
+ * whole. Room: max_rows + max_parts rows, 160 octets for each and 16; scratch limit_octets and 8.
+ * rank = rank_base + audience bits below. */
 static void render_slots(const job *j, const uint8_t *todo, const uint8_t *audience, size_t words, uint32_t rank_base,
-                         uint32_t first_member, uint32_t reference, uint32_t max_rows, part_row *rows, uint8_t *octets,
+                         uint32_t first_member, uint32_t seed, uint32_t max_rows, part_row *rows, uint8_t *octets,
                          uint8_t *scratch, taken *t) {
     uint32_t ends[MAX_PARTS];
     *t = (taken){0, 0, 0, -1};
@@ -217,43 +286,49 @@ static void render_slots(const job *j, const uint8_t *todo, const uint8_t *audie
             uint32_t slot = (uint32_t)(64 * word) + (uint32_t)at, parts = 0;
             message m = {0};
             int decision = decide(j, slot, scratch, &m);
-            if (decision == SENT && !(parts = cut_parts(scratch, m.octets, m.ucs2, j->max_parts, ends))) decision = TEXT_GREW;
-            uint32_t need = parts ? parts : 1;
-            if (t->rows && t->rows + need > max_rows) return;
+            if (decision == SENT && !(parts = cut_parts(m.in, scratch, m.octets, j->max_parts, ends))) decision = TEXT_GREW;
+            const uint32_t rows_of = parts ? parts : 1, octets_of = parts ? m.octets : 0;
+            if (t->rows && (t->rows + rows_of > max_rows || t->octets + octets_of > 160 * max_rows)) return;
             part_row row = {0};
             row.rank = rank_base + (uint32_t)__builtin_popcountll(in & (((uint64_t)1 << at) - 1));
             row.slot = first_member + slot;
             row.decision = (uint8_t)decision;
-            row.parts = (uint8_t)parts;
             if (parts) {
                 row.destination = u64_at(j->msisdn, slot);
-                row.text_hash = m.hash;
-                row.data_coding = m.ucs2 ? 8 : 0;
-                row.esm_class = parts > 1 ? 0x40 : 0;
-            }
-            for (uint32_t i = 0, from = 0; i < need; i++) {
-                if (parts) {
-                    uint8_t *w = octets + t->octets;
-                    uint32_t n = ends[i] - from, udh = parts > 1 ? 6 : 0;
-                    if (udh) put_udh(w, (uint8_t)(row.rank + reference), (uint8_t)parts, (uint8_t)(i + 1));
-                    memcpy(w + udh, scratch + from, n);
-                    from = ends[i];
-                    row.part = (uint8_t)i;
-                    row.octets = (uint16_t)(n + udh);
-                    row.octets_at = t->octets;
-                    t->octets += n + udh;
-                }
-                rows[t->rows++] = row;
-            }
+                put_rows(j, &m, row, (uint16_t)(row.rank + seed), scratch, ends, parts, rows, octets, t);
+            } else rows[t->rows++] = row;
             t->members++;
             t->last_slot = (int32_t)slot;
         }
         rank_base += (uint32_t)__builtin_popcountll(in);
     }
 }
+/* As render_slots, for slots that are not sent to: a row each. */
+static void skip_slots(const uint8_t *skipped, const uint8_t *audience, size_t words, uint32_t rank_base,
+                       uint32_t first_member, uint8_t decision, uint32_t max_rows, part_row *rows, taken *t) {
+    *t = (taken){0, 0, 0, -1};
+    for (size_t word = 0; word < words; word++) {
+        const uint64_t in = u64_at(audience, word);
+        for (uint64_t left = u64_at(skipped, word) & in; left; left &= left - 1) {
+            if (t->rows == max_rows) return;
+            int at = __builtin_ctzll(left);
+            part_row *row = rows + t->rows++;
+            *row = (part_row){0};
+            row->rank = rank_base + (uint32_t)__builtin_popcountll(in & (((uint64_t)1 << at) - 1));
+            row->slot = first_member + (uint32_t)(t->last_slot = (int32_t)(64 * word) + at);
+            row->decision = decision;
+            t->members++;
+        }
+        rank_base += (uint32_t)__builtin_popcountll(in);
+    }
+}
 
 typedef struct { uint32_t slot, parts, octets; } longest;
-typedef struct { uint32_t decisions[256], parts[MAX_PARTS + 1], ucs2, longest_count; longest longest[LONGEST]; } histogram;
+/* `parts` as they leave, `billed` as they are paid for, its last for all above */
+typedef struct {
+    uint32_t decisions[256], parts[MAX_PARTS + 1], billed[BILLED + 1], ucs2, longest_count;
+    longest longest[LONGEST];
+} histogram;
 static inline void keep_longest(histogram *h, longest found) {
     uint32_t i = h->longest_count < LONGEST ? h->longest_count++ : LONGEST;
     for (; i; i--) {
@@ -272,11 +347,18 @@ static void count_slots(const job *j, const uint8_t *todo, size_t words, uint8_t
             uint32_t slot = (uint32_t)(64 * word) + (uint32_t)__builtin_ctzll(left), parts = 0;
             message m = {0};
             int decision = decide(j, slot, scratch, &m);
-            if (decision == SENT && !(parts = cut_parts(scratch, m.octets, m.ucs2, j->max_parts, ends))) decision = TEXT_GREW;
+            if (decision == SENT && !(parts = cut_parts(m.in, scratch, m.octets, j->max_parts, ends))) decision = TEXT_GREW;
             h->decisions[decision]++;
             if (!parts) continue;
-            h->parts[parts]++;
-            h->ucs2 += (uint32_t)m.ucs2;
+            const int payload = j->coder.told == TOLD_PAYLOAD && !m.in->elements;
+            uint32_t billed = parts;
+            if (j->bill_more) {
+                uint32_t units = units_of(m.in, scratch, m.octets);
+                billed = units <= j->bill_first ? 1 : (units + j->bill_more - 1) / j->bill_more;
+            }
+            h->parts[payload ? 1 : parts]++;
+            h->billed[billed < BILLED ? billed : BILLED]++;
+            h->ucs2 += m.in->ucs2;
             keep_longest(h, (longest){slot, parts, m.octets});
         }
     }

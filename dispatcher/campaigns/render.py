@@ -3,8 +3,9 @@
 Touches: the buffers of a BlockView while its snapshot lives; what it returns owns its memory.
 Rests on: render.h for the kernel, records/batch.h for the rows, tests/reference/render.py for the meaning.
 
-A Renderer is made for one template, purpose and limit and used for every block; threads may share it.
-Make it anew when the tenant's fields change: a dictionary that grew has codes it does not know (no_value).
+A Renderer is made for one template, purpose, limit and way of an endpoint to take texts, and used for every block;
+threads may share it. Make it anew when the tenant's fields change: a dictionary that grew has codes it does not know
+(no_value).
 """
 
 from __future__ import annotations
@@ -13,17 +14,27 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dispatcher.campaigns.template import BOOL_WORDS, Reference, Template
-from dispatcher.records.batch import ROW, Batch, Row, octets_of, read_rows
+from dispatcher.records.batch import PAYLOAD, ROW, SAR, SHORT, TOLD_ROW, Batch, Row, octets_of, read_rows
 from dispatcher.records.states import Decision, Purpose
 from dispatcher.store.blocks import FLAGS, WIDTH, Column, ColumnKind
 from dispatcher.store.columns import BlockView
 from dispatcher.store.layout import FIELD_MSISDN, OPTOUT_GROUPS
-from dispatcher.text.alphabet import DATA_CODING_GSM7, DATA_CODING_UCS2, clean
+from dispatcher.text.coding import Alphabet, Coding, Encoder, encoder, usual
 from dispatcher.text.decode import decode
-from dispatcher.text.octets import MAX_PARTS, Octets, crc32, encode
-from dispatcher.text.parts import ESM_CLASS_UDHI, TextTooLong, parts
+from dispatcher.text.octets import MAX_PARTS, Octets, crc32
+from dispatcher.text.parts import (
+    ESM_CLASS_UDHI,
+    TAG_MESSAGE_PAYLOAD,
+    TAG_SAR_MSG_REF_NUM,
+    Billing,
+    Part,
+    TextTooLong,
+    parts_by,
+)  # fmt: skip
+from dispatcher.text.transliterate import ends_in_address, has_address, look_alikes, transliterate
 
 try:
     from dispatcher.campaigns import _render as kernel
@@ -32,8 +43,9 @@ except ImportError as exc:  # pragma: no cover
 
 MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
 _TRIES_AT, _SKIP_AT, _SINCE_AT = 27, 32, 36  # of a row, records/batch.h
-_OP = struct.Struct("<6I")  # render.h: kind, column, piece, count, fallback, max
-_PIECE = struct.Struct("<4I")  # render.h: gsm_at, gsm_octets, ucs_at, ucs_octets
+_OP = struct.Struct("<7I")  # render.h: kind, column, piece, count, fallback, max, verbatim
+_PIECE = struct.Struct("<2I")  # render.h: at, octets
+_REF_STEP = 0x101  # campaigns begin as far apart in 16 bits of reference as in 8
 _BY_KIND = {"date": "date", "month_day": "month_day", "money": "money"}
 _BY_COLUMN = {
     ColumnKind.TEXT: "text",
@@ -59,9 +71,11 @@ class PartCounts:
     """What rendering would give, counted: by decision and, of those sent, by parts. Blocks add up with +=."""
 
     decisions: Counter[Decision] = field(default_factory=Counter)
-    parts: Counter[int] = field(default_factory=Counter)
+    parts: Counter[int] = field(default_factory=Counter)  # as they leave: submit_sm
+    billed: Counter[int] = field(default_factory=Counter)  # as the market bills them, else as phones get them
     ucs2: int = 0  # of those sent
     longest: list[Longest] = field(default_factory=list)  # at most five, the longest first
+    changed: dict[str, str] = field(default_factory=dict)  # characters that a look-alike stands for
 
     @property
     def too_long(self) -> int:
@@ -70,10 +84,23 @@ class PartCounts:
     def __iadd__(self, other: PartCounts) -> PartCounts:
         self.decisions.update(other.decisions)
         self.parts.update(other.parts)
+        self.billed.update(other.billed)
         self.ucs2 += other.ucs2
+        self.changed |= other.changed
         both = sorted(self.longest + other.longest, key=lambda one: (-one.parts, -one.octets, one.member_no))
         self.longest = both[: kernel.LONGEST_KEPT]
         return self
+
+
+def spared(before: PartCounts, after: PartCounts) -> dict[str, Any]:
+    """What look-alikes change and save, for a preview: `after` is counted by a Renderer that makes them."""
+    parts_before, parts_after = (sum(n * count for n, count in of.billed.items()) for of in (before, after))
+    return {
+        "changed": dict(sorted(after.changed.items())),
+        "recipients": before.ucs2 - after.ucs2,
+        "parts_before": parts_before,
+        "parts_after": parts_after,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +111,37 @@ class Sample:
     text: str | None
     parts: int
     data_coding: int
+    encoding: str = ""  # GSM7, LATIN1, ASCII or UCS2
 
 
 class Renderer:
-    """`columns` is what open_block must be asked for: the template's fields, the planes of FLAGS, MSISDN."""
+    """`columns` is what open_block must be asked for: the template's fields, the planes of FLAGS, MSISDN.
 
-    def __init__(self, template: Template, purpose: Purpose, max_parts: int) -> None:
+    `coding`: how the endpoint takes texts. `message_class` 0 is flash. `transliterate`: look-alikes of GSM 7-bit where
+    they spare UCS-2. `billing`: what count_parts calls billed.
+    """
+
+    def __init__(
+        self,
+        template: Template,
+        purpose: Purpose,
+        max_parts: int,
+        coding: Coding = Coding(),
+        *,
+        message_class: int | None = None,
+        transliterate: bool = False,
+        billing: Billing | None = None,
+    ) -> None:
         if not 1 <= max_parts <= MAX_PARTS:
             raise ValueError(f"max_parts is 1 to {MAX_PARTS}, not {max_parts}")
         self.template = template
+        self.encoder = encoder(coding, message_class, transliterate)
+        self.billing = billing
         self.purpose = purpose
         self.max_parts = max_parts
         self.columns: list[Column] = list(dict.fromkeys([FLAGS, MSISDN, *template.columns]))
-        self._program = _compile(template)
+        program = _Program(template, self.encoder.alphabets)
+        self._program, self._changed = program.octets, program.changed
         self._read = template.columns
         self._widths = bytes(WIDTH.get(kind, 0) for _, _, kind in self._read)
         self._optout_plane = OPTOUT_GROUPS.get(purpose.value, kernel.NO_PIECE)
@@ -118,21 +163,22 @@ class Renderer:
 
         todo, audience: bitmaps of equal length (u64 words, little-endian); what is not in audience is not taken.
         A slot's rank is rank_base + the audience's slots below it; slot in a row is first_member_no + slot.
-        At least one member is taken, so a single message may pass max_rows. The UDH's reference is
+        At least one member is taken, so a single message may pass max_rows. The reference of parts is
         (rank + ref_seed) modulo 256. Call again with the bits up to last_slot cleared; count 0 is the end.
         """
-        return Batch(
-            *kernel.render(self._hold(block), todo, audience, rank_base, first_member_no, ref_seed & 0xFF, max_rows)
-        )
+        seed = ref_seed * _REF_STEP & 0xFFFF
+        return Batch(*kernel.render(self._hold(block), todo, audience, rank_base, first_member_no, seed, max_rows))
 
     def count_parts(self, block: BlockView, first_member_no: int, todo: Octets) -> PartCounts:
         """Decisions and parts of every slot in `todo`, as render would give them, without octets."""
-        decisions, of_parts, ucs2, longest = kernel.count(self._hold(block), todo)
+        decisions, of_parts, billed, ucs2, longest, met = kernel.count(self._hold(block), todo)
         return PartCounts(
             Counter({Decision(number): count for number, count in decisions.items()}),
             Counter(of_parts),
+            Counter(billed),
             ucs2,
             [Longest(first_member_no + slot, count, octets) for slot, count, octets in longest],
+            self._changed | {character: look_alikes()[character] for character in met},
         )
 
     def sample(self, block: BlockView, slot: int) -> Sample:
@@ -141,7 +187,10 @@ class Renderer:
         only[slot // 8] = 1 << slot % 8
         batch = self.render(block, 0, only, only, 0, 1)
         rows = read_rows(batch)
-        return Sample(Decision(rows[0].decision), _text_of(batch, rows), rows[0].parts, rows[0].data_coding)
+        first, default = rows[0], self.encoder.coding.default_alphabet
+        encoding = next((a.encoding for a in self.encoder.alphabets if a.data_coding == first.data_coding), "")
+        text = _text_of(batch, rows, default)
+        return Sample(Decision(first.decision), text, first.parts, first.data_coding, encoding if first.parts else "")
 
     def _hold(self, block: BlockView) -> kernel.Held:
         buffers: list[Octets] = [block.array(*FLAGS[:2]), block.array(*MSISDN[:2])]
@@ -150,7 +199,18 @@ class Renderer:
                 buffers.extend(block.text(number))
             else:
                 buffers.extend((block.array(number, part), b"", b""))
-        return kernel.Held(self._program, buffers, self._widths, block.slots, self.max_parts, self._optout_plane)
+        how = (self._widths, block.slots, self.max_parts, self._optout_plane)
+        billing = (self.billing.first, self.billing.more) if self.billing else ()
+        return kernel.Held(self._program, self.encoder.kernel, buffers, *how, *billing)
+
+
+def skip_rows(
+    bitmap: Octets, audience: Octets, base_rank: int, first_member_no: int, decision: Decision, max_rows: int
+) -> Batch:
+    """Rows for the slots of `bitmap`, none of whom is sent to: the lowest first, at most `max_rows`, as render's."""
+    assert decision >= Decision.NO_VALID_NUMBER, decision
+    rows, count, last_slot = kernel.skip(bitmap, audience, base_rank, first_member_no, decision, max_rows)
+    return Batch(rows, bytearray(), count, last_slot, count)
 
 
 def clear_through(todo: bytearray, slot: int) -> None:
@@ -178,81 +238,125 @@ def render_single(text: str, destination: int, rank: int, ref_seed: int = 0, slo
     return render_singles([(text, destination, rank, slot)], ref_seed)
 
 
-def render_singles(messages: Iterable[tuple[str, int, int, int]], ref_seed: int = 0) -> Batch:
+def render_singles(
+    messages: Iterable[tuple[str, int, int, int]], ref_seed: int = 0, by: Encoder | None = None
+) -> Batch:
     """Texts born alone, as (text, destination, rank, slot), in one Batch. Over 255 parts: a row text_grew.
 
-    last_slot is the greatest slot. About 3 us a message: for replies, not for broadcasts.
+    last_slot is the greatest slot. `by`: how the endpoint takes texts. About 4 us a message: for replies, not for
+    broadcasts.
     """
+    by = by or usual()
     rows, octets, count, members, last_slot = bytearray(), bytearray(), 0, 0, -1
     for text, destination, rank, slot in messages:
         members += 1
         last_slot = max(last_slot, slot)
         try:
-            of_text = parts(text, rank + ref_seed)
+            of_text = parts_by(by, text, rank + ref_seed * _REF_STEP)
         except TextTooLong:
             rows += ROW.pack(0, rank, 0, 0, 0, 0, 0, 0, 0, Decision.TEXT_GREW, 0, slot, 0)
             count += 1
             continue
-        text_hash = crc32(b"".join(part.octets[6 if part.esm_class else 0 :] for part in of_text))
-        for no, part in enumerate(of_text):
-            rows += ROW.pack(
-                destination, rank, len(octets), text_hash, len(part.octets), no, len(of_text),
-                part.esm_class, part.data_coding, Decision.SENT, 0, slot, 0,
+        bodies = [_told(part) for part in of_text]
+        text_hash = crc32(b"".join(body[part.udh_octets :] for part, (_, _, body) in zip(of_text, bodies, strict=True)))
+        for no, (part, (told, ref, body)) in enumerate(zip(of_text, bodies, strict=True)):
+            rows += TOLD_ROW.pack(
+                destination, rank, len(octets), text_hash, len(body), no, len(of_text),
+                part.esm_class, part.data_coding, Decision.SENT, 0, slot, 0, told, ref,
             )  # fmt: skip
-            octets += part.octets
+            octets += body
         count += len(of_text)
     return Batch(rows, octets, count, last_slot, members)
 
 
-def _text_of(batch: Batch, rows: Sequence[Row]) -> str | None:
+def _told(part: Part) -> tuple[int, int, bytes]:
+    """(told, ref, octets) of a row, records/batch.h."""
+    for tag, value in part.tlvs:
+        if tag == TAG_MESSAGE_PAYLOAD:
+            return PAYLOAD, 0, value
+        if tag == TAG_SAR_MSG_REF_NUM:
+            return SAR, int.from_bytes(value), part.octets
+    return SHORT, 0, part.octets
+
+
+def _text_of(batch: Batch, rows: Sequence[Row], default_alphabet: str) -> str | None:
     if not rows[0].parts:
         return None
     return "".join(
-        decode(row.data_coding, octets_of(batch, row), bool(row.esm_class & ESM_CLASS_UDHI)) or "" for row in rows
+        decode(row.data_coding, octets_of(batch, row), bool(row.esm_class & ESM_CLASS_UDHI), default_alphabet) or ""
+        for row in rows
     )
 
 
-def _compile(template: Template) -> tuple[bytes, bytes, bytes, bytes, bool]:
-    """The kernel's program: ops, pieces, heap, leaps, and whether a literal rules GSM 7-bit out."""
-    ops, heap, known = bytearray(), bytearray(), dict[str, tuple[int, int, int, int]]()
-    pieces: list[tuple[int, int, int, int]] = []
-    literals: list[bytes] = []
-    columns = {column: no for no, column in enumerate(template.columns)}
+class _Program:
+    """A template for the kernel: ops, pieces, heap, leaps, and a bit for each alphabet that has every literal.
 
-    def lay(texts: Iterable[str]) -> int:
-        first = len(pieces)
-        for text in texts:
-            if text not in known:
-                data_coding, gsm = encode(text)
-                ucs = clean(text).encode("utf-16-be")
-                fits = data_coding == DATA_CODING_GSM7
-                at = len(heap)
-                heap.extend(gsm + ucs if fits else ucs)
-                known[text] = (at, len(gsm), at + len(gsm), len(ucs)) if fits else (0, kernel.NO_PIECE, at, len(ucs))
-            pieces.append(known[text])
-        return first
+    `changed`: what look-alikes stand for in its literals, fallbacks and dictionary values.
+    """
 
-    only_ucs2 = False
-    for piece in template.pieces:
-        if isinstance(piece, str):
-            data_coding, octets = encode(piece)
-            only_ucs2 |= data_coding == DATA_CODING_UCS2
-            ops += _OP.pack(kernel.OPS["literal"], 0, lay([piece]), len(literals), kernel.NO_PIECE, 0)
-            literals += [octets, clean(piece).encode("utf-16-be")]
-            continue
-        values = [value[: piece.max_characters or None] for value in _words(piece)]
-        fallback = kernel.NO_PIECE if piece.fallback is None else lay([piece.fallback])
-        asked = piece.field
+    def __init__(self, template: Template, alphabets: Sequence[Alphabet]) -> None:
+        self._alphabets = alphabets
+        self._ops, self._heap = bytearray(), bytearray()
+        self._pieces: list[tuple[int, int]] = []
+        self._laid: dict[bytes, int] = {}
+        self._literals: list[bytes] = []
+        self.possible = (1 << len(alphabets)) - 1
+        self.changed: dict[str, str] = {}
+        columns = {column: no for no, column in enumerate(template.columns)}
+        in_address = False
+        for piece in template.pieces:
+            if isinstance(piece, str):
+                self._literal(piece, in_address)
+                in_address = ends_in_address(piece, in_address)
+            else:
+                self._field(piece, columns[piece.field.number, 0, piece.field.column], in_address)
+        if not any(a.look_alikes and self.possible >> no & 1 for no, a in enumerate(alphabets)):
+            self.changed = {}
+
+    @property
+    def octets(self) -> tuple[bytes, bytes, bytes, bytes, int]:
+        pieces = b"".join(_PIECE.pack(*piece) for piece in self._pieces)
+        return bytes(self._ops), pieces, bytes(self._heap), kernel.leaps_of(self._literals), self.possible
+
+    def _literal(self, text: str, in_address: bool) -> None:
+        said = transliterate(text, in_address)
+        at, octets = self._lay(text, said)
+        for no, mine in enumerate(octets):
+            if mine is None:
+                self.possible &= ~(1 << no)
+        self._ops += _OP.pack(kernel.OPS["literal"], 0, at, len(self._literals), kernel.NO_PIECE, 0, 0)
+        self._literals += [mine or b"" for mine in octets]
+
+    def _field(self, ref: Reference, column: int, verbatim: bool) -> None:
+        asked, at = ref.field, len(self._pieces)
+        words = _words(ref)
+        for word in words:
+            self._value(word[: ref.max_characters or None], verbatim or has_address(word))
+        fallback = kernel.NO_PIECE
+        if ref.fallback is not None:
+            fallback = self._value(ref.fallback, verbatim or has_address(ref.fallback))
         kind = kernel.OPS[_BY_KIND.get(asked.kind) or _BY_COLUMN[asked.column]]
-        column = columns[asked.number, 0, asked.column]
-        ops += _OP.pack(kind, column, lay(values), len(values), fallback, piece.max_characters)
-    return (
-        bytes(ops),
-        b"".join(_PIECE.pack(*piece) for piece in pieces),
-        bytes(heap),
-        kernel.leaps_of(literals),
-        only_ucs2,
-    )
+        self._ops += _OP.pack(kind, column, at, len(words), fallback, ref.max_characters, verbatim)
+
+    def _value(self, text: str, verbatim: bool) -> int:
+        said = text if verbatim else "".join(look_alikes().get(character, character) for character in text)
+        return self._lay(text, said)[0]
+
+    def _lay(self, text: str, said: str) -> tuple[int, list[bytes | None]]:
+        """A piece in every alphabet: where it is, and its octets; `said` is it with look-alikes."""
+        at = len(self._pieces)
+        octets = [alphabet.octets_of(said if alphabet.look_alikes else text) for alphabet in self._alphabets]
+        for mine in octets:
+            if mine is None:
+                self._pieces.append((0, kernel.NO_PIECE))
+                continue
+            if mine not in self._laid:
+                self._laid[mine] = len(self._heap)
+                self._heap += mine
+            self._pieces.append((self._laid[mine], len(mine)))
+        if said != text:
+            self.changed |= {character: look_alikes()[character] for character in text if character in look_alikes()}
+        return at, octets
 
 
 def _words(ref: Reference) -> Sequence[str]:

@@ -18,6 +18,7 @@ from dispatcher.records.keys import BATCH_BIT
 from dispatcher.records.states import Decision, Purpose
 from dispatcher.store.layout import U64, U64_U32
 from dispatcher.store.values import pack, unpack
+from dispatcher.text.options import PLAIN, Options
 
 REPLY_VALIDITY_S = 3_600
 
@@ -37,6 +38,8 @@ class Entry:
     validity_s: int = REPLY_VALIDITY_S  # what the SMSC is told
     decision: Decision = Decision.UNDECIDED  # of the gate at acceptance, when it is against sending
     cancelled: bool = False
+    options: Options = PLAIN
+    via: int = -1  # the endpoint, by its number, of the message that it answers; -1: none
 
     @property
     def tenant(self) -> int:
@@ -49,14 +52,14 @@ class Entry:
 
 def add_entry(
     changes: Changes, view: View, tenant: int, *, to: int, sender: str, text: str, purpose: Purpose, now_ms: int,
-    expiry_ms: int, confirmation: bool = False,
+    expiry_ms: int, confirmation: bool = False, via: int = -1,
 ) -> Entry:  # fmt: skip
     """Write the next entry of the tenant's batch; one a Changes for each batch (positions come from the View)."""
     batch = batch_of(tenant, confirmations=confirmation)
     position = next((U64_U32.unpack(key)[1] + 1 for key, _ in view.range("outbox", U64.pack(batch), reverse=True)), 0)
     entry = Entry(
         batch=batch, position=position, to=to, sender=sender, text=text, purpose=purpose,
-        expiry_ms=expiry_ms, created_ms=now_ms,
+        expiry_ms=expiry_ms, created_ms=now_ms, via=via,
     )  # fmt: skip
     row = {
         "to": to,
@@ -66,6 +69,8 @@ def add_entry(
         "expiry_ms": expiry_ms,
         "created_ms": now_ms,
     }
+    if via >= 0:
+        row["via"] = via
     changes.put("outbox", U64_U32.pack(batch, position), pack(row))
     return entry
 
@@ -123,5 +128,5 @@ def _entry(batch: int, position: int, octets: bytes) -> Entry:
         batch=batch, position=position, to=row["to"], sender=row["from"], text=row["text"],
         purpose=Purpose(row["purpose"]), expiry_ms=row["expiry_ms"], created_ms=row["created_ms"],
         validity_s=row.get("validity_s", REPLY_VALIDITY_S), decision=Decision(row.get("decision", 0)),
-        cancelled=bool(row.get("cancelled_ms")),
+        cancelled=bool(row.get("cancelled_ms")), options=Options.of(row.get("options")), via=row.get("via", -1),
     )  # fmt: skip

@@ -1,137 +1,209 @@
 """Messages from phones: opt-out words first, then keywords, else the inbox. Each kept before it is answered.
 
-Touches: tables inbound and optouts (through members/consent), by View and Changes. What is answered is apps/'s.
-Rests on: PRODUCT F (the fixed order), SMPP_FACTS 12. A repeat of the same octets between the same numbers within
-REPEAT_MS is the SMSC's own (an answer that died with its connection): nothing twice. Those are known by a Recent.
-Weak spot: long messages are kept part by part, not put together yet.
+Touches: tables inbound, optouts (through members/consent), those of reassembly.py and seals.py, by View and Changes.
+What is answered is apps/'s. Rests on: PRODUCT F (the fixed order), SMPP_FACTS 12. A long message is taken when all of
+it is there, or as it is when it has waited long enough; but one part that opts out by itself does so at once.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
+from config import SettingError
+from dispatcher.members.aliases import writer_of
 from dispatcher.members.consent import lift_optout, opted_out, record_optout
+from dispatcher.outcomes import reassembly, seals
+from dispatcher.outcomes.reassembly import Whole
+from dispatcher.outcomes.seals import RECENT_MAX, REPEAT_MS, Recent, seal_of
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.events import Delivered
 from dispatcher.store.ids import next_id
-from dispatcher.store.layout import OPTOUT_GROUPS, TENANT, TENANT_U64
-from dispatcher.store.values import pack, unpack
+from dispatcher.store.layout import OPTOUT_GROUPS, TENANT_U64
+from dispatcher.store.replies import put_reply
+from dispatcher.store.values import pack
 from dispatcher.tenants import market
 from dispatcher.tenants.market import plain
+from dispatcher.tenants.profile import Profile, get_profile
 from dispatcher.tenants.tenant import Tenant, list_tenants
 from dispatcher.text.decode import decode
 
-REPEAT_MS = 30_000
-RECENT_MAX = 200_000  # seals remembered; a flood of more hides a repeat, then the person is answered twice
+__all__ = ["RECENT_MAX", "REPEAT_MS", "Heard", "Recent", "hear", "is_stop", "overdue", "plain", "seal_of"]
+
 OPERATOR = 0
 _NUMBER = re.compile(r"\+?[0-9]{1,15}")  # a sender with letters is nobody's phone
-
-
-class Recent:
-    """Seals of the last REPEAT_MS, in the order heard. Begins with those of the store: a restart forgets none."""
-
-    def __init__(self) -> None:
-        self._at_ms: dict[bytes, int] = {}
-        self._loaded = False
-
-    def __len__(self) -> int:
-        return len(self._at_ms)
-
-    def heard(self, view: View, seal: bytes, now_ms: int) -> bool:
-        """Whether it was heard within REPEAT_MS; if not, it is from now on."""
-        if not self._loaded:
-            self._load(view, now_ms)
-        while self._at_ms:
-            oldest = next(iter(self._at_ms))
-            if self._at_ms[oldest] >= now_ms - REPEAT_MS and len(self._at_ms) < RECENT_MAX:
-                break
-            del self._at_ms[oldest]
-        if seal in self._at_ms:
-            return True
-        self._at_ms[seal] = now_ms
-        return False
-
-    def forget(self, seal: bytes) -> None:
-        """It is not on disk after all, and will come again."""
-        self._at_ms.pop(seal, None)
-
-    def _load(self, view: View, now_ms: int) -> None:
-        found: list[tuple[int, bytes]] = []
-        for tenant in (OPERATOR, *(tenant.number for tenant in list_tenants(view))):
-            for _, octets in view.range("inbound", TENANT.pack(tenant), reverse=True):
-                row = unpack(octets)
-                if row["at_ms"] < now_ms - REPEAT_MS or len(found) >= RECENT_MAX:
-                    break
-                found.append((row["at_ms"], row["seal"]))
-        self._at_ms = {seal: at_ms for at_ms, seal in sorted(found)}
-        self._loaded = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
     """What a message was. `answer_from` is the number that was written to."""
 
-    what: str  # stop, start, points, inbox, repeat
+    what: str  # stop, start, help, points, inbox, acknowledgement, part (of a long one), repeat
     tenant: int
     number: int  # 0: not a phone number
     answer_from: str
     first: bool = False  # of a stop: the number was not opted out before
 
 
-def seal_of(message: Delivered) -> bytes:
-    """The same octets between the same numbers have the same."""
-    return hashlib.sha256(repr((message.source_addr, message.destination_addr, message.octets)).encode()).digest()[:16]
+@dataclass(slots=True)
+class _Written:
+    """A message from a phone as it is kept; `more`: keys of the row that long ones have."""
+
+    source: str
+    destination: str
+    text: str | None
+    octets: bytes
+    data_coding: int
+    esm_class: int
+    seal: bytes
+    more: dict[str, Any]
+    acknowledges: bool = False  # its text, if there is any, asks for nothing but an end
 
 
-def hear(view: View, message: Delivered, now_ms: int, recent: Recent) -> tuple[Changes, Heard]:
+def hear(
+    view: View, message: Delivered, now_ms: int, recent: Recent, *, endpoint: int = 0, default_alphabet: str = "gsm"
+) -> tuple[Changes, Heard]:
     """One message from a phone: its rows and what it was. Octets that no alphabet reads are kept as octets.
 
-    `recent` has its seal from then on: whoever fails to commit the rows takes it out again.
+    `recent` has its seal from then on: whoever fails to commit the rows takes it out again. `endpoint`: its number;
+    `default_alphabet`: what data_coding 0 means there.
     """
-    number = int(message.source_addr.lstrip("+")) if _NUMBER.fullmatch(message.source_addr) else 0
-    text = decode(message.data_coding, message.octets, message.udhi)
-    word = plain(text or "")
-    tenant = _tenant_of(view, message.destination_addr)
-    owner = tenant.number if tenant is not None else OPERATOR
-    seal = seal_of(message)
     changes = Changes()
+    seal, place = seal_of(message), reassembly.place_of(message)
+    text = decode(message.data_coding, message.octets, message.udhi, default_alphabet)
+    whole = _Written(
+        message.source_addr, message.destination_addr, text, bytes(message.octets), message.data_coding,
+        message.esm_class, seal, {}, message.is_acknowledgement,
+    )  # fmt: skip
+    owner = _Owner(view, whole)
     if recent.heard(view, seal, now_ms):
-        return changes, Heard(what="repeat", tenant=owner, number=number, answer_from="")
-    what, first = "inbox", False
-    if tenant is not None and number:
-        if is_stop(word):
-            what = "stop"
-            first = not all(opted_out(view, tenant.number, number, group) for group in OPTOUT_GROUPS)
-            changes.merge(record_optout(view, tenant.number, number, tuple(OPTOUT_GROUPS), now_ms, f"SMS: {text}"))
-        elif word in market.START_ALONE:
-            what = "start"
-            changes.merge(lift_optout(view, tenant.number, number, tuple(OPTOUT_GROUPS), now_ms, f"SMS: {text}"))
-        elif word in market.POINTS_WORDS:
-            what = "points"
-    row = {
-        "from": message.source_addr,
-        "to": message.destination_addr,
-        "text": text,
-        "octets": bytes(message.octets),
-        "data_coding": message.data_coding,
-        "esm_class": message.esm_class,
-        "what": what,
-        "at_ms": now_ms,
-        "seal": seal,
-        "probable_opt_out": what == "inbox" and word.split(" ")[0] in market.STOP_FIRST | market.STOP_ALONE,
-    }
-    changes.put("inbound", TENANT_U64.pack(owner, next_id(changes, view, now_ms)), pack(row))
-    return changes, Heard(what=what, tenant=owner, number=number, answer_from=message.destination_addr, first=first)
+        return changes, owner.heard("repeat", reply=False)
+    if recent.doubted(view, changes, seal, now_ms) and not _stops(view, owner, text):
+        return changes, owner.heard("repeat", reply=False)
+    if place is None:
+        return changes, _take(view, changes, owner, whole, now_ms)
+    seals.keep(changes, seal, now_ms, seals.PART)
+    found = reassembly.add(view, changes, message, place, endpoint, default_alphabet, now_ms)
+    for ended in found:
+        if ended.missing:  # there was no room for it any longer; nobody is answered
+            given = _written(ended)
+            _take(view, changes, _Owner(view, given), given, now_ms)
+    if found and not found[-1].missing:
+        return changes, _take(view, changes, owner, _written(found[-1]), now_ms)
+    word = plain(text or "")
+    if owner.knows and (word in owner.words.opt_out_first or word in owner.words.opt_out_alone):
+        return changes, owner.heard("stop", first=_opt_out(view, changes, owner, text or "", now_ms))
+    return changes, owner.heard("part", reply=False)
+
+
+def overdue(view: View, now_ms: int) -> tuple[Changes, Heard] | None:
+    """The oldest long message that has waited WAIT_MS for a part of it, as it is; None when there is none. To be asked
+    again and again, a commit each. Old seals go with it."""
+    changes = Changes()
+    whole = reassembly.overdue(view, changes, now_ms)
+    if whole is None and not seals.prune(view, changes, now_ms):
+        return None
+    if whole is None:
+        return changes, Heard(what="repeat", tenant=OPERATOR, number=0, answer_from="")
+    given = _written(whole)
+    return changes, _take(view, changes, _Owner(view, given), given, now_ms)
 
 
 def is_stop(word: str) -> bool:
     """Whether a plain text opts out: a stop word alone, or first in a sentence without digits ("stop, thanks")."""
-    if word in market.STOP_FIRST or word in market.STOP_ALONE:
-        return True
-    first = re.split(r"[\s,.;:!]+", word, maxsplit=1)[0] if word else ""
-    return first in market.STOP_FIRST and not any(c.isdigit() for c in word)
+    return _profile(None).words.is_opt_out(word)
+
+
+class _Owner:
+    """Whose number was written to, by whom, and what words mean there."""
+
+    def __init__(self, view: View, written: _Written) -> None:
+        self.tenant = _tenant_of(view, written.destination)
+        self.number = int(written.source.lstrip("+")) if _NUMBER.fullmatch(written.source) else 0
+        self.destination = written.destination
+        self.words = _profile(self.tenant.market_profile if self.tenant else None).words
+
+    @property
+    def no(self) -> int:
+        return self.tenant.number if self.tenant is not None else OPERATOR
+
+    @property
+    def knows(self) -> bool:
+        """Words mean something: a phone wrote to a tenant."""
+        return self.tenant is not None and self.number > 0
+
+    def heard(self, what: str, *, first: bool = False, reply: bool = True) -> Heard:
+        answer_from = self.destination if reply else ""
+        return Heard(what=what, tenant=self.no, number=self.number, answer_from=answer_from, first=first)
+
+
+def _take(view: View, changes: Changes, owner: _Owner, written: _Written, now_ms: int) -> Heard:
+    """A whole message: its row, and what it asks for."""
+    word, what, first = plain(written.text or ""), "inbox", False
+    words = owner.words
+    if owner.knows and words.is_opt_out(word):
+        what, first = "stop", _opt_out(view, changes, owner, written.text or "", now_ms)
+    elif written.acknowledges:
+        what = "acknowledgement"
+    elif owner.knows and word in words.opt_in:
+        what, evidence = "start", f"SMS: {written.text}"
+        changes.merge(lift_optout(view, owner.no, owner.number, tuple(OPTOUT_GROUPS), now_ms, evidence))
+    elif owner.knows and word in words.help:
+        what = "help"
+    elif owner.knows and word in market.POINTS_WORDS:
+        what = "points"
+    row = {
+        "from": written.source,
+        "to": written.destination,
+        "text": written.text,
+        "octets": written.octets,
+        "data_coding": written.data_coding,
+        "esm_class": written.esm_class,
+        "what": what,
+        "at_ms": now_ms,
+        "seal": written.seal,
+        "probable_opt_out": what == "inbox" and word.split(" ")[0] in words.opt_out_first | words.opt_out_alone,
+        **written.more,
+    }
+    message_id = next_id(changes, view, now_ms)
+    changes.put("inbound", TENANT_U64.pack(owner.no, message_id), pack(row))
+    if owner.tenant is not None and (member_no := writer_of(view, owner.no, written.source)) is not None:
+        put_reply(changes, owner.no, message_id, member_no, now_ms, word)
+    return owner.heard(what, first=first)
+
+
+def _stops(view: View, owner: _Owner, text: str | None) -> bool:
+    """It opts out who is not: that is never taken for a repeat on suspicion."""
+    if not owner.knows or not owner.words.is_opt_out(plain(text or "")):
+        return False
+    return not all(opted_out(view, owner.no, owner.number, group) for group in OPTOUT_GROUPS)
+
+
+def _opt_out(view: View, changes: Changes, owner: _Owner, text: str, now_ms: int) -> bool:
+    """Whether the number was not opted out before."""
+    first = not all(opted_out(view, owner.no, owner.number, group) for group in OPTOUT_GROUPS)
+    changes.merge(record_optout(view, owner.no, owner.number, tuple(OPTOUT_GROUPS), now_ms, f"SMS: {text}"))
+    return first
+
+
+def _written(whole: Whole) -> _Written:
+    part = next(iter(whole.parts.values()))
+    more = {"parts": whole.total, "missing": whole.missing, "first_ms": whole.first_ms}
+    seal = seal_of(Delivered(source_addr=whole.source, destination_addr=whole.destination, octets=whole.octets))
+    return _Written(
+        whole.source, whole.destination, whole.text, whole.octets, part["data_coding"], part["esm_class"], seal, more
+    )  # fmt: skip
+
+
+@lru_cache(64)
+def _profile(name: str | None) -> Profile:
+    """A market's; where its file is wrong by now, what holds everywhere: nobody's STOP waits for a file."""
+    try:
+        return get_profile(name or "none")
+    except SettingError:
+        return get_profile("none")
 
 
 def _tenant_of(view: View, destination: str) -> Tenant | None:

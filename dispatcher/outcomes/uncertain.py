@@ -14,7 +14,7 @@ class Uncertain:
     """One part that may have been accepted."""
 
     campaign: int  # or the batch of an answer
-    run: int
+    endpoint: int  # by which it went, by its number; -1: nobody knows any more
     rank: int
     part: int
     member_no: int

@@ -41,7 +41,7 @@ def decode(data_coding: int, octets: bytes, udhi: bool = False, default_alphabet
     elements, length = udh_elements(octets) if udhi else ([], 0)
     body = octets[length:]
     coding = coding_of(data_coding)
-    if data_coding == 0 and default_alphabet == "latin1":
+    if data_coding == 0 and default_alphabet != "gsm":
         coding = "latin-1"
     if coding == _GSM7:
         shifts = {element: data[0] for element, data in elements if len(data) == 1}

@@ -1,44 +1,54 @@
 /* Characters to short_message octets, and where a long text is cut: shared by text/_octets and campaigns/_render.
  *
- * The table of the default alphabet is filled from text/alphabet.py when a kernel is imported: one octet, or
- * 0x1B00 | octet for an extension pair, or GSM_NONE. NUL, ESC and surrogates stand there as a space.
+ * An alphabet is a table filled by text/coding.py (GSM 7-bit, its national ones, Latin-1, ASCII, with or without
+ * look-alikes) or UCS-2. A character's code there: one octet; 0x1B00 | octet, a pair; EXPANDED | index into what stands
+ * for it; or NONE_OF_IT. NUL, ESC and surrogates are spaces. Meaning: tests/reference/coding.py.
  */
 #ifndef VOLLEY_OCTETS_H
 #define VOLLEY_OCTETS_H
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#define GSM_NONE 0xFFFF
-#define GSM_CODES 0x400    /* Latin-1 and Greek; above it only the euro sign is in the alphabet */
+#define NONE_OF_IT 0xFFFF
+#define EXPANDED 0xE000
+#define EXPANSIONS 1024    /* at most; 543 in text/transliterate.py */
+#define MET_WORDS (EXPANSIONS / 64)
+#define CODES 0x2300       /* every character of a table but U+FEFF lies below */
 #define MAX_PARTS 255      /* the UDH counts in one octet */
-enum { PUT_NOT_GSM = -1, PUT_OVERFLOW = -2 };
-static uint16_t gsm_codes[GSM_CODES], gsm_euro = GSM_NONE;
-static uint8_t gsm_plain[256]; /* an octet of ASCII to its septet; 0x80 where it takes more than that */
+#define BREAKS 0x20000     /* characters whose break class is tabled; above: tags and variation selectors only */
+enum { PUT_NOT_IN_IT = -1, PUT_OVERFLOW = -2 };
+/* text/graphemes.py: what may stand on both sides of a cut */
+enum { B_OTHER, B_EXTEND, B_ZWJ, B_SYMBOL, B_FLAG, B_CR, B_LF, B_L, B_V, B_T, B_LV, B_LVT };
+enum { TOLD_UDH8, TOLD_UDH16, TOLD_SAR, TOLD_PAYLOAD }; /* how the parts of a long text are told */
 
-static inline void gsm_clear(void) {
-    for (int i = 0; i < GSM_CODES; i++) gsm_codes[i] = GSM_NONE;
-    memset(gsm_plain, 0x80, sizeof gsm_plain);
-    gsm_codes[0] = gsm_codes[0x1B] = gsm_plain[0] = gsm_plain[0x1B] = ' ';
+typedef struct { uint8_t octets, text[7]; } expansion;
+typedef struct {
+    uint16_t codes[CODES], feff;
+    uint8_t plain[256];            /* an octet of UTF-8 to its one septet; 0x80 where it takes more than that */
+    uint8_t classes[2][256];       /* break class of a single octet, and of one behind ESC */
+    const expansion *expansions;
+    const uint8_t *breaks;
+    uint32_t alone, each;          /* octets of text that one part holds, alone and among others */
+    uint8_t ucs2, data_coding, elements, element[8]; /* elements of a UDH that name national tables, their octets */
+} alphabet;
+/* Tried in order; the last is UCS-2. `plain`: the one with look-alikes as it is without, for web addresses. */
+typedef struct { const alphabet *of, *plain; uint32_t count; uint8_t told; } coder;
+
+static inline uint16_t code_of(const alphabet *a, uint32_t code) {
+    if (code < CODES) return a->codes[code];
+    if (code >= 0xD800 && code <= 0xDFFF) return a->codes[0];
+    return code == 0xFEFF ? a->feff : NONE_OF_IT;
 }
-/* 0, or -1 when the character lies where this table has no room */
-static inline int gsm_set(uint32_t code, uint16_t value) {
-    if (code < 0x80 && value < 0x80) gsm_plain[code] = (uint8_t)value;
-    if (code < GSM_CODES) gsm_codes[code] = value;
-    else if (code == 0x20AC) gsm_euro = value;
-    else return -1;
-    return 0;
-}
-static inline uint16_t gsm_of(uint32_t code) {
-    if (code < GSM_CODES) return gsm_codes[code];
-    if (code == 0x20AC) return gsm_euro;
-    return code >= 0xD800 && code <= 0xDFFF ? ' ' : GSM_NONE;
-}
-static inline int gsm_put(uint32_t code, uint8_t *w) {
-    uint16_t g = gsm_of(code);
-    if (g < 0x80) { w[0] = (uint8_t)g; return 1; }
-    if (g == GSM_NONE) return PUT_NOT_GSM;
-    w[0] = 0x1B; w[1] = (uint8_t)g;
-    return 2;
+/* `met`: a bit an expansion used, or NULL; w has room for 7 */
+static inline int table_put(const alphabet *a, uint32_t code, uint8_t *w, uint64_t *met) {
+    uint16_t g = code_of(a, code);
+    if (g < 0x100) { w[0] = (uint8_t)g; return 1; }
+    if (g < EXPANDED) { w[0] = 0x1B; w[1] = (uint8_t)g; return 2; }
+    if (g == NONE_OF_IT) return PUT_NOT_IN_IT;
+    const expansion *x = a->expansions + (g & 0xFFF);
+    memcpy(w, x->text, sizeof x->text);
+    if (met) met[(g & 0xFFF) >> 6] |= (uint64_t)1 << (g & 63);
+    return x->octets;
 }
 static inline int ucs2_put(uint32_t code, uint8_t *w) {
     if (code == 0 || code == 0x1B || (code >= 0xD800 && code <= 0xDFFF)) code = ' ';
@@ -84,49 +94,125 @@ static inline uint32_t utf8_next(const uint8_t **at) {
     *at = s + 4;
     return (c & 0x07) << 18 | (uint32_t)(s[1] & 0x3F) << 12 | (uint32_t)(s[2] & 0x3F) << 6 | (s[3] & 0x3F);
 }
-/* Valid UTF-8, at most `max` characters of it (0: all), into w..end: octets written or PUT_NOT_GSM, PUT_OVERFLOW. */
-static inline long put_utf8(const uint8_t *s, size_t n, uint32_t max, int ucs2, uint8_t *w, const uint8_t *end) {
+/* Valid UTF-8, at most `max` characters of it (0: all), into w..end: octets written or PUT_NOT_IN_IT, PUT_OVERFLOW. */
+static inline long put_utf8(const alphabet *a, const uint8_t *s, size_t n, uint32_t max, uint8_t *w, const uint8_t *end,
+                            uint64_t *met) {
     const uint8_t *stop = s + n;
     uint8_t *first = w, seen = 0;
-    if (!ucs2 && n <= (size_t)(end - w) && (!max || n <= max)) { /* nearly always: one septet an octet */
-        for (size_t i = 0; i < n; i++) seen |= w[i] = gsm_plain[s[i]];
+    if (!a->ucs2 && n <= (size_t)(end - w) && (!max || n <= max)) { /* nearly always: one septet an octet */
+        for (size_t i = 0; i < n; i++) seen |= w[i] = a->plain[s[i]];
         if (seen < 0x80) return (long)n;
     }
     for (uint32_t taken = 0; s < stop && (!max || taken < max); taken++) {
-        uint8_t pair[4];
+        uint8_t put[8];
         uint32_t code = utf8_next(&s);
-        int octets = ucs2 ? ucs2_put(code, pair) : gsm_put(code, pair);
-        if (octets < 0) return PUT_NOT_GSM;
+        int octets = a->ucs2 ? ucs2_put(code, put) : table_put(a, code, put, met);
+        if (octets < 0) return PUT_NOT_IN_IT;
         if (end - w < octets) return PUT_OVERFLOW;
-        memcpy(w, pair, (size_t)octets);
+        memcpy(w, put, (size_t)octets);
         w += octets;
     }
     return w - first;
 }
-
-/* Octets that one part holds: 160 septets or 70 units alone, 153 or 67 behind a UDH of six. */
-static inline uint32_t part_octets(int ucs2, int alone) { return ucs2 ? (alone ? 140 : 134) : (alone ? 160 : 153); }
-/* Most octets that `max` parts could hold: a longer text is over the limit whatever its cuts. */
-static inline uint32_t limit_octets(int ucs2, uint32_t max) {
-    return max == 1 ? part_octets(ucs2, 1) : max * part_octets(ucs2, 0);
+/* Whether the alphabet has all of it. */
+static inline int fits_utf8(const alphabet *a, const uint8_t *s, size_t n, uint32_t max) {
+    const uint8_t *stop = s + n;
+    for (uint32_t taken = 0; !a->ucs2 && s < stop && (!max || taken < max); taken++)
+        if (code_of(a, utf8_next(&s)) == NONE_OF_IT) return 0;
+    return 1;
 }
-/* Where each part of an encoded text ends; how many there are, 0 for more than `max`. Never cuts a pair of
- * ESC and octet nor of surrogates, so a part may be one short. `ends` has room for `max`. */
-static inline uint32_t cut_parts(const uint8_t *text, uint32_t octets, int ucs2, uint32_t max, uint32_t *ends) {
-    if (octets <= part_octets(ucs2, 1)) { ends[0] = octets; return max ? 1 : 0; }
-    uint32_t step = part_octets(ucs2, 0), parts = 0, at = 0;
+
+/* Most octets that `max` parts could hold: a longer text is over the limit whatever its cuts. */
+static inline uint32_t limit_octets(const alphabet *a, uint32_t max) { return max == 1 ? a->alone : max * a->each; }
+
+static inline uint32_t unit_at(const uint8_t *text, uint32_t at) { return (uint32_t)text[at] << 8 | text[at + 1]; }
+static inline uint8_t break_class(const alphabet *a, uint32_t code) {
+    if (code < BREAKS) {
+        if (code >= 0xAC00 && code <= 0xD7A3) return (code - 0xAC00) % 28 ? B_LVT : B_LV;
+        return a->breaks[code];
+    }
+    return (code >= 0xE0020 && code <= 0xE007F) || (code >= 0xE0100 && code <= 0xE01EF) ? B_EXTEND : B_OTHER;
+}
+/* Octets of the character that ends before `at` (> from), and its class. */
+static inline uint32_t char_before(const alphabet *a, const uint8_t *text, uint32_t from, uint32_t at, uint8_t *class_) {
+    if (!a->ucs2) {
+        uint32_t pair = at - from > 1 && text[at - 2] == 0x1B;
+        *class_ = a->classes[pair][text[at - 1]];
+        return 1 + pair;
+    }
+    uint32_t code = unit_at(text, at - 2);
+    if ((code & 0xFC00) == 0xDC00 && at - from > 3) {
+        *class_ = break_class(a, 0x10000 + ((unit_at(text, at - 4) & 0x3FF) << 10 | (code & 0x3FF)));
+        return 4;
+    }
+    *class_ = break_class(a, code);
+    return 2;
+}
+static inline uint8_t class_after(const alphabet *a, const uint8_t *text, uint32_t octets, uint32_t at) {
+    if (!a->ucs2) return text[at] == 0x1B && at + 1 < octets ? a->classes[1][text[at + 1]] : a->classes[0][text[at]];
+    uint32_t code = unit_at(text, at);
+    if ((code & 0xFC00) == 0xD800 && at + 4 <= octets) code = 0x10000 + ((code & 0x3FF) << 10 | (unit_at(text, at + 2) & 0x3FF));
+    return break_class(a, code);
+}
+/* Whether a character of class `after` belongs to what stands before `at`. */
+static inline int joined(const alphabet *a, const uint8_t *text, uint32_t at, uint8_t before, uint8_t after) {
+    if (after == B_OTHER) return 0;
+    if (before == B_CR) return after == B_LF;
+    if (before == B_LF || after == B_CR || after == B_LF) return 0;
+    if (after == B_EXTEND || after == B_ZWJ) return 1;
+    if (before == B_ZWJ) return after == B_SYMBOL || after == B_FLAG;
+    if (before == B_FLAG && after == B_FLAG) { /* two are a flag */
+        uint32_t flags = 0;
+        for (uint8_t class_; at && (at -= char_before(a, text, 0, at, &class_), class_ == B_FLAG);) flags++;
+        return flags & 1;
+    }
+    if (before == B_L) return after == B_L || after == B_V || after == B_LV || after == B_LVT;
+    if (before == B_V || before == B_LV) return after == B_V || after == B_T;
+    return (before == B_T || before == B_LVT) && after == B_T;
+}
+/* Where a part that begins at `from` and could go on to `at` ends: before a character that has no room, nor within a
+ * pair, nor within what people take for one character, unless that is longer than a part. */
+static inline uint32_t cut_before(const alphabet *a, const uint8_t *text, uint32_t octets, uint32_t from, uint32_t at) {
+    if (a->ucs2) { if ((text[at - 2] & 0xFC) == 0xD8) at -= 2; }
+    else if (text[at - 1] == 0x1B) at--;
+    uint8_t after = class_after(a, text, octets, at), before;
+    for (uint32_t cut = at; cut > from; after = before) {
+        uint32_t n = char_before(a, text, from, cut, &before);
+        if (!joined(a, text, cut, before, after)) return cut;
+        cut -= n;
+    }
+    return at;
+}
+/* Where each part of an encoded text ends; how many there are, 0 for more than `max`. `ends` has room for `max`. */
+static inline uint32_t cut_parts(const alphabet *a, const uint8_t *text, uint32_t octets, uint32_t max, uint32_t *ends) {
+    if (octets <= a->alone) { ends[0] = octets; return max ? 1 : 0; }
+    uint32_t parts = 0, at = 0;
     while (at < octets) {
         if (parts == max) return 0;
-        if (octets - at > step) {
-            at += step;
-            if (ucs2) { if ((text[at - 2] & 0xFC) == 0xD8) at -= 2; }
-            else if (text[at - 1] == 0x1B) at--;
-        } else at = octets;
+        at = octets - at > a->each ? cut_before(a, text, octets, at, at + a->each) : octets;
         ends[parts++] = at;
     }
     return parts;
 }
-static inline void put_udh(uint8_t *w, uint8_t reference, uint8_t parts, uint8_t part) {
-    w[0] = 5; w[1] = 0; w[2] = 3; w[3] = reference; w[4] = parts; w[5] = part;
+/* Characters of an encoded text as UTF-16 units: what some markets bill. */
+static inline uint32_t units_of(const alphabet *a, const uint8_t *text, uint32_t octets) {
+    if (a->ucs2) return octets / 2;
+    uint32_t units = octets;
+    for (const uint8_t *end = text + octets; (text = memchr(text, 0x1B, (size_t)(end - text))); text++) units--;
+    return units;
+}
+
+/* The user data header of one of `parts`: its octets, 0 for none. w has room for 16. */
+static inline uint32_t put_udh(const alphabet *a, int told, uint8_t *w, uint16_t reference, uint32_t parts, uint32_t part) {
+    uint8_t *q = w + 1;
+    if (parts > 1 && told != TOLD_SAR) {
+        if (told == TOLD_UDH16) { *q++ = 8; *q++ = 4; *q++ = (uint8_t)(reference >> 8); }
+        else { *q++ = 0; *q++ = 3; }
+        *q++ = (uint8_t)reference; *q++ = (uint8_t)parts; *q++ = (uint8_t)part;
+    }
+    memcpy(q, a->element, sizeof a->element);
+    q += a->elements;
+    w[0] = (uint8_t)(q - w - 1);
+    return w[0] ? (uint32_t)(q - w) : 0;
 }
 #endif

@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dispatcher.text.alphabet import GSM7, normalise
 
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+_OPEN = re.compile(r"(?:https?://|www\.)\Z", re.IGNORECASE)
+_BEGUN = "https://x"
+_BELOW = 0x2300  # nothing above it but U+FEFF has a stand-in
 
 TABLE: dict[str, str] = {
     **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032`´", "'"),
@@ -59,9 +63,29 @@ def replacement(character: str) -> str:
     return plain if plain != character and plain.isascii() and plain.isalpha() else character
 
 
-def transliterate(text: str) -> str:
-    """`text` in NFC with stand-ins, but for its web addresses."""
-    return "".join(map(_shown, _pieces(normalise(text))))
+@lru_cache(1)
+def look_alikes() -> dict[str, str]:
+    """Every character that something stands in for, and what: the table of the kernels."""
+    codes = (*range(0x80, _BELOW), 0xFEFF)
+    table = {chr(code): replacement(chr(code)) for code in (ord("\t"), ord("`"), *codes)}
+    return {character: text for character, text in table.items() if text != character}
+
+
+def transliterate(text: str, in_address: bool = False) -> str:
+    """`text` in NFC with stand-ins, but for its web addresses; `in_address`: it goes on with one."""
+    begun = _BEGUN if in_address else ""
+    return "".join(map(_shown, _pieces(begun + normalise(text))))[len(begun) :]
+
+
+def has_address(value: str) -> bool:
+    """Whether a member's value holds a web address; it then stays as it is, all of it."""
+    return "://" in value or "www." in value.lower()
+
+
+def ends_in_address(text: str, in_address: bool = False) -> bool:
+    """Whether what follows `text` would go on with a web address."""
+    last = (_BEGUN if in_address else "") + text
+    return any(address.end() == len(last) for address in _ADDRESS.finditer(last)) or _OPEN.search(last) is not None
 
 
 def changes(text: str) -> list[Change]:

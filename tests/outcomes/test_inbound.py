@@ -102,6 +102,33 @@ def test_it_belongs_to_whose_number_was_written_to(shop):
     assert [len(inbox(shop, tenant)) for tenant in (0, 1, 2)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("esm_class", [0x08, 0x10, 0x18])
+def test_an_acknowledgement_by_a_phone_is_kept_and_asks_for_nothing_but_an_end(shop, esm_class):
+    assert heard(shop, said("points", esm_class=esm_class)).what == "acknowledgement"
+    assert heard(shop, said("start", esm_class=esm_class)).what == "acknowledgement"
+    assert heard(shop, said("STOP", esm_class=esm_class)).what == "stop"
+    assert len(inbox(shop)) == 3
+
+
+@pytest.mark.parametrize(
+    ("octets", "data_coding", "text"),
+    [
+        (b"\x00\x1be", 0, "@€"), (b"caf\xe9", 3, "café"), ("日😀".encode("utf-16-be"), 8, "日😀"), (b"hi", 1, "hi"),
+        (b"hi", 0xF1, "hi"), ("ё".encode("iso8859-5"), 6, "ё"), (b"\x01\x02", 4, None), (b"\x01\x02", 0xF5, None),
+        ("日".encode("utf-16-be"), 0x18, "日"), (b"odd", 8, None), (b"hi", 0xD0, "hi"), ("が".encode("shift_jis"), 5, "が"),
+    ],
+)  # fmt: skip
+def test_a_message_is_read_in_its_data_coding_and_kept_as_octets(shop, octets, data_coding, text):
+    heard(shop, said(octets, data_coding=data_coding))
+    assert [(row["text"], row["octets"]) for row in inbox(shop)] == [(text, octets)]
+
+
+def test_what_data_coding_0_means_is_the_endpoints(shop):
+    with shop.begin_write() as view:
+        view.apply(hear(view, said(b"\xa3@", data_coding=0), NOW_MS, Recent(), default_alphabet="latin1")[0])
+    assert inbox(shop)[0]["text"] == "£@"
+
+
 # ---- repeats
 
 
@@ -115,8 +142,9 @@ def test_the_same_octets_between_the_same_numbers_count_once_for_a_while(shop):
 
 
 def test_a_restart_still_knows_what_it_heard_just_before(shop):
-    heard(shop, said("one"), NOW_MS - REPEAT_MS - 1)
-    heard(shop, said("two"), NOW_MS)
+    before = Recent()
+    heard(shop, said("one"), NOW_MS - REPEAT_MS - 1, before)
+    heard(shop, said("two"), NOW_MS, before)
     after = Recent()
     assert heard(shop, said("two"), NOW_MS + 1_000, after).what == "repeat"
     assert heard(shop, said("one"), NOW_MS + 1_001, after).what == "inbox"
@@ -146,7 +174,7 @@ def test_a_flood_is_remembered_up_to_a_bound(shop):
 @given(octets=st.binary(max_size=160), data_coding=st.integers(0, 255), esm_class=st.integers(0, 255), number=st.text(max_size=20))
 def test_any_octets_are_kept_and_nothing_is_raised(shop, octets, data_coding, esm_class, number):
     message = Delivered(source_addr=number, destination_addr="SHOP", octets=octets, data_coding=data_coding, esm_class=esm_class)
-    assert heard(shop, message).what in ("stop", "start", "points", "inbox", "repeat")
+    assert heard(shop, message).what in ("stop", "start", "help", "points", "inbox", "acknowledgement", "part", "repeat")
 
 
 @given(st.text(max_size=30))

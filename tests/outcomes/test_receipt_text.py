@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.outcomes.receipt_text import Receipt, read_receipt
+from dispatcher.outcomes.receipt_text import STATES, Receipt, read_receipt
 from dispatcher.records.events import Delivered
 from dispatcher.records.states import State
 
@@ -48,7 +48,8 @@ def test_what_names_no_id_or_no_known_state_is_nothing(text):
 
 @pytest.mark.parametrize(("value", "state"), [(0, None), (1, None), (2, State.DELIVERED), (3, State.EXPIRED), (6, None), (7, State.UNKNOWN), (9, State.FAILED)])
 def test_the_tlvs_beat_the_text(value, state):
-    assert read("id:1 stat:UNDELIV err:3", tlvs={ID: b"2\0", STATE: bytes((value,))}) == Receipt(b"2", state, 3, 4915100000001)
+    both = read("id:1 stat:UNDELIV err:3", tlvs={ID: b"2\0", STATE: bytes((value,))})
+    assert both == Receipt(b"2", state, 3, 4915100000001, b"1")
     assert read("", tlvs={ID: b"2", STATE: bytes((value,))}) == Receipt(b"2", state, 0, 4915100000001)
 
 
@@ -67,6 +68,34 @@ def test_a_udh_stands_before_the_text_in_any_alphabet(udh, data_coding):
     text = "id:77 stat:UNDELIV err:005"
     octets = udh + text.encode("utf-16-be" if data_coding == 8 else "latin-1")
     assert read(octets, esm_class=0x44 if udh else 4, data_coding=data_coding) == Receipt(b"77", State.FAILED, 5, 4915100000001)
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        "submit date:2609211413 done date:2609211413", "submit date:260921141301 done date:260921141302",
+        "submit date:20260921141301 done date:20260921141302", "submit date:0000000000 done date:junk",
+        "submit_date:2609211413 done_date:", "submitdate:2609211413", "",
+    ],
+)  # fmt: skip
+def test_a_date_of_any_form_or_none_loses_no_receipt(dates):
+    said = read(f"id:5 sub:001 dlvrd:001 {dates} stat:DELIVRD err:21b text:x")
+    assert said == Receipt(b"5", State.DELIVERED, 0, 4915100000001)
+
+
+@pytest.mark.parametrize("text", ["id:5 stat:DELIVRD", "stat:FAILED id:5", "id:5  stat:REJECT", "Id:5 Stat:Failed Text:"])
+def test_fields_may_be_missing_and_states_have_any_length(text):
+    assert read(text).message_id == b"5" and read(text).state.final
+
+
+def test_every_word_of_the_table_is_known_in_any_case():
+    for word, state in STATES.items():
+        assert read(f"id:1 stat:{word}").state == read(f"id:1 stat:{word.lower()}").state == state
+
+
+def test_ids_are_text_of_any_radix_and_length():
+    for message_id in ("0007", "2FAF0800", "9" * 22, "550e8400-e29b-41d4-a716-446655440000", "18446744073709551616"):
+        assert read(f"id:{message_id} stat:DELIVRD").message_id == message_id.encode()
 
 
 @pytest.mark.parametrize(("source", "number"), [("4915", 4915), ("+4915", 4915), ("SHOP", 0), ("", 0), ("9" * 20, 99999999999999999999 & (1 << 64) - 1)])

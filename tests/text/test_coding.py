@@ -4,12 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config import Endpoint
+from config.endpoint import ALPHABETS as ALPHABETS_SET
+from config.endpoint import LOCKING_SHIFTS, LONG_MESSAGES, SINGLE_SHIFTS
 from dispatcher.text.alphabet import GSM7, clean
-from dispatcher.text.coding import LONG_AS, TAG_MESSAGE_PAYLOAD, Coding, parts_as
+from dispatcher.text.coding import ALPHABETS, LONG_AS, Coding, coding_of, encoder
 from dispatcher.text.decode import decode, read_udh
-from dispatcher.text.graphemes import graphemes
-from dispatcher.text.parts import TextTooLong, parts
-from dispatcher.text.transliterate import changes, transliterate
+from dispatcher.text.graphemes import BREAKS, break_class, break_classes, graphemes
+from dispatcher.text.national import LANGUAGES, LOCKING, SINGLE
+from dispatcher.text.parts import TAG_MESSAGE_PAYLOAD, TextTooLong, parts, parts_as
+from dispatcher.text.transliterate import changes, ends_in_address, look_alikes, replacement, transliterate
+from tests.reference import coding as reference
 
 FAMILY = "👨‍👩‍👧‍👦"
 FLAG, RAINBOW, WAVE = "🇩🇪", "🏳️‍🌈", "👋🏽"
@@ -40,7 +45,7 @@ TEXTS = st.one_of(
 CODINGS = st.builds(
     Coding,
     latin1=st.booleans(),
-    default_alphabet=st.sampled_from(["gsm", "latin1"]),
+    default_alphabet=st.sampled_from(ALPHABETS),
     single_shift=st.sampled_from([0, 1, 2, 3, 6]),
     locking_shift=st.sampled_from([0, 1, 3, 6]),
     long_as=st.sampled_from(LONG_AS),
@@ -55,23 +60,35 @@ def said(found, coding):
     return text
 
 
+CLASSES = st.none() | st.integers(0, 3)
+
+
+@given(text=TEXTS, coding=CODINGS, message_class=CLASSES, transliterated=st.booleans(), ref=st.integers(0, 0xFFFF))
+def test_compiled_and_reference_make_the_same_parts(text, coding, message_class, transliterated, ref):
+    said = reference.say(text, coding, message_class, reference.alike(text) if transliterated else None)
+    by = encoder(coding, message_class, transliterated)
+    which, octets = by.encode(text)
+    assert (by.alphabets[which].encoding, octets) == (said.encoding, said.octets)
+    found = parts_as(text, coding, ref, message_class=message_class, transliterate=transliterated)
+    wanted = reference.made(said, coding, ref)
+    assert [(p.esm_class, p.data_coding, dict(p.tlvs).get(TAG_MESSAGE_PAYLOAD, p.octets)) for p in found] == [
+        made[:3] for made in wanted
+    ]
+    assert [dict(p.tlvs).get(0x20C, b"\0\0") for p in found] == [ref.to_bytes(2) for *_, ref in wanted]
+
+
 @given(text=TEXTS, coding=CODINGS, ref=st.integers(0, 70_000))
 def test_parts_joined_are_the_text_whatever_the_endpoint_wants(text, coding, ref):
     found = parts_as(text, coding, ref)
     assert said(found, coding) == clean(text)
     for part in found:
         assert part.udh_octets == (read_udh(part.octets)[1] if part.esm_class else 0)
-        assert len(part.octets) <= (160 if part.data_coding == 0 and coding.default_alphabet == "gsm" else 140)
+        assert len(part.octets) <= (160 if part.data_coding == 0 and coding.default_alphabet != "latin1" else 140)
 
 
 @given(text=TEXTS, ref=st.integers(0, 255))
-def test_by_default_the_octets_are_the_kernels_where_no_grapheme_is_cut(text, ref):
-    ours, theirs = parts_as(text, Coding(), ref), parts(text, ref)
-    assert "".join(decode(p.data_coding, p.octets, p.esm_class == 0x40) or "" for p in theirs) == clean(text)
-    if all(len(piece) == 1 for piece in graphemes(clean(text))):
-        assert [(p.esm_class, p.data_coding, p.octets) for p in ours] == [
-            (p.esm_class, p.data_coding, p.octets) for p in theirs
-        ]
+def test_by_default_parts_are_those_of_most_endpoints(text, ref):
+    assert parts_as(text, Coding(), ref) == parts(text, ref)
 
 
 @given(text=TEXTS, coding=CODINGS)
@@ -95,15 +112,30 @@ def test_a_grapheme_is_one_piece(piece):
     assert graphemes(f"a{piece}b") == ["a", piece, "b"]
 
 
-def test_flags_go_in_pairs():
+def test_flags_go_in_pairs_and_nothing_joins_a_line_break():
     assert graphemes(FLAG * 3 + "🇩") == [FLAG, FLAG, FLAG, "🇩"]
+    assert graphemes("🇩\u0301" + FLAG) == ["🇩\u0301", FLAG]
     assert graphemes("\n\u0301a") == ["\n", "\u0301", "a"]
+    assert graphemes("\r\n\u0301a") == ["\r\n", "\u0301", "a"]
 
 
-def test_a_grapheme_longer_than_a_part_is_cut_between_its_characters():
+def test_every_mark_and_symbol_has_its_class_in_the_kernels_table():
+    import unicodedata
+
+    for code in range(BREAKS):
+        character = chr(code)
+        if unicodedata.category(character) in ("Mn", "Me", "Mc"):
+            assert break_class(character) == 1, hex(code)
+        if unicodedata.category(character) == "So":
+            assert break_class(character) in (3, 4), hex(code)
+    assert len(break_classes()) == BREAKS
+
+
+def test_a_grapheme_longer_than_a_part_begins_one_and_is_cut_between_its_characters():
     zalgo = "e" + "\u0301" * 200
-    found = parts_as(zalgo, Coding(), 0)
-    assert len(found) == 3 and said(found, Coding()) == zalgo
+    found = parts_as("ab" + zalgo, Coding(), 0)
+    assert [len(part.octets) - 6 for part in found] == [4, 134, 134, 134]
+    assert said(found, Coding()) == "ab" + zalgo
     hindi = Coding(single_shift=6, locking_shift=6)
     endless = "न" + "\u0951\u093f" * 200  # pairs and septets in turn
     assert said(parts_as(endless, hindi, 0), hindi) == endless
@@ -154,7 +186,7 @@ def test_a_message_class_is_in_the_data_coding(text, message_class, data_coding)
 
 
 @pytest.mark.parametrize("long_as", LONG_AS)
-def test_more_than_255_parts_are_refused(long_as):
+def test_more_than_255_parts_are_refused_however_told(long_as):
     with pytest.raises(TextTooLong):
         parts_as("a" * (255 * 153 + 1), Coding(long_as=long_as), 0)
 
@@ -195,3 +227,47 @@ def test_changes_tell_what_becomes_what():
 def test_transliterating_twice_changes_nothing_more(text):
     once = transliterate(text)
     assert transliterate(once) == once and changes(once) == []
+
+
+def test_look_alikes_are_used_where_they_spare_ucs2_and_only_there():
+    told = encoder(Coding(), transliterate=True)
+    assert told.encode("It’s ú…")[1] == b"It's u..."
+    assert told.alphabets[told.encode("It’s 日")[0]].encoding == "UCS2"
+    assert told.encode("It’s 日")[1].decode("utf-16-be") == "It’s 日"
+    assert told.alphabets[told.encode("https://x.example/’")[0]].encoding == "UCS2"
+    assert told.encode("‘see’ https://x.example/q")[1] == b"'see' https://x.example/q"
+    turkish = encoder(Coding(single_shift=1), transliterate=True)
+    assert turkish.alphabets[turkish.encode("ş")[0]].elements == b"\x24\x01\x01"
+    assert turkish.encode("ş’")[1] == b"s'"
+
+
+def test_the_kernels_table_of_look_alikes_has_every_stand_in():
+    codes = (*range(0xD800), *range(0xE000, 0x20000))
+    assert look_alikes() == {chr(c): replacement(chr(c)) for c in codes if replacement(chr(c)) != chr(c)}
+
+
+@pytest.mark.parametrize(
+    ("text", "in_address", "ends"),
+    [
+        ("see https://x.example/", False, True),
+        ("see https://x.example/ ", False, False),
+        ("see https://", False, True),
+        ("www.", False, True),
+        ("see", False, False),
+        ("/more", True, True),
+        (", and", True, False),
+        ("", True, True),
+    ],
+)
+def test_what_follows_an_address_is_known_to_be_one(text, in_address, ends):
+    assert ends_in_address(text, in_address) is ends
+
+
+def test_the_settings_know_what_the_tables_know():
+    assert (ALPHABETS_SET, LONG_MESSAGES) == (ALPHABETS, LONG_AS)
+    names = {number: name.lower() for number, name in LANGUAGES.items()}
+    assert {names[n] for n in SINGLE if n} == set(SINGLE_SHIFTS) - {""}
+    assert {names[n] for n in LOCKING if n} == set(LOCKING_SHIFTS) - {""}
+    endpoint = Endpoint(name="e", host="h", system_id="s", single_shift="turkish", long_messages="sar", latin1=True)
+    assert coding_of(endpoint) == Coding(single_shift=1, long_as="sar", latin1=True)
+    assert coding_of(Endpoint(name="e", host="h", system_id="s")) == Coding()

@@ -1,6 +1,7 @@
 """Long messages: counts, cuts, headers, and the compiled encoder against its reference and smpplib."""
 
 import zlib
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -8,10 +9,11 @@ from hypothesis import strategies as st
 from smpplib import gsm
 
 from dispatcher.text.alphabet import GSM7, clean
+from dispatcher.text.coding import Coding, encode, encoder
 from dispatcher.text.decode import decode, read_udh
-from dispatcher.text.octets import crc32, cuts, encode
-from dispatcher.text.parts import TextTooLong, describe, parts
-from tests.reference import octets as reference
+from dispatcher.text.octets import crc32
+from dispatcher.text.parts import TextTooLong, billed, describe, fits_somewhere, parts
+from tests.reference import coding as reference
 
 GSM_TEXTS = st.text(st.sampled_from([*GSM7, *"[]{}€^|~\\" * 4]), max_size=700)
 ANY = st.characters(exclude_categories=())  # surrogates, NUL and ESC among them
@@ -25,7 +27,8 @@ def test_compiled_and_reference_give_the_same_octets(text):
 
 @given(text=TEXTS, ref=st.integers(0, 70_000))
 def test_compiled_and_reference_give_the_same_parts(text, ref):
-    assert [(p.esm_class, p.data_coding, p.octets) for p in parts(text, ref)] == reference.make_parts(text, ref)
+    wanted = reference.made(reference.say(text, Coding()), Coding(), ref)
+    assert [(p.esm_class, p.data_coding, p.octets, 0, 0) for p in parts(text, ref)] == wanted
 
 
 @given(text=TEXTS)
@@ -104,6 +107,48 @@ def test_crc32_is_zlibs(octets):
 
 
 def test_cuts_refuses_what_cannot_be_an_encoded_text():
-    assert cuts(memoryview(b"abc"), False) == [3]
+    usual = encoder(Coding())
+    assert usual.cuts(0, memoryview(b"abc")) == [3]
     with pytest.raises(ValueError, match="3 octets"):
-        cuts(b"abc", True)
+        usual.cuts(1, b"abc")
+    with pytest.raises(ValueError, match="octets"):
+        usual.cuts(2, b"abc")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts_of_it"),
+    [("a" * 306, 2), ("“" * 306, 2), ("œ" * 153, 2), ("þ" * 306, 3), ("日" * 134, 2), ("ğ" * 306, 2), ("न" * 292, 2)],
+)
+def test_a_text_fits_if_some_endpoint_takes_it_in_so_many_parts(text, parts_of_it):
+    assert fits_somewhere(text, parts_of_it) and not fits_somewhere(text, parts_of_it - 1)
+
+
+class China(NamedTuple):
+    first: int = 70
+    more: int = 67
+
+
+@pytest.mark.parametrize(
+    ("text", "on_the_wire", "paid"),
+    [
+        ("", 1, 1),
+        ("a" * 70, 1, 1),
+        ("a" * 71, 1, 2),
+        ("a" * 134, 1, 2),
+        ("a" * 135, 1, 3),
+        ("日" * 70, 1, 1),
+        ("日" * 135, 3, 3),
+        ("😀" * 35, 1, 1),
+        ("😀" * 36, 2, 2),
+        ("€" * 70, 1, 1),
+        ("a" * (255 * 153 + 1), 0, 0),
+    ],
+)
+def test_a_market_may_bill_characters_whatever_leaves(text, on_the_wire, paid):
+    usual = encoder(Coding())
+    assert billed(usual, text, None) == on_the_wire
+    assert billed(usual, text, China()) == paid
+
+
+def test_of_a_payload_the_parts_that_phones_get_are_billed():
+    assert billed(encoder(Coding(long_as="payload")), "a" * 400, None) == 3
