@@ -1,6 +1,7 @@
 """ROOM config: what the operator decides; read once, frozen. Touches nothing of ours."""
 
 from config.load import example_text, load
+from config.route import Route
 from config.settings import Api, Dispatcher, Endpoint, Limits, Log, SettingError, Settings, Store
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "Endpoint",
     "Limits",
     "Log",
+    "Route",
     "SettingError",
     "Settings",
     "Store",

@@ -9,17 +9,22 @@ import os
 import tomllib
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from config.route import Route
 from config.settings import Api, Dispatcher, Endpoint, Limits, Log, SettingError, Settings, Store, nearest
 
 FILE_NAME = "volley.toml"
 SECTIONS: dict[str, type] = {"store": Store, "api": Api, "dispatcher": Dispatcher, "limits": Limits, "log": Log}
-WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
+WORDS: dict[Any, str] = {
+    bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes",
+    tuple[str, ...]: 'a list of texts, ["a", "b"]', dict[str, str]: 'a table of texts, { key = "text" }',
+}  # fmt: skip
+FILES = ("tls_ca", "tls_cert", "tls_key")  # of an endpoint
 TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -36,17 +41,16 @@ def load(
     if path is None and data is None:
         path, data = env.get("VOLLEY_CONFIG") or None, env.get("VOLLEY_DATA") or None
         if path is None and data is None:
-            raise SettingError(
-                "data", None, "say where: --config FILE or --data DIR (or VOLLEY_CONFIG, VOLLEY_DATA)"
-            )
+            raise SettingError("data", None, "say where: --config FILE or --data DIR (or VOLLEY_CONFIG, VOLLEY_DATA)")
     if path is None and data is not None and (Path(data) / FILE_NAME).is_file():
         path = Path(data) / FILE_NAME
     file = None if path is None else Path(path).absolute()
     name = str(file) if file else "environment"
     found = _read(file) if file else {}
-    endpoints = found.pop("endpoint", [])
-    if not isinstance(endpoints, list):
-        raise SettingError("endpoint", None, "is a list of tables: write [[endpoint]]", file=name)
+    endpoints, routes = found.pop("endpoint", []), found.pop("route", [])
+    for section, tables in (("endpoint", endpoints), ("route", routes)):
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            raise SettingError(section, None, f"is a list of tables: write [[{section}]]", file=name)
     for section, value in found.items():
         if section not in SECTIONS:
             raise SettingError(section, None, "no such section", file=name, nearest=nearest(section, _sections()))
@@ -58,11 +62,14 @@ def load(
     }
     built = tuple(_endpoint(number, table, env, name) for number, table in enumerate(endpoints, 1))
     _no_stray_overrides(built, env)
+    ruled = tuple(
+        _build(Route, table, {}, f"route {table.get('name', number)}", name) for number, table in enumerate(routes, 1)
+    )
     folder = _folder(data, sections["store"].data, file, env)
     if not folder.is_dir():
         raise SettingError("data", str(folder), "no such folder; `volley init DIR` makes one", file=str(file or ""))
     try:
-        return Settings(data=folder, file=file, endpoints=built, **sections)
+        return Settings(data=folder, file=file, endpoints=built, routes=ruled, **sections)
     except SettingError as exc:
         raise exc.at(file=name) from None
 
@@ -73,7 +80,7 @@ def example_text() -> str:
 
 
 def _sections() -> list[str]:
-    return [*SECTIONS, "endpoint"]
+    return [*SECTIONS, "endpoint", "route"]
 
 
 def _folder(data: str | Path | None, written: str, file: Path | None, env: Mapping[str, str]) -> Path:
@@ -97,12 +104,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _endpoint(number: int, table: Any, env: Mapping[str, str], file: str) -> Endpoint:
-    if not isinstance(table, dict):
-        raise SettingError("endpoint", table, "is a table: write [[endpoint]]", file=file)
     section = f"endpoint {table.get('name', number)}"
     changed = _overrides("endpoint", Endpoint, env, str(table.get("name", "")))
     built: Endpoint = _build(Endpoint, table, changed, section, file)
-    return built
+    beside = Path(file).parent  # what a relative path of the file means
+    files: dict[str, Any] = {key: str(beside / told) for key in FILES if (told := getattr(built, key))}
+    return replace(built, **files) if files else built
 
 
 def _no_stray_overrides(endpoints: tuple[Endpoint, ...], env: Mapping[str, str]) -> None:
@@ -148,6 +155,10 @@ def _build(cls: type, table: dict[str, Any], changed: dict[str, tuple[str, str]]
 def _typed(key: str, value: Any, wanted: type, section: str, file: str) -> Any:
     if wanted is float and type(value) is int:
         return float(value)
+    if wanted == tuple[str, ...] and type(value) is list and all(type(each) is str for each in value):
+        return tuple(value)
+    if wanted == dict[str, str] and type(value) is dict and all(type(each) is str for each in value.values()):
+        return value
     if type(value) is not wanted or value != value:
         raise SettingError(key, value, f"must be {WORDS[wanted]}", section=section, file=file)
     return value
@@ -155,12 +166,22 @@ def _typed(key: str, value: Any, wanted: type, section: str, file: str) -> Any:
 
 def _parsed(key: str, text: str, wanted: type, variable: str) -> Any:
     try:
-        value = TRUTH[text.lower()] if wanted is bool else wanted(text)
+        value: Any = TRUTH[text.lower()] if wanted is bool else _split(text, wanted)
     except (KeyError, ValueError):
         value = None
     if value is None or value != value:
         raise SettingError(key, text, f"must be {WORDS[wanted]}", file=variable)
     return value
+
+
+def _split(text: str, wanted: type) -> Any:
+    """Of the environment: a list is `a, b`, a table `key = a, other = b`."""
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if wanted == tuple[str, ...]:
+        return tuple(items)
+    if wanted == dict[str, str]:
+        return {key.strip(): value.strip() for key, value in (item.split("=", 1) for item in items)}
+    return wanted(text)
 
 
 def _overrides(section: str, cls: type, env: Mapping[str, str], name: str = "") -> dict[str, tuple[str, str]]:

@@ -3,15 +3,16 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from dispatcher.records.layouts cimport part_row
 from dispatcher.smpp._index cimport Index
 from dispatcher.smpp._journal cimport flying, run_head
+from dispatcher.smpp._pace cimport Pace
 from dispatcher.smpp._wire cimport monotonic_ns
 
 cdef enum:
     POOLS = 3               # lanes: 0 bulk, 1 replies, 2 urgent; the greater leaves first
     FLOOR = 20              # a lane that waits gets one part at least in so many of those above it
-    PDU_SLACK = 512
+    PDU_SLACK = 512         # a submit_sm with a short_message
+    PDU_HEAD = 160          # one without it
+    PDU_MAX = 16384         # one with a message_payload: 100 parts of 153 octets
     STATUSES = 512          # command_status values with an action of their own
-    PACE_NS = 1_005_000_000     # part n leaves not before part n - rate left + this (DESIGN 6)
-    PACE_SLACK_NS = 50_000_000  # what a late wake-up may make up at once: no burst after an idle stretch
 
 cdef enum:                  # actions of a command_status: smpp/consts.py Action
     ACT_DONE, ACT_THROTTLED, ACT_LATER, ACT_BOUNDED, ACT_FAIL, ACT_CLOSE
@@ -39,10 +40,7 @@ cdef class Book(Index):
     cdef object marks_of            # whose memory that is
     cdef uint64_t *revoked
     cdef size_t n_revoked, revoked_room
-    cdef uint64_t *pace
-    cdef uint64_t pace_no
-    cdef double pace_interval_ns, pace_due_ns   # the even spacing, and when the next part is due by it
-    cdef readonly uint64_t rate
+    cdef readonly Pace pace
     cdef uint8_t actions[STATUSES]
     cdef uint8_t action_other
     cdef int tries_max
@@ -51,6 +49,10 @@ cdef class Book(Index):
     cdef public uint64_t clock_ns       # a test's: the instant that the binds take for now; 0: the monotonic clock
     cdef readonly uint64_t submits, accepted, refused, throttled, retried, released, uncertain, late, strange_responses
     cdef readonly uint64_t stopped
+    # what flow.py judges by, of submit_sm that left at judged_ns or later
+    cdef uint64_t judged_ns
+    cdef readonly uint64_t throttled_new, first_answers, first_later
+    cdef int congestion                 # the greatest congestion_state since it was taken, -1 for none
 
     cdef int _known_pool(self, int which) except -1
     cdef const char *_may_claim(self, int which, const part_row *rows, uint32_t n, size_t n_octets) noexcept nogil
@@ -59,7 +61,8 @@ cdef class Book(Index):
     cdef void _claim_record(self, int which, uint32_t run, const part_row *rows, uint32_t n, uint32_t ranks, uint64_t claim_no,
                             uint16_t again) noexcept nogil
     cdef uint16_t _submit_sm(self, run_head *r, const part_row *row, const uint8_t *octets, uint8_t *q) noexcept nogil
-    cdef int _lane(self, uint64_t now, uint32_t *most) noexcept nogil
+    cdef int _lane(self, uint64_t now, uint32_t *most, uint32_t passed) noexcept nogil
+    cdef uint64_t _head_ns(self, pool *p) noexcept nogil
     cdef void _lane_took(self, int which, uint32_t parts) noexcept nogil
     cdef void _revoke(self, uint64_t key) noexcept
     cdef int _is_revoked(self, uint16_t tenant, uint64_t number) noexcept nogil

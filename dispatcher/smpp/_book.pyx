@@ -9,12 +9,19 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from dispatcher.records.layouts cimport K_CLAIM, K_RELEASED, PAD8, log_claim, part_row
-from dispatcher.smpp._journal cimport JOURNAL, JOURNAL_ROOM, RUN_OPEN, Journal, flying, run_head
+from dispatcher.smpp._journal cimport JOURNAL, JOURNAL_ROOM, RUN_OPEN, Journal, flying, run_head, run_left, run_queued
+from dispatcher.smpp._pace cimport Pace, pace_free_ns
 from dispatcher.smpp._wire cimport put_decimal, put_u32
 
 cdef enum:
     REPLIES_AHEAD = 64      # parts that may be claimed past the credit, a lane
     URGENT_AHEAD = 256
+    TOLD_SAR = 1            # batch.h
+    TOLD_PAYLOAD = 2
+    TAG_SAR_MSG_REF_NUM = 0x020C
+    TAG_SAR_TOTAL_SEGMENTS = 0x020E
+    TAG_SAR_SEGMENT_SEQNUM = 0x020F
+    TAG_MESSAGE_PAYLOAD = 0x0424
     PARTS_MAX = 127         # of a message: a claim's octet from 128 on is a decision (outcome_log.h)
 
 cdef uint64_t REVOKED_KEY = (<uint64_t>1 << 56) - 1
@@ -24,6 +31,10 @@ cdef inline uint64_t _revoked_key(uint16_t tenant, uint64_t number) noexcept nog
     cdef uint64_t k = (number * <uint64_t>0x9E3779B97F4A7C15ULL) ^ (<uint64_t>tenant << 48) ^ tenant
     k = (k ^ k >> 31) & REVOKED_KEY
     return k if k else 1
+
+cdef inline uint64_t _pdu_room(const part_row *row) noexcept nogil:
+    """what its submit_sm may take at most"""
+    return PDU_HEAD + row.octets if row.octets > PDU_SLACK - PDU_HEAD else PDU_SLACK
 
 cdef inline uint32_t _message_end(const part_row *rows, uint32_t n, uint32_t i, uint32_t *group, uint16_t *again) noexcept nogil:
     """the row after the message at `i`; group: its parts to be sent; again: their bits when some are not (outcome_log.h)"""
@@ -47,7 +58,8 @@ cdef class Book(Index):
     for the rest of what it does."""
 
     def __cinit__(self, uint64_t credit, marks, bytes actions, int action_other, *, uint64_t ring=65536,
-                  uint64_t reply_ring=4096, str ids="same", int segments_kept=4, int tries_max=3):
+                  uint64_t reply_ring=4096, str ids="same", int segments_kept=4, int tries_max=3,
+                  uint32_t endpoint=0):
         cdef int i
         cdef uint64_t sizes[POOLS]
         if ring & (ring - 1) or reply_ring & (reply_ring - 1):
@@ -70,6 +82,8 @@ cdef class Book(Index):
         for i in range(STATUSES):
             self.actions[i] = actions[i] if i < len(actions) else action_other
         self.action_other = action_other
+        self.pace = Pace()
+        self.congestion = -1
         self.credit = credit
         self.tries_max = tries_max
         self.retry_ns = 1_000_000_000
@@ -80,7 +94,6 @@ cdef class Book(Index):
             free(self.pools[i].ring)
             free(self.pools[i].arena)
         free(self.revoked)
-        free(self.pace)
 
     # ---- claims
 
@@ -146,10 +159,10 @@ cdef class Book(Index):
     cdef const char *_may_claim(self, int which, const part_row *rows, uint32_t n, size_t n_octets) noexcept nogil:
         """what forbids a claim, before anything of it is done"""
         cdef pool *p = &self.pools[which]
-        cdef uint64_t parts = 0, written = 0
+        cdef uint64_t parts = 0, written = 0, arena = 0, largest = PDU_SLACK
         cdef uint32_t i
         for i in range(n):
-            if rows[i].octets > 254 or <size_t>rows[i].octets_at + rows[i].octets > n_octets:
+            if rows[i].octets > (254 if rows[i].told != TOLD_PAYLOAD else PDU_MAX - PDU_HEAD) or <size_t>rows[i].octets_at + rows[i].octets > n_octets:
                 return b"a row points outside its octets"
             if rows[i].decision >= 16:
                 written += 1
@@ -158,8 +171,10 @@ cdef class Book(Index):
             elif not rows[i].skip:
                 parts += 1
                 written += 1
+                arena += _pdu_room(&rows[i])
+                largest = max(largest, _pdu_room(&rows[i]))
         if (p.made - p.taken + parts > p.size or self.journal_octets[self.current] + written * 48 > JOURNAL
-                or p.arena_made - p.arena_taken + (parts + 1) * PDU_SLACK > p.arena_octets):
+                or p.arena_made - p.arena_taken + arena + largest > p.arena_octets):
             return b"claim without room"
         return NULL
 
@@ -193,7 +208,7 @@ cdef class Book(Index):
         cdef run_head *r = &self.runs[run]
         cdef entry *e = &p.ring[p.made & (p.size - 1)]
         cdef uint64_t at = p.arena_made
-        if at % p.arena_octets + PDU_SLACK > p.arena_octets:
+        if at % p.arena_octets + _pdu_room(row) > p.arena_octets:
             at += p.arena_octets - at % p.arena_octets
         e.octets = self._submit_sm(r, row, octets, p.arena + at % p.arena_octets)
         e.destination, e.at, e.rank, e.slot, e.run = row.destination, at, row.rank, row.slot, run
@@ -201,6 +216,7 @@ cdef class Book(Index):
         p.arena_made = at + e.octets
         p.made += 1
         r.open += 1
+        run_queued(r)
         self.made_total += 1
 
     cdef void _claim_record(self, int which, uint32_t run, const part_row *rows, uint32_t n, uint32_t ranks, uint64_t claim_no,
@@ -232,9 +248,21 @@ cdef class Book(Index):
         q += 2 + r.mid_octets
         q[0] = row.data_coding
         q[1] = 0
-        q[2] = <uint8_t>row.octets
-        memcpy(q + 3, octets + row.octets_at, row.octets)
-        q += 3 + row.octets
+        q[2] = 0 if row.told == TOLD_PAYLOAD else <uint8_t>row.octets
+        q += 3
+        if row.told == TOLD_PAYLOAD:
+            put_u32(q, <uint32_t>TAG_MESSAGE_PAYLOAD << 16 | row.octets)
+            q += 4
+        memcpy(q, octets + row.octets_at, row.octets)
+        q += row.octets
+        if row.told == TOLD_SAR:
+            put_u32(q, <uint32_t>TAG_SAR_MSG_REF_NUM << 16 | 2)
+            q[4], q[5] = row.ref >> 8, row.ref & 0xFF
+            put_u32(q + 6, <uint32_t>TAG_SAR_TOTAL_SEGMENTS << 16 | 1)
+            q[10] = row.parts
+            put_u32(q + 11, <uint32_t>TAG_SAR_SEGMENT_SEQNUM << 16 | 1)
+            q[15] = row.part + 1
+            q += 16
         put_u32(s, <uint32_t>(q - s))
         return <uint16_t>(q - s)
 
@@ -253,10 +281,12 @@ cdef class Book(Index):
         for i in range(POOLS):
             self.pools[i].committed = self.frozen_made[i]
             self.pools[i].giving_back[self.current ^ 1] = 0
+            self.marks[i] = _mark(&self.pools[i])   # what was given back may be claimed elsewhere from now on
 
-    def release_queued(self):
-        """The end of a run: give back everything claimed and not handed to a socket. Returns how many parts. The marks
-        stay: until that is on disk, a start finds these claims above them."""
+    def release_queued(self, *, bint keep_marks=False):
+        """Give back everything claimed and not handed to a socket, as far as the journal has room; returns how many parts.
+        At the end of a run the marks stay as they were stored last: until that is on disk, a start finds these claims above
+        them. keep_marks: in mid-life, for others to send; the marks stand still, and nothing leaves, until it is on disk."""
         cdef pool *p
         cdef entry *x
         cdef flying f
@@ -265,6 +295,10 @@ cdef class Book(Index):
         with nogil:
             for i in range(POOLS):
                 p = &self.pools[i]
+                if keep_marks and p.taken < p.made:
+                    if not _gives_back(p):
+                        p.mark = p.taken
+                    p.giving_back[self.current] = 1
                 while p.taken < p.made and self.journal_octets[self.current] + 64 <= JOURNAL - JOURNAL_ROOM // 4:
                     x = &p.ring[p.taken & (p.size - 1)]
                     _flying_of(&f, x)
@@ -272,6 +306,7 @@ cdef class Book(Index):
                     self._give_back(&f, K_RELEASED, 0)
                     self.journal_settles[self.current] += 1
                     self.runs[x.run].open -= 1
+                    run_left(&self.runs[x.run])
                     p.arena_taken = x.at + x.octets
                     p.taken += 1
                     n += 1
@@ -280,13 +315,16 @@ cdef class Book(Index):
 
     # ---- lanes
 
-    cdef int _lane(self, uint64_t now, uint32_t *most) noexcept nogil:
-        """which pool leaves next, and how many parts of it before another has its turn; -1: none may"""
+    cdef int _lane(self, uint64_t now, uint32_t *most, uint32_t passed) noexcept nogil:
+        """which pool leaves next, and how many parts of it before another has its turn; -1: none may. passed: bits of pools
+        whose first message waits for a pace of its own"""
         cdef int i, top = -1
         most[0] = 0xFFFFFFFF
         for i in range(POOLS - 1, -1, -1):
             if self.pools[i].taken == self.pools[i].committed:
                 self.starved[i] = 0
+            elif passed >> i & 1:
+                continue
             elif i == POOLS - 1 or now >= self.hold_until_ns:
                 if top < 0:
                     top = i
@@ -348,19 +386,25 @@ cdef class Book(Index):
 
     # ---- rate
 
+    @property
+    def rate(self):
+        """Parts a second of the whole endpoint as it holds now; 0: no limit."""
+        return self.pace.limit
+
     def set_rate(self, uint64_t rate, uint64_t now_ns):
-        """Parts in any sliding 1.005 s; 0 = no limit. The first second after a change is empty and the log evenly spread."""
-        cdef uint64_t i
-        free(self.pace)
-        self.pace = NULL
-        self.rate = rate
-        self.pace_no = 0
-        self.pace_due_ns = 0
-        if rate:
-            self.pace_interval_ns = 1e9 / rate
-            self.pace = <uint64_t *>malloc(rate * 8)
-            for i in range(rate):
-                self.pace[i] = now_ns + i * 1_000_000_000 // rate
+        """Another contract of the endpoint's (Pace.set_rate)."""
+        self.pace.set_rate(rate, now_ns)
+
+    def judge(self, uint64_t now_ns):
+        """Begin anew: only what leaves from this monotonic instant on tells whether the SMSC finds us too fast."""
+        self.judged_ns = now_ns
+        self.throttled_new = self.first_answers = self.first_later = 0
+        self.congestion = -1
+
+    def take_congestion(self):
+        """The greatest congestion_state in answers since the last call; -1 for none."""
+        state, self.congestion = self.congestion, -1
+        return state
 
     def hold_until(self, uint64_t ns):
         """Nothing but the urgent leaves before this monotonic instant (throttled)."""
@@ -368,9 +412,38 @@ cdef class Book(Index):
 
     @property
     def next_send_ns(self):
-        """The monotonic instant before which pace or a hold lets nothing leave; 0 = now."""
-        cdef uint64_t t = self.hold_until_ns
-        if self.rate:
-            t = max(t, self.pace[self.pace_no % self.rate] + PACE_NS)
-            t = max(t, <uint64_t>max(0.0, self.pace_due_ns - PACE_SLACK_NS))
+        """The monotonic instant before which pace or a hold lets nothing leave that is committed; 0 = now, or nothing is."""
+        cdef uint64_t first = 0xFFFFFFFFFFFFFFFF, t
+        cdef int i
+        for i in range(POOLS):
+            if self.aside[i]:
+                t = pace_free_ns(&self.pace.log, 1)
+            elif self.pools[i].taken < self.pools[i].committed:
+                t = self._head_ns(&self.pools[i])
+            else:
+                continue
+            if i < POOLS - 1:
+                t = max(t, self.hold_until_ns)
+            first = min(first, t)
+        return 0 if first == 0xFFFFFFFFFFFFFFFF else first
+
+    @property
+    def ready_parts(self):
+        """Parts that are committed and whose lane waits for no commit: what binds could send, by pace and hold."""
+        cdef uint64_t n = 0
+        cdef int i
+        for i in range(POOLS):
+            if not _gives_back(&self.pools[i]):
+                n += self.pools[i].committed - self.pools[i].taken
+        return n
+
+    cdef uint64_t _head_ns(self, pool *p) noexcept nogil:
+        """when the first message of a pool may leave, by the endpoint's pace and its own"""
+        cdef entry *x = &p.ring[p.taken & (p.size - 1)]
+        cdef run_head *r = &self.runs[x.run]
+        cdef uint64_t t = pace_free_ns(&self.pace.log, x.group), own
+        cdef int i
+        for i in range(r.n_paces):
+            own = pace_free_ns(r.paces[i], x.group)
+            t = own if own > t else t
         return t

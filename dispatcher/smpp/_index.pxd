@@ -4,6 +4,7 @@ from dispatcher.smpp._journal cimport Journal
 
 cdef enum:
     SEGMENTS = 64
+    SOON = 16               # ids on their way into the index: their place is fetched while the next answers are read
 
 cdef struct known:          # index entry; key 0 = free
     uint64_t key
@@ -21,6 +22,8 @@ cdef class Index(Journal):
     cdef uint32_t segment_used[SEGMENTS]
     cdef uint32_t segment_live[SEGMENTS]
     cdef int n_segments, segments_kept
+    cdef known soon[SOON]
+    cdef uint32_t soon_head, soon_tail
     cdef int sweep_at               # the next segment of a sweep; -1: none left or none under way
     cdef bint sweeping
     cdef held_receipt *held
@@ -30,6 +33,9 @@ cdef class Index(Journal):
     cdef readonly uint64_t index_live
 
     cdef void _remember(self, uint64_t key, uint32_t run, uint32_t rank, int part, int state) noexcept nogil
+    cdef void _remember_soon(self, uint64_t key, uint32_t run, uint32_t rank, int part, int state) noexcept nogil
+    cdef void _remember_oldest(self) noexcept nogil
+    cdef void _remember_all(self) noexcept nogil
     cdef void _new_segment(self) noexcept nogil
     cdef void _forget_closed(self, int s) noexcept nogil
     cdef known *_find(self, uint64_t key, int *segment) noexcept nogil

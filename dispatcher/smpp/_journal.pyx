@@ -9,6 +9,7 @@ from libc.stdlib cimport abort, calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from dispatcher.records.layouts cimport LOG_MAGIC, LOG_RUNS, PAD8, log_header, log_record, log_run
+from dispatcher.smpp._pace cimport Pace
 from dispatcher.smpp._wire cimport epoch_ms
 
 
@@ -16,13 +17,15 @@ cdef class Journal:
     """Runs are campaigns and batches alive in one process, by number; a number is given again once its run is closed and
     nothing in memory speaks of it (Index.close_run)."""
 
-    def __cinit__(self):
+    def __cinit__(self, *_, uint32_t endpoint=0, **__):
         cdef int i
+        self.endpoint = endpoint
         for i in range(2):
             self.journal[i] = <uint8_t *>malloc(JOURNAL)
             self.journal_size[i] = JOURNAL
             self.journal_octets[i] = sizeof(log_header)
         self.runs = <run_head *>calloc(LOG_RUNS, sizeof(run_head))
+        self.run_paces = {}
         self.returned_room = 4096
         self.returned = <given_back *>malloc(self.returned_room * sizeof(given_back))
 
@@ -35,9 +38,9 @@ cdef class Journal:
 
     # ---- runs
 
-    def open_run(self, uint64_t id, int tenant, int endpoint, bytes head, bytes mid, *, bint receipts, bint honours_stop):
+    def open_run(self, uint64_t id, int tenant, int endpoint, bytes head, bytes mid, *, bint receipts, bint honours_stop, paces=()):
         """The run number of a campaign or batch. head: submit_sm from its header to dest_addr_npi; mid: protocol_id to
-        replace_if_present_flag. The same id again gets its old number, with the new octets."""
+        replace_if_present_flag. The same id again gets its old number, with the new octets and paces."""
         cdef uint32_t i
         if len(head) > 80 or len(mid) > 40:
             raise ValueError("head at most 80 octets, mid at most 40")
@@ -59,7 +62,28 @@ cdef class Journal:
         r.head_octets, r.mid_octets = len(head), len(mid)
         memcpy(r.head, <const uint8_t *>head, len(head))
         memcpy(r.mid, <const uint8_t *>mid, len(mid))
+        self.set_paces(i, paces)
         return i
+
+    def set_paces(self, uint32_t run, paces):
+        """Which Paces hold a run beside the endpoint's and the bind's: its tenant's, its campaign's; at most 2. They may
+        hold others too, of other Books too."""
+        cdef run_head *r
+        cdef Pace pace
+        cdef int i
+        kept = tuple(dict.fromkeys(paces))
+        if run >= self.n_runs or self.runs[run].use == RUN_FREE:
+            raise ValueError(f"run {run} is closed")
+        if len(kept) > RUN_PACES:
+            raise ValueError(f"a run has at most {RUN_PACES} paces of its own")
+        r = &self.runs[run]
+        for i in range(r.n_paces):
+            r.paces[i].queued -= r.queued
+        for i, pace in enumerate(kept):
+            r.paces[i] = &pace.log
+            pace.log.queued += r.queued
+        r.n_paces = len(kept)
+        self.run_paces[run] = kept
 
     def stop_run(self, uint32_t run, bint stopped):
         """While stopped, what is claimed and not handed to a socket is given back instead of sent."""
@@ -159,7 +183,8 @@ cdef class Journal:
                     n += sizeof(log_run)
                     runs += 1
                     self.runs[run].in_journal[c] = 0
-            h.magic, h.runs, h.records, h.base_ms, h.zero = LOG_MAGIC, runs, self.journal_records[c], self.journal_base_ms[c], 0
+            h.magic, h.runs, h.records, h.base_ms = LOG_MAGIC, runs, self.journal_records[c], self.journal_base_ms[c]
+            h.endpoint = self.endpoint
         else:
             n = 0
         self.is_cut = True

@@ -13,7 +13,7 @@ from dispatcher.smpp._book cimport ACT_BOUNDED, ACT_CLOSE, ACT_LATER, ACT_THROTT
 from dispatcher.smpp._journal cimport JOURNAL, JOURNAL_ROOM, flying
 from dispatcher.smpp._sender cimport ANSWERS, Sender
 from dispatcher.smpp._wire cimport (
-    EAGAIN, EINTR, EWOULDBLOCK, MSG_DONTWAIT, errno, get_u32, hash_id, memmem, monotonic_ns, put_u32, receipt_state, recv,
+    EAGAIN, EINTR, EWOULDBLOCK, MSG_DONTWAIT, bucket_of, errno, get_u32, hash_id, memmem, monotonic_ns, put_u32, receipt_state, recv,
     tlv_state,
 )
 
@@ -22,6 +22,8 @@ cdef enum:
     IN = 1 << 17            # receive buffer; a PDU is at most MAX_PDU
     MAX_PDU = 65536 + 1024
     OFF = 1 << 18           # raw PDUs off the fast path, waiting for Python
+    BUCKETS = 128           # of response times
+    ERRORS = 16             # different command_status of a bind, the latest
 
 # flags of pull()
 CLOSED, OFF_PATH, BROKEN, BLOCKED = 1, 2, 4, 8
@@ -35,8 +37,12 @@ cdef class Pump(Sender):
     cdef size_t in_octets, off_octets
     cdef size_t stat_at             # where the last receipt had its stat:, tried first
     cdef readonly bint broken, stalled
-    cdef readonly uint64_t responses, delivers, enquire_links, timeouts, timeouts_in_row, last_received_ns, last_status
-    cdef readonly uint64_t octets_in, rtt_sum_ns, rtt_count
+    cdef readonly uint64_t responses, accepted, delivers, enquire_links, timeouts, timeouts_in_row, last_received_ns, last_status
+    cdef readonly uint64_t octets_in, partial_since_ns
+    cdef uint64_t buckets[BUCKETS]
+    cdef uint32_t error_status[ERRORS]
+    cdef uint64_t error_count[ERRORS]
+    cdef uint64_t error_ns[ERRORS]
 
     def __cinit__(self, *_, **__):
         self.inb = <uint8_t *>malloc(IN)
@@ -55,6 +61,25 @@ cdef class Pump(Sender):
         """Reading must wait: too much is unanswered or unwritten."""
         return (self.a_tail - self.a_head > ANSWERS - IN // 17 or self.off_octets > OFF // 2 or self.raw_octets > OUT
                 or self.book.journal_octets[self.book.current] > JOURNAL - JOURNAL_ROOM)
+
+    @property
+    def head(self):
+        """The first octets, at most 16, of what could not be read yet: what a lost frame began with."""
+        return (<char *>self.inb)[:min(self.in_octets, <size_t>16)]
+
+    def response_times(self):
+        """How many submit_sm were answered in how long: [(nanoseconds at least, count)], four buckets to a doubling."""
+        cdef int i
+        out = []
+        for i in range(BUCKETS):
+            if self.buckets[i]:
+                out.append((i << 10 if i < 4 else (4 + (i & 3)) << (i // 4 - 1) << 10, self.buckets[i]))
+        return out
+
+    def errors(self):
+        """The latest kinds of refusal: [(command_status, count, monotonic instant of the last)]."""
+        cdef int i
+        return [(self.error_status[i], self.error_count[i], self.error_ns[i]) for i in range(ERRORS) if self.error_count[i]]
 
     def take_off(self):
         """The raw PDUs that are not on the fast path, oldest first; reading goes on after this."""
@@ -81,6 +106,8 @@ cdef class Pump(Sender):
                 self._eat(b)
             n = recv(self.fd, self.inb + self.in_octets, IN - self.in_octets, MSG_DONTWAIT)
             if n > 0:
+                if self.mirror != NULL:
+                    self._mirror(self.inb + self.in_octets, n, 0)
                 self.in_octets += n
                 self.octets_in += n
                 self.last_received_ns = monotonic_ns()
@@ -151,7 +178,14 @@ cdef class Pump(Sender):
                 if id == 0x80000000U:                # a generic_nack to one of ours is its answer
                     self._response(b, p, n, delta, now)
             p += n
+        b._remember_all()
         self.in_octets = e - p
+        if 4 <= self.in_octets < 16 and not 16 <= get_u32(p) <= MAX_PDU:
+            self.broken = True                       # four octets tell: HTTP, a TLS alert, a lost frame
+        if self.in_octets == 0 or self.stalled:
+            self.partial_since_ns = 0
+        elif p != self.inb or self.partial_since_ns == 0:
+            self.partial_since_ns = now
         if self.in_octets and p != self.inb:
             memmove(self.inb, p, self.in_octets)
 
@@ -161,7 +195,7 @@ cdef class Pump(Sender):
         cdef const uint8_t *z
         cdef size_t k = 0
         cdef int action, state
-        cdef bint again, free_
+        cdef bint again, free_, fresh
         cdef uint64_t key
         if w.seq != seq or seq == 0:
             b.strange_responses += 1
@@ -170,22 +204,32 @@ cdef class Pump(Sender):
             status = 0xFF                            # a generic_nack without a status
         self.responses += 1
         self.timeouts_in_row = 0
-        self.rtt_sum_ns += now - w.sent_ns
-        self.rtt_count += 1
+        self.buckets[bucket_of(now - w.sent_ns)] += 1
+        fresh = w.sent_ns >= b.judged_ns
+        if fresh and w.since_s == 0:
+            b.first_answers += 1
         if status == 0:
             if n > 16:
                 z = <const uint8_t *>memchr(p + 16, 0, n - 16)
                 k = z - (p + 16) if z != NULL else n - 16
+            if n >= 16 + k + 5:
+                self._congestion(b, p + 17 + k, p + n)
             b._log(K_ACCEPTED, w.part, 0, w.rank, w.run, 0, p + 16, k, delta)
             b.accepted += 1
+            self.accepted += 1
             if k and b.runs[w.run].receipts:
                 key = hash_id(p + 16, k, b.hex_response, 0)
                 state = b._match_held(key, w.run, w.rank, w.part, delta) if b.n_held else 0
                 if state == 0 and b.n_held and b.hex_receipt != b.hex_response:
                     state = b._match_held(hash_id(p + 16, k, b.hex_receipt, 0), w.run, w.rank, w.part, delta)
-                b._remember(key, w.run, w.rank, w.part, state if state else 3)
+                b._remember_soon(key, w.run, w.rank, w.part, state if state else 3)
         else:
             self.last_status = status
+            self._note_error(status, now)
+            if n >= 16 + 5:
+                z = <const uint8_t *>memchr(p + 16, 0, n - 16)
+                if z != NULL:
+                    self._congestion(b, z + 1, p + n)
             action = b.actions[status] if status < STATUSES else b.action_other
             again = action == ACT_THROTTLED or action == ACT_LATER
             free_ = again                                # no attempt is used up
@@ -199,9 +243,13 @@ cdef class Pump(Sender):
                 b._give_back(w, K_RETRY, status)
             if action == ACT_THROTTLED:
                 b.throttled += 1
-                b.hold_until_ns = now + b.retry_ns
+                if fresh:                            # not one more of the window that told us already
+                    b.throttled_new += 1
+                    b.hold_until_ns = max(b.hold_until_ns, now + b.retry_ns)
             elif again:
                 b.retried += 1
+                if action == ACT_LATER and fresh and w.since_s == 0:
+                    b.first_later += 1
             if action == ACT_CLOSE:
                 self.broken = True
         if w.late:
@@ -213,6 +261,31 @@ cdef class Pump(Sender):
             b.runs[w.run].open -= 1
         w.seq = 0
         w.late = 0
+
+    cdef void _congestion(self, Book b, const uint8_t *q, const uint8_t *e) noexcept nogil:
+        """congestion_state among the TLVs of an answer"""
+        cdef uint32_t tag, length
+        while e - q >= 5:
+            tag, length = q[0] << 8 | q[1], q[2] << 8 | q[3]
+            if tag == 0x0428 and length == 1 and q[4] <= 100 and q[4] > b.congestion:
+                b.congestion = q[4]
+            if <size_t>(e - q) < 4 + length:
+                return
+            q += 4 + length
+
+    cdef void _note_error(self, uint32_t status, uint64_t now) noexcept nogil:
+        """in the place of the same status, or of the one that is longest ago"""
+        cdef int i, at = 0
+        for i in range(ERRORS):
+            if self.error_count[i] and self.error_status[i] == status:
+                at = i
+                break
+            if self.error_ns[i] < self.error_ns[at]:
+                at = i
+        else:
+            self.error_status[at], self.error_count[at] = status, 0
+        self.error_count[at] += 1
+        self.error_ns[at] = now
 
     cdef bint _deliver(self, Book b, const uint8_t *p, uint32_t n, uint16_t delta) noexcept nogil:
         """a receipt in the common form: True when it is journalled; anything else is left to the full codec"""

@@ -9,21 +9,24 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
 from dispatcher.records.layouts cimport K_RELEASED, K_SKIPPED, K_UNCERTAIN
-from dispatcher.smpp._book cimport PACE_NS, PACE_SLACK_NS, PDU_SLACK, POOLS, _clock, _flying_of, _gives_back, _mark, entry, pool
-from dispatcher.smpp._journal cimport JOURNAL, JOURNAL_ROOM
+from dispatcher.smpp._book cimport PDU_MAX, PDU_SLACK, POOLS, _clock, _flying_of, _gives_back, _mark, entry, pool
+from dispatcher.smpp._journal cimport JOURNAL, JOURNAL_ROOM, run_head, run_left
+from dispatcher.smpp._pace cimport Pace, pace_allows, pace_free_ns, pace_left
 from dispatcher.smpp._wire cimport (
-    EAGAIN, EINTR, EWOULDBLOCK, MSG_DONTWAIT, MSG_NOSIGNAL, errno, get_u32, put_u32, send,
+    EAGAIN, EINTR, EWOULDBLOCK, MSG_DONTWAIT, MSG_NOSIGNAL, errno, get_u32, monotonic_ns, put_u32, send,
 )
 
 cdef enum:
     OUT = 1 << 16           # octets filled before a send
     PACE_SPARE_NS = 5_000_000   # what of the pace a second does not need: how late a filled part may leave
+    MIRROR = 1 << 20        # octets of a trace that wait for who reads it
+    PACE_FAR_NS = 50_000_000    # a message whose own pace is so far off does not stand before the others of its lane
 
 
 cdef class Sender:
     """A window of requests without a response, and the octets before the socket."""
 
-    def __cinit__(self, Book book, int fd, uint32_t window, *, uint32_t first_seq=2):
+    def __cinit__(self, Book book, int fd, uint32_t window, *, uint32_t first_seq=2, uint64_t rate=0, int bind=-1):
         if not 1 <= window <= 10_000:
             raise ValueError("window: 1 to 10,000")
         self.book, self.fd, self.window = book, fd, window
@@ -32,11 +35,13 @@ cdef class Sender:
             self.mask *= 2
         self.window_table = <flying *>calloc(self.mask, sizeof(flying))
         self.mask -= 1
-        self.out = <uint8_t *>malloc(OUT + 2 * PDU_SLACK)
+        self.out = <uint8_t *>malloc(OUT + PDU_MAX + 2 * PDU_SLACK)
         self.raw_room = 4096
         self.raw = <uint8_t *>malloc(self.raw_room)
         self.answers = <uint32_t *>malloc(ANSWERS * 4)
         self.seq = first_seq
+        self.pace = Pace(rate)
+        self.bind = bind
 
     def __dealloc__(self):
         free(self.window_table)
@@ -45,6 +50,7 @@ cdef class Sender:
         free(self.answers)
         free(self.carry)
         free(self.carry_meta)
+        free(self.mirror)
 
     @property
     def idle(self):
@@ -71,11 +77,51 @@ cdef class Sender:
         memcpy(self.raw + self.raw_octets, <const uint8_t *>octets, n)
         self.raw_octets += n
 
+    @property
+    def next_send_ns(self):
+        """The monotonic instant before which the bind's own pace lets nothing leave; 0 = now."""
+        return pace_free_ns(&self.pace.log, 1)
+
     def next_sequence_number(self):
         """One for a request of Python's making."""
         cdef uint32_t s = self.seq
         self.seq = 1 if self.seq == 0x7FFFFFFF else self.seq + 1
         return s
+
+    # ---- what crosses the socket, for a person
+
+    def trace(self, bint on):
+        """Begin or end to keep what crosses the socket for take_trace; without it nothing is kept and nothing costs."""
+        if on and self.mirror == NULL:
+            self.mirror = <uint8_t *>malloc(MIRROR)
+            self.mirror_octets = self.mirror_lost = 0
+        elif not on:
+            free(self.mirror)
+            self.mirror = NULL
+
+    def take_trace(self):
+        """What crossed since the last call: ([(monotonic ns, sent, octets)], octets for which there was no room)."""
+        cdef size_t at = 0
+        cdef uint64_t head[2]
+        out = []
+        while self.mirror != NULL and at < self.mirror_octets:
+            memcpy(head, self.mirror + at, 16)
+            n = head[1] & 0xFFFFFFFF
+            out.append((head[0], bool(head[1] >> 32), (<char *>self.mirror + at + 16)[:n]))
+            at += 16 + n
+        self.mirror_octets = 0
+        lost, self.mirror_lost = self.mirror_lost, 0
+        return out, lost
+
+    cdef void _mirror(self, const uint8_t *octets, size_t n, uint32_t sent) noexcept nogil:
+        cdef uint64_t head[2]
+        if self.mirror_octets + 16 + n > MIRROR:
+            self.mirror_lost += n
+            return
+        head[0], head[1] = monotonic_ns(), <uint64_t>sent << 32 | n
+        memcpy(self.mirror + self.mirror_octets, head, 16)
+        memcpy(self.mirror + self.mirror_octets + 16, octets, n)
+        self.mirror_octets += 16 + n
 
     # ---- out
 
@@ -101,28 +147,58 @@ cdef class Sender:
                     self.closed = True
                     self.last_errno = errno
                 return
+            if self.mirror != NULL:
+                self._mirror(self.out + self.out_at, n, 1)
             self.out_at += n
             self.octets_out += n
 
     cdef bint _repaced(self, Book b) noexcept nogil:
         """Octets that the socket did not take when they were filled leave now: past the slack they need new places in the
-        pace, or a second would see more than the rate. Their old places stay used."""
+        paces, or a second would see more than the rate. Their old places stay used."""
         cdef uint64_t now = _clock(b)
-        cdef uint32_t i
+        cdef bint allowed
         if now < self.fill_ns + PACE_SPARE_NS:
             return True
-        if b.rate and not _pace_allows(b, now, self.fill_parts):
-            if not self.repacing:
-                self.repacing = True
-                b.aside[0] += 1
+        self._count_filled(b, 1)
+        allowed = self._filled_allowed(b, now)
+        self._count_filled(b, 0)
+        if self.repacing == allowed:
+            self.repacing = not allowed
+            b.aside[0] += 1 if self.repacing else -1
+        if allowed:
+            self.fill_ns = now
+        return allowed
+
+    cdef void _count_filled(self, Book b, int by) noexcept nogil:
+        """what of each pace is in the out buffer, into its `asked`; by 0: clear that"""
+        cdef uint32_t i, k
+        cdef run_head *r
+        b.pace.log.asked = self.pace.log.asked = self.fill_parts if by else 0
+        for i in range(self.mask + 1):
+            if self.fill_paced and self.window_table[i].seq and self.window_table[i].sent_ns == self.fill_ns:
+                r = &b.runs[self.window_table[i].run]
+                for k in range(r.n_paces):
+                    r.paces[k].asked = r.paces[k].asked + 1 if by else 0
+
+    cdef bint _filled_allowed(self, Book b, uint64_t now) noexcept nogil:
+        """whether all of it may leave now; then it has its new places"""
+        cdef uint32_t i, k, parts
+        cdef int turn
+        cdef run_head *r
+        if not pace_allows(&b.pace.log, now, self.fill_parts) or not pace_allows(&self.pace.log, now, self.fill_parts):
             return False
-        if self.repacing:
-            self.repacing = False
-            b.aside[0] -= 1
-        if b.rate:
-            for i in range(self.fill_parts):
-                _pace_left(b, now)
-        self.fill_ns = now
+        for turn in range(2):
+            for i in range(self.mask + 1):
+                if self.fill_paced and self.window_table[i].seq and self.window_table[i].sent_ns == self.fill_ns:
+                    r = &b.runs[self.window_table[i].run]
+                    for k in range(r.n_paces):
+                        if turn == 0 and not pace_allows(r.paces[k], now, r.paces[k].asked):
+                            return False
+                        if turn == 1:
+                            pace_left(r.paces[k], now)
+        for parts in range(self.fill_parts):
+            pace_left(&b.pace.log, now)
+            pace_left(&self.pace.log, now)
         return True
 
     cdef size_t _fill(self, Book b) noexcept nogil:
@@ -132,9 +208,10 @@ cdef class Sender:
         cdef uint8_t *e = self.out + OUT
         cdef uint64_t now, taken
         cdef size_t n = 0
-        cdef uint32_t most, parts
+        cdef uint32_t most, parts, passed = 0
         cdef int lane
         self.fill_parts = 0
+        self.fill_paced = False
         if self.raw_octets:
             while n < self.raw_octets and n + get_u32(self.raw + n) <= OUT:       # whole PDUs: close() walks the buffer
                 n += get_u32(self.raw + n)
@@ -160,13 +237,16 @@ cdef class Sender:
         if self.carry_i < self.carry_n:
             return q - self.out
         while self.carry_i == self.carry_n and q < e:
-            lane = b._lane(now, &most)
+            lane = b._lane(now, &most, passed)
             if lane < 0:
                 break
             taken, parts = b.pools[lane].taken, self.fill_parts
             q = self._fill_pool(b, lane, q, e, now, most)
-            if b.pools[lane].taken == taken:       # it waits for window or pace: those below do not take what is there
-                break
+            if b.pools[lane].taken == taken:
+                if not self.run_waits:             # it waits for window or pace: those below do not take what is there
+                    break
+                passed |= <uint32_t>1 << lane
+                continue
             b._lane_took(lane, self.fill_parts - parts)
         q = self._fill_carry(b, q, e, now)
         return q - self.out
@@ -174,7 +254,8 @@ cdef class Sender:
     cdef uint8_t *_fill_carry(self, Book b, uint8_t *q, uint8_t *e, uint64_t now) noexcept nogil:
         """the rest of a message that window or pace cannot take at once, part by part"""
         cdef size_t n
-        while (self.carry_i < self.carry_n and self.in_flight < self.window and q < e and _pace_allows(b, now, 1)
+        while (self.carry_i < self.carry_n and self.in_flight < self.window and q < e and pace_allows(&b.pace.log, now, 1)
+               and pace_allows(&self.pace.log, now, 1)
                and (self.carry_pool == POOLS - 1 or now >= b.hold_until_ns)):
             n = get_u32(self.carry + self.carry_at)
             memcpy(q, self.carry + self.carry_at, n)
@@ -189,34 +270,25 @@ cdef class Sender:
         """messages of a pool until `most` parts or more have left"""
         cdef pool *p = &b.pools[which]
         cdef entry *x
+        cdef run_head *r
         cdef flying f
         cdef int i, n, why
         cdef bint piecemeal
         cdef uint32_t before = self.fill_parts
+        cdef uint64_t free_ns, own
+        self.run_waits = False
         while p.taken < p.committed and q < e and self.fill_parts - before < most:
             x = &p.ring[p.taken & (p.size - 1)]
+            r = &b.runs[x.run]
             n = x.group
-            why = b._is_revoked(b.runs[x.run].tenant, x.destination) if b.n_revoked and b.runs[x.run].honours_stop else 0
-            if b.runs[x.run].stopped or why:
-                if b.runs[x.run].stopped:
-                    if not _gives_back(p):
-                        p.mark = p.taken
-                    p.giving_back[b.current] = 1
-                for i in range(n):
-                    x = &p.ring[p.taken & (p.size - 1)]
-                    _flying_of(&f, x)
-                    if b.runs[x.run].stopped:
-                        b._log(K_RELEASED, x.part, 0, x.rank, x.run, 0, NULL, 0, b._now())
-                        b._give_back(&f, K_RELEASED, 0)
-                        b.released += 1
-                    else:
-                        b._log(K_SKIPPED, x.part, why, x.rank, x.run, n, NULL, 0, b._now())
-                        b._give_back(&f, K_SKIPPED, why)
-                        b.stopped += 1
-                    b.journal_settles[b.current] += 1
-                    b.runs[x.run].open -= 1
-                    p.arena_taken = x.at + x.octets
-                    p.taken += 1
+            why = b._is_revoked(r.tenant, x.destination) if b.n_revoked and r.honours_stop else 0
+            free_ns = 0
+            for i in range(r.n_paces):
+                own = pace_free_ns(r.paces[i], n)
+                free_ns = own if own > free_ns else free_ns
+                r.paces[i].widest = n if <uint32_t>n > r.paces[i].widest else r.paces[i].widest
+            if r.stopped or why or free_ns > now + PACE_FAR_NS:
+                self._take_back(b, which, n, 0 if r.stopped else why)
                 if b.journal_octets[b.current] > JOURNAL - JOURNAL_ROOM // 2:
                     break
                 continue
@@ -224,8 +296,13 @@ cdef class Sender:
                 break
             if self.in_flight + n > self.window and (self.in_flight or n <= <int>self.window):
                 break
-            piecemeal = self.in_flight + n > self.window or (b.rate and <uint64_t>n > b.rate)
-            if not _pace_allows(b, now, 1 if piecemeal else n):
+            piecemeal = (self.in_flight + n > self.window or (b.pace.log.limit and <uint64_t>n > b.pace.log.limit)
+                         or (self.pace.log.limit and <uint64_t>n > self.pace.log.limit))
+            if not (pace_allows(&b.pace.log, now, 1 if piecemeal else n)
+                    and pace_allows(&self.pace.log, now, 1 if piecemeal else n)):
+                break
+            if free_ns > now:
+                self.run_waits = True
                 break
             if piecemeal:
                 self._carry_message(b, which, n)
@@ -243,6 +320,34 @@ cdef class Sender:
                         self._carry_message(b, which, n - i - 1)
                     return q
         return q
+
+    cdef void _take_back(self, Book b, int which, int n, int why) noexcept nogil:
+        """A message that does not leave: stopped by the Decision `why`, or, for 0, given back. Then the mark, and what
+        stands behind, waits until that is on disk."""
+        cdef pool *p = &b.pools[which]
+        cdef entry *x
+        cdef flying f
+        cdef int i
+        if not why:
+            if not _gives_back(p):
+                p.mark = p.taken
+            p.giving_back[b.current] = 1
+        for i in range(n):
+            x = &p.ring[p.taken & (p.size - 1)]
+            _flying_of(&f, x)
+            if why:
+                b._log(K_SKIPPED, x.part, why, x.rank, x.run, n, NULL, 0, b._now())
+                b._give_back(&f, K_SKIPPED, why)
+                b.stopped += 1
+            else:
+                b._log(K_RELEASED, x.part, 0, x.rank, x.run, 0, NULL, 0, b._now())
+                b._give_back(&f, K_RELEASED, 0)
+                b.released += 1
+            b.journal_settles[b.current] += 1
+            b.runs[x.run].open -= 1
+            run_left(&b.runs[x.run])
+            p.arena_taken = x.at + x.octets
+            p.taken += 1
 
     cdef void _carry_message(self, Book b, int which, int n) noexcept nogil:
         cdef pool *p = &b.pools[which]
@@ -266,6 +371,8 @@ cdef class Sender:
 
     cdef void _fly(self, Book b, uint8_t *pdu, const flying *f, uint64_t now) noexcept nogil:
         """give it the next free sequence number and enter it in the window"""
+        cdef run_head *r = &b.runs[f.run]
+        cdef int i
         cdef flying *w = &self.window_table[self.seq & self.mask]
         while w.seq and not w.late:
             self.seq = 1 if self.seq == 0x7FFFFFFF else self.seq + 1
@@ -280,13 +387,17 @@ cdef class Sender:
         self.fill_parts += 1
         self.submits += 1
         b.submits += 1
-        if b.rate:
-            _pace_left(b, now)
+        pace_left(&b.pace.log, now)
+        pace_left(&self.pace.log, now)
+        for i in range(r.n_paces):
+            pace_left(r.paces[i], now)
+            self.fill_paced = True
+        run_left(r)
 
     # ---- the end
 
     cdef void _lose(self, Book b, flying *w, int reason) noexcept nogil:
-        b._log(K_UNCERTAIN, w.part, reason, w.rank, w.run, 0, NULL, 0, b._now())
+        b._log(K_UNCERTAIN, w.part, reason, w.rank, w.run, self.bind + 1, NULL, 0, b._now())
         b._give_back(w, K_UNCERTAIN, reason)
         b.uncertain += 1
         b.journal_settles[b.current] += 1
@@ -325,6 +436,7 @@ cdef class Sender:
             at += n
         for i in range(self.carry_i, self.carry_n):
             self._release(b, &self.carry_meta[i])
+            run_left(&b.runs[self.carry_meta[i].run])
             b.aside[self.carry_pool] -= 1
         self.carry_i = self.carry_n
         if self.repacing:
@@ -347,18 +459,3 @@ cdef class Sender:
         b.journal_settles[b.current] += 1
         b.runs[w.run].open -= 1
 
-
-cdef inline bint _pace_allows(Book b, uint64_t now, int parts) noexcept nogil:
-    """the last of `parts` may leave now"""
-    if b.rate == 0:
-        return True
-    if <uint64_t>parts > b.rate:
-        parts = <int>b.rate
-    return (now >= b.pace[(b.pace_no + parts - 1) % b.rate] + PACE_NS
-            and <double>now + PACE_SLACK_NS >= b.pace_due_ns)
-
-
-cdef inline void _pace_left(Book b, uint64_t now) noexcept nogil:
-    b.pace[b.pace_no % b.rate] = now
-    b.pace_no += 1
-    b.pace_due_ns = (b.pace_due_ns if b.pace_due_ns > <double>now else <double>now) + b.pace_interval_ns

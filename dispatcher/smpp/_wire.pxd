@@ -10,6 +10,7 @@ cdef extern from "pump.h" nogil:
     int put_decimal(uint8_t *out, uint64_t v)
     uint64_t hash_octets(const uint8_t *p, size_t n, uint64_t seed)
     uint64_t hash_id(const uint8_t *id, size_t n, int from_hex, uint64_t seed)
+    int bucket_of(uint64_t ns)
     int receipt_state(const uint8_t *p, size_t n)
     int tlv_state(int v)
     ssize_t recv(int fd, void *b, size_t n, int flags)

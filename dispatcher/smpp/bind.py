@@ -1,47 +1,37 @@
-"""[trio] One connection to the SMSC: bind, then recv and send through the pump until it ends; one nursery.
+"""[trio] One bind: connect, then recv and send through the pump until it ends; one nursery.
 
-Touches: one socket and the Book it is given. What arrives off the fast path goes to `Deliveries` as records.
-Rests on: SMPP_FACTS 7 (timers, socket options), SMPP v3.4 4.1 (bind), 2.7 (who may send what in which state).
+Touches: one connection and the Book it is given. What arrives off the fast path goes to `Deliveries` as records.
+Rests on: SMPP_FACTS 7 (timers), SMPP v3.4 2.2 and 2.7 (who may send what in which state).
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import trio
-from smpplib.smpp import make_pdu
 
 from config import Endpoint
-from dispatcher.errors import BindLost, BindRefused, PeerBrokeProtocol
+from dispatcher.errors import BindLost, PeerBrokeProtocol
 from dispatcher.smpp import codec
-from dispatcher.smpp.consts import (
-    COMMAND_LENGTH_MAX,
-    ESME_RINVCMDLEN,
-    ESME_ROK,
-    RESPONSE,
-    Action,
-    CommandId,
-    action_of,
-    status_name,
-)
+from dispatcher.smpp.connect import Line, connect
+from dispatcher.smpp.consts import ESME_RINVCMDLEN, ESME_ROK, RESPONSE, Action, CommandId, action_of, status_name
+from dispatcher.smpp.framing import bad_length
+from dispatcher.smpp.meter import Meter, quantiles
 from dispatcher.smpp.pdu import Message, Unparsed
 from dispatcher.smpp.pump import BLOCKED, BROKEN, CLOSED, OFF_PATH, Book, Pump
+from dispatcher.smpp.rebind import Alarm
 from dispatcher.smpp.states import Side, State, refuse
+from dispatcher.smpp.timers import Timers
+from dispatcher.smpp.trace import Crossed, Trace
 
-CONNECT_TIMEOUT_S = 5.0
-ENQUIRE_ANSWER_S = 10.0  # SMPP_FACTS 7
 UNBIND_WAIT_S = 2.0
-TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; Python has no name for it
-SEND_BUFFER_OCTETS = 256 << 10
-NOT_SENT_OCTETS = 64 << 10
-
+FULL_WAIT_S = 0.002
+TRACE_S = 5.0
+STATES = {"trx": State.BOUND_TRX, "tx": State.BOUND_TX, "rx": State.BOUND_RX}
 
 Answer = Callable[[int], None]
 
@@ -55,6 +45,9 @@ class Deliveries(Protocol):
     def kick(self) -> None:
         """Something was journalled or a window has room."""
 
+    def ended(self) -> None:
+        """A bind has ended: answers on their way may not have arrived."""
+
 
 @dataclass(eq=False)
 class Bind:
@@ -62,15 +55,48 @@ class Bind:
 
     endpoint: Endpoint
     number: int
-    state: str = "closed"  # closed, connecting, bound, draining
+    mode: str = "trx"  # trx, tx or rx
+    state: str = "closed"  # closed, connecting, bound, draining, drained, disconnected
     since_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     pump: Pump | None = None
+    line: Line | None = None
     last_error: str = ""
+    alarm: Alarm | None = None
+    alarm_ms: int = 0
     binds: int = 0
+    meter: Meter = field(default_factory=Meter)
+    called: trio.SocketStream | None = None  # by the SMSC, with an outbind: to bind over
+    throttled: Callable[[], None] = lambda: None  # a submit_sm was answered that we are too fast
+    trace: Trace | None = None  # while a person looks on
+    traced_ns: int = 0
+    _place: int = 0
     _wake_writer: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def name(self) -> str:
+        """As commands name it: endpoint.number."""
+        return f"{self.endpoint.name}.{self.number}"
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The address that is tried next, or that answered last."""
+        return self.endpoint.places[self._place % len(self.endpoint.places)]
+
+    def try_next_place(self) -> bool:
+        """After a failure at this one. True while there are others that were not tried in this round."""
+        self._place = (self._place + 1) % len(self.endpoint.places)
+        return self._place != 0
+
+    @property
+    def submits(self) -> bool:
+        """It may carry submit_sm now."""
+        return self.pump is not None and self.mode != "rx" and not self.pump.draining
 
     def enter(self, state: str) -> None:
         self.state, self.since_ms = state, time.time_ns() // 1_000_000
+
+    def raise_alarm(self, alarm: Alarm | None) -> None:
+        self.alarm, self.alarm_ms = alarm, time.time_ns() // 1_000_000
 
     def push(self) -> None:
         """Send what may leave now; a full socket wakes the writer task."""
@@ -92,59 +118,109 @@ class Bind:
 
         return answer
 
+    def look_at(self, trace: Trace) -> list[Crossed]:
+        """What crossed since the last look; the trace ends by itself TRACE_S after that."""
+        self.traced_ns = time.monotonic_ns()
+        if self.trace is not trace:
+            self.trace = trace
+            if self.pump is not None:
+                self.pump.trace(True)
+                self.pump.take_trace()
+        return trace.feed(*self.pump.take_trace()) if self.pump is not None else []
+
+    def end_trace(self, now_ns: int) -> None:
+        """When nobody has looked for a while."""
+        if self.trace is not None and now_ns - self.traced_ns > TRACE_S * 1e9:
+            self.trace = None
+            if self.pump is not None:
+                self.pump.trace(False)
+
+    def statistics(self) -> dict[str, Any]:
+        """Everything about it that people see."""
+        pump, counts = self.pump, self.meter.counts(self.pump)
+        p50, p99 = quantiles(self.meter.times(pump), (0.5, 0.99))
+        return {
+            "endpoint": self.endpoint.name,
+            "bind": self.number,
+            "name": self.name,
+            "mode": self.mode,
+            "state": self.state,
+            "since_ms": self.since_ms,
+            "binds": self.binds,
+            "address": "{}:{}".format(*self.place),
+            "tls": self.endpoint.tls,
+            "smsc": self.line.system_id if self.line is not None else "",
+            "in_flight": pump.in_flight if pump is not None else 0,
+            "window": 0 if self.mode == "rx" else self.endpoint.window,
+            "submits": counts["submits"],
+            "responses": counts["responses"],
+            "receipts": counts["delivers"],
+            "timeouts": counts["timeouts"],
+            "octets_in": counts["octets_in"],
+            "octets_out": counts["octets_out"],
+            "submits_per_s": round(self.meter.rates["submits"], 1),
+            "responses_per_s": round(self.meter.rates["responses"], 1),
+            "receipts_per_s": round(self.meter.rates["delivers"], 1),
+            "response_ms_p50": p50,
+            "response_ms_p99": p99,
+            "errors": self.meter.refusals(pump),
+            "last_error": self.last_error,
+            "alarm": None if self.alarm is None else asdict(self.alarm) | {"since_ms": self.alarm_ms},
+        }
+
 
 async def hold_bind(bind: Bind, book: Book, deliveries: Deliveries, *, bound: Callable[[], None] | None = None) -> None:
-    """Keep one bind until it fails or is cancelled; raises BindRefused, BindLost or PeerBrokeProtocol.
+    """Keep one bind until it fails or is cancelled; raises CannotConnect, BindRefused, BindLost or PeerBrokeProtocol.
 
     What the pump took from the book it accounts for: given back where the socket never had it, else uncertain.
     """
     endpoint = bind.endpoint
     bind.enter("connecting")
+    called, bind.called = bind.called, None
     try:
-        with trio.fail_after(CONNECT_TIMEOUT_S):
-            stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
-    except (trio.TooSlowError, OSError) as exc:
-        raise BindLost(f"{endpoint.host}:{endpoint.port}: {_why(exc)}") from exc
-    sock = stream.socket
-    try:
-        _set_options(sock)
-        try:
-            with trio.fail_after(endpoint.bind_timeout_s):
-                await _bind(sock, endpoint)
-        except trio.TooSlowError as exc:
-            raise BindLost(f"no answer to bind_transceiver in {endpoint.bind_timeout_s:g} s") from exc
-        except OSError as exc:
-            raise BindLost(f"{exc}") from exc
-        bind.pump = Pump(book, sock.fileno(), endpoint.window)
+        bind.line = line = await connect(endpoint, bind.place, bind.mode, called)
+        pump = Pump(
+            book, line.socket.fileno(), endpoint.window if bind.mode != "rx" else 1,
+            rate=0 if bind.mode == "rx" else endpoint.bind_rate, bind=bind.number,
+        )  # fmt: skip
+        pump.draining = bind.mode == "rx"  # answers leave, submit_sm never
+        if bind.trace is not None:
+            bind.trace.restart()
+            pump.trace(True)
+        bind.pump = pump
         bind.binds += 1
         bind.enter("bound")
+        bind.raise_alarm(None)
         if bound is not None:
             bound()
-        try:
-            async with trio.open_nursery() as nursery:  # the three live and die together
-                nursery.start_soon(_read, bind, sock, deliveries, nursery)
-                nursery.start_soon(_write, bind, sock)
-                nursery.start_soon(_watch_clock, bind, deliveries)
-                bind.push()
-        except BaseExceptionGroup as group:
-            ends, rest = group.split((BindLost, PeerBrokeProtocol))
-            if rest is not None or ends is None:
-                raise rest or group from None  # without `ends`: a bind lost while we are cancelled is no crash
-            raise ends.exceptions[0] from None
+        await _run(bind, line, book, deliveries)
     finally:
         if bind.pump is not None:
             bind.pump.close()  # synchronous: cancellation-proof
+            bind.meter.ended(bind.pump)
             bind.pump = None
+            deliveries.ended()
         bind.enter("closed")
-        sock.close()
         deliveries.kick()
+        if bind.line is not None:
+            line, bind.line = bind.line, None
+            await line.aclose()
 
 
-def _why(exc: Exception) -> str:
-    """Of a failed connect; trio's own words are only that every address was tried."""
-    cause = exc.__cause__ or exc
-    causes = cause.exceptions if isinstance(cause, ExceptionGroup) else (cause,)
-    return "; ".join(str(each) for each in causes if str(each)) or "no answer to connect"
+async def _run(bind: Bind, line: Line, book: Book, deliveries: Deliveries) -> None:
+    try:
+        async with trio.open_nursery() as nursery:  # they live and die together
+            nursery.start_soon(_read, bind, line, book, deliveries, nursery)
+            nursery.start_soon(_write, bind, line.socket)
+            nursery.start_soon(_watch_clock, bind, deliveries)
+            if line.relay is not None:
+                nursery.start_soon(line.relay.run)
+            bind.push()
+    except BaseExceptionGroup as group:
+        ends, rest = group.split((BindLost, PeerBrokeProtocol))
+        if rest is not None or ends is None:
+            raise rest or group from None  # without `ends`: a bind lost while we are cancelled is no crash
+        raise ends.exceptions[0] from None
 
 
 async def unbind(bind: Bind) -> None:
@@ -160,66 +236,23 @@ async def unbind(bind: Bind) -> None:
             await trio.sleep(0.01)
 
 
-def _set_options(sock: trio.socket.SocketType) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_OCTETS)
-    with contextlib.suppress(OSError, AttributeError):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
-        sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOT_SENT_OCTETS)
-
-
-async def _bind(sock: trio.socket.SocketType, endpoint: Endpoint) -> None:
-    pdu = make_pdu(
-        "bind_transceiver",
-        client=None,
-        system_id=endpoint.system_id,
-        password=endpoint.password,
-        system_type=endpoint.system_type,
-        interface_version=0x34,
-        addr_ton=0,
-        addr_npi=0,
-        sequence=1,
-    )
-    octets = pdu.generate()
-    while octets:
-        octets = octets[await sock.send(octets) :]
-    head = await _exactly(sock, 16)
-    length, command_id, status, _ = struct.unpack(">IIII", head)
-    if not 16 <= length <= COMMAND_LENGTH_MAX:
-        raise PeerBrokeProtocol(f"answer to bind_transceiver begins with command_length {length}: no SMSC there?")
-    await _exactly(sock, length - 16)
-    if status != 0 or command_id not in (RESPONSE | CommandId.BIND_TRANSCEIVER, CommandId.GENERIC_NACK):
-        raise BindRefused(status)
-    if command_id == CommandId.GENERIC_NACK:
-        raise BindRefused(status or 0xFF)
-
-
-async def _exactly(sock: trio.socket.SocketType, octets: int) -> bytes:
-    got = b""
-    while len(got) < octets:
-        more = await sock.recv(octets - len(got))
-        if not more:
-            raise BindLost("closed before it was bound")
-        got += more
-    return got
-
-
-async def _read(bind: Bind, sock: trio.socket.SocketType, deliveries: Deliveries, nursery: trio.Nursery) -> None:
+async def _read(bind: Bind, line: Line, book: Book, deliveries: Deliveries, nursery: trio.Nursery) -> None:
     """The only one that reads; most of what is sent leaves from here too, in the same call."""
     pump = bind.pump
     assert pump is not None
     while True:
         if not pump.stalled:
-            await trio.lowlevel.wait_readable(sock)
+            await trio.lowlevel.wait_readable(line.socket)
         while pump.full and not pump.closed:
-            await trio.sleep(0.002)
+            await trio.sleep(FULL_WAIT_S)
         flags = pump.pull()
         if flags & OFF_PATH:
             for pdu in pump.take_off():
                 _take(bind, pdu, deliveries, nursery)
         if flags & BLOCKED:
             bind._wake_writer.set()
+        if book.throttled_new:
+            bind.throttled()
         deliveries.kick()
         if flags & BROKEN:
             if action_of(pump.last_status) is Action.CLOSE:
@@ -227,10 +260,15 @@ async def _read(bind: Bind, sock: trio.socket.SocketType, deliveries: Deliveries
             pump.queue(codec.generic_nack(0, ESME_RINVCMDLEN))
             pump.draining = True
             pump.push()
-            raise PeerBrokeProtocol("the stream has no frame any more (command_length)")
+            reason = bad_length(int.from_bytes(pump.head[:4])).reason
+            raise PeerBrokeProtocol(f"the stream has no frame any more: {reason}")
         if flags & CLOSED:
-            reason = f": {os.strerror(pump.last_errno)}" if pump.last_errno else ""
-            raise BindLost(f"closed by the SMSC{reason}")
+            raise BindLost(f"closed by the SMSC{_why_closed(pump, line)}")
+
+
+def _why_closed(pump: Pump, line: Line) -> str:
+    reason = os.strerror(pump.last_errno) if pump.last_errno else ""
+    return f": {told}" if (told := line.relay.why if line.relay is not None and line.relay.why else reason) else ""
 
 
 def _take(bind: Bind, pdu: bytes, deliveries: Deliveries, nursery: trio.Nursery) -> None:
@@ -243,7 +281,7 @@ def _take(bind: Bind, pdu: bytes, deliveries: Deliveries, nursery: trio.Nursery)
         deliveries.deliver(bind.answerer(header.command_id, header.sequence_number, wrong), message)
     elif header.command_id == CommandId.UNBIND:
         nursery.start_soon(_let_go, bind, header.sequence_number, nursery.cancel_scope)
-    elif refused := refuse(State.BOUND_TRX, Side.SMSC, header):
+    elif refused := refuse(STATES[bind.mode], Side.SMSC, header):
         bind.pump.queue(refused)
         bind.push()
 
@@ -275,26 +313,18 @@ async def _write(bind: Bind, sock: trio.socket.SocketType) -> None:
 
 
 async def _watch_clock(bind: Bind, deliveries: Deliveries) -> None:
-    """Response timer, enquire_link, a peer that has gone mute."""
-    endpoint, pump = bind.endpoint, bind.pump
+    """Every timer of the bind."""
+    pump = bind.pump
     assert pump is not None
-    asked_ns = 0
-    step = min(1.0, endpoint.response_timeout_s / 4, endpoint.enquire_link_s / 4)
-    mute_after = max(10, endpoint.window)
+    timers = Timers(bind.endpoint, time.monotonic_ns())
     while True:
-        await trio.sleep(step)
+        timers.endpoint = bind.endpoint  # a reload may have brought others
+        await trio.sleep(timers.step_s)
         now = time.monotonic_ns()
-        if pump.tick(now, int(endpoint.response_timeout_s * 1e9)):
-            if pump.timeouts_in_row >= mute_after:
-                seconds = f"{endpoint.response_timeout_s:g} s"
-                raise BindLost(f"{pump.timeouts_in_row} submit_sm in a row unanswered for {seconds}")
-            bind.push()  # the window has room again
-            deliveries.kick()
-        idle_s = (now - pump.last_received_ns) / 1e9
-        if asked_ns > pump.last_received_ns:
-            if (now - asked_ns) / 1e9 > ENQUIRE_ANSWER_S:
-                raise BindLost(f"enquire_link unanswered for {ENQUIRE_ANSWER_S:g} s")
-        elif idle_s >= endpoint.enquire_link_s:
-            asked_ns = now
+        room = pump.tick(now, int(timers.endpoint.response_timeout_s * 1e9))
+        if timers.look(pump, now):  # before anything more is given to a peer that is gone
             pump.queue(codec.encode(CommandId.ENQUIRE_LINK, 0, pump.next_sequence_number()))
-            bind.push()
+        elif not room:
+            continue
+        bind.push()
+        deliveries.kick()

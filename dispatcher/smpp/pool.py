@@ -1,26 +1,39 @@
-"""[trio] The binds of one endpoint: start, rebind with back-off and jitter, push, drain.
+"""[trio] The binds of one endpoint: start, rebind, pace, flow, watch, drain, and what an operator asks of them.
 
-Touches: its Binds and their Book. Rests on: SMPP_FACTS 3 (answers to a bind) and 7 (back-off 1 s to 60 s, full
-jitter, never the whole pool in one instant); a wrong password waits five minutes, for retries lock accounts.
+Touches: its Binds and their Book. Rests on: SMPP_FACTS 3 and 7. As long as no bind of the endpoint has ever succeeded,
+or since its password was refused, one at a time tries: a wrong password is tried once in five minutes, not once a bind.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any
 
 import structlog
 import trio
 
 from config import Endpoint
-from dispatcher.errors import BindLost, BindRefused, PeerBrokeProtocol
+from dispatcher.errors import BindLost, BindRefused, CannotConnect, PeerBrokeProtocol
 from dispatcher.smpp.bind import Bind, Deliveries, hold_bind, unbind
-from dispatcher.smpp.consts import BIND_STOPS
+from dispatcher.smpp.flow import Counts, Flow
+from dispatcher.smpp.outbind import listen_for_outbind
+from dispatcher.smpp.pulse import keep_flow, keep_pace, keep_watch
 from dispatcher.smpp.pump import Book, Pump
+from dispatcher.smpp.rebind import Alarm, Backoff, alarm_of, locks
 
-LIVED_S = 60.0  # a bind that lived this long rebinds from the shortest delay again
-LOCKOUT_S = 300.0
+STAGGER_S = 0.02
+DRAIN_S = 10.0
+FOUND_SHOWN_MS = 15 * 60 * 1000  # how long what a watchdog found is an alarm
+# what a reload may change under a bind that lives; anything else makes it anew
+IN_PLACE = frozenset({
+    "rate", "bind_rate", "adapt_rate", "response_timeout_s", "enquire_link_s", "inactivity_s", "bind_timeout_s",
+    "reconnect_min_s", "reconnect_max_s", "source_addr", "source_ton", "source_npi", "dest_ton", "dest_npi", "binds",
+    "default_alphabet", "outbind_listen", "weight", "statuses",
+})  # fmt: skip
 
 log = structlog.get_logger("smpp")
 
@@ -31,14 +44,39 @@ class Pool:
     def __init__(self, endpoint: Endpoint, book: Book, deliveries: Deliveries, changed: Callable[[], None]) -> None:
         self.endpoint = endpoint
         self.book = book
-        self.binds = [Bind(endpoint, number) for number in range(endpoint.binds)]
-        self._deliveries = deliveries
+        self.deliveries = deliveries
+        self.binds: list[Bind] = []
+        self.flow = Flow(endpoint.rate, time.monotonic_ns(), hold_ns=book.retry_ns)
+        self.findings: list[tuple[int, Alarm]] = []  # (ms, alarm) of the watchdogs, the latest last
+        self.draining = False  # the whole endpoint: nothing new is submitted
         self._changed = changed
-        self._draining = False
         self._turn = 0
+        self._proven = False  # a bind of these credentials has succeeded
+        self._trying = trio.Lock()
+        self._locked_until_ns = 0
+        self._locked_why = ""
+        self._wakes: dict[Bind, trio.Event] = {}
+        self._scopes: dict[Bind, trio.CancelScope] = {}
+        self._wanted: dict[Bind, str] = {}  # bound unless an operator said drained or disconnected
+        self._nursery: trio.Nursery | None = None
+        self._listening: trio.CancelScope | None = None
+        self._make_binds()
 
     def __repr__(self) -> str:
-        return f"<Pool {self.endpoint.name}: {sum(1 for _ in self.pumps())} of {len(self.binds)} bound>"
+        return f"<Pool {self.endpoint.name}: {self.bound} of {len(self.binds)} bound, {self.flow!r}>"
+
+    def _make_binds(self) -> list[Bind]:
+        """Those that are missing."""
+        modes = ("tx", "rx") if self.endpoint.bind_as == "tx_rx" else ("trx",)
+        wanted = self.endpoint.binds * len(modes)
+        fresh = [
+            Bind(self.endpoint, number, modes[number % len(modes)], throttled=self.look)
+            for number in range(len(self.binds), wanted)
+        ]
+        self.binds += fresh
+        return fresh
+
+    # ---- what there is
 
     def pumps(self) -> Iterator[Pump]:
         for bind in self.binds:
@@ -47,7 +85,8 @@ class Pool:
 
     @property
     def bound(self) -> int:
-        return sum(1 for _ in self.pumps())
+        """Binds that may carry submit_sm."""
+        return sum(bind.pump is not None and bind.mode != "rx" for bind in self.binds)
 
     @property
     def in_flight(self) -> int:
@@ -57,21 +96,95 @@ class Pool:
         """Submits to a number that are handed to a socket and unanswered, over all binds."""
         return sum(pump.flying_to(number) for pump in self.pumps())
 
+    def find(self, name: str) -> list[Bind]:
+        """The bind of this name (`main.0`), or all for the endpoint's own."""
+        return [bind for bind in self.binds if name in (bind.name, self.endpoint.name)]
+
+    def statistics(self) -> dict[str, Any]:
+        """Of the endpoint as a whole; of its binds one by one: Bind.statistics."""
+        return {
+            "endpoint": self.endpoint.name,
+            "binds": len(self.binds),
+            "bound": self.bound,
+            "draining": self.draining,
+            "in_flight": self.in_flight,
+            "rate": self.endpoint.rate,
+            "rate_now": self.book.rate,
+            "flow": {"limit": self.flow.parts_per_s, "events": self.flow.events, "why": self.flow.why},
+            "alarms": self.alarms(),
+        }
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """What a person has to know, with the remedy."""
+        told = [(bind.name, bind.alarm, bind.alarm_ms) for bind in self.binds if bind.alarm is not None]
+        recent_ms = time.time_ns() // 1_000_000 - FOUND_SHOWN_MS
+        told += [(self.endpoint.name, alarm, at_ms) for at_ms, alarm in self.findings if at_ms > recent_ms]
+        return [
+            {"object": name, "code": alarm.code, "text": alarm.text, "remedy": alarm.remedy, "since_ms": at_ms}
+            for name, alarm, at_ms in told
+        ]
+
+    def found(self, alarm: Alarm) -> None:
+        """What a watchdog saw; of a kind the latest."""
+        kept = [(at_ms, known) for at_ms, known in self.findings if known.code != alarm.code]
+        self.findings = [*kept, (time.time_ns() // 1_000_000, alarm)]
+
+    # ---- sending
+
     def push(self) -> None:
         """Let every bind send; the first changes from call to call, so that a paced pool spreads."""
         self._turn = (self._turn + 1) % len(self.binds)
         for bind in self.binds[self._turn :] + self.binds[: self._turn]:
             bind.push()
 
+    @property
+    def next_send_ns(self) -> int:
+        """The monotonic instant before which nothing may leave: pace or hold of the Book, or the pace of every bind."""
+        own = min((pump.next_send_ns for pump in self.pumps() if not pump.draining), default=0)
+        return max(self.book.next_send_ns, own)
+
+    def look(self) -> None:
+        """Take in what the SMSC answered: a limit where it found us too fast."""
+        now, book = time.monotonic_ns(), self.book
+        if not self.endpoint.adapt_rate:
+            book.judge(0)  # each throttle holds for retry_s
+            return
+        answered = book.accepted + book.refused + book.retried + book.throttled
+        counts = Counts(
+            book.accepted, answered, book.throttled_new, book.first_answers, book.first_later, book.take_congestion()
+        )
+        event = self.flow.look(counts, now)
+        if event:
+            book.judge(now)
+            if self.flow.why != "congested":
+                book.hold_until(self.flow.hold_until_ns)
+            log.info("flow", endpoint=self.endpoint.name, why=self.flow.why, parts_per_s=self.flow.parts_per_s)
+        if self.flow.parts_per_s != book.pace.limit:
+            book.pace.set_limit(self.flow.parts_per_s, now)
+
+    def set_rate(self, rate: int) -> None:
+        """Another contract of the account; holds at once."""
+        now = time.monotonic_ns()
+        self.flow.contract = rate
+        self.book.pace.set_rate(rate, now)
+        self.book.pace.set_limit(self.flow.parts_per_s, now)
+
+    # ---- life
+
     async def run(self) -> None:
         """Hold every bind until cancelled."""
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             for bind in self.binds:
                 nursery.start_soon(self._keep, bind)
+            nursery.start_soon(keep_pace, self)
+            nursery.start_soon(keep_flow, self)
+            nursery.start_soon(keep_watch, self)
+            self._listen()
 
     async def drain(self, seconds: float) -> bool:
         """Stop submitting, wait until every window is answered (bounded), unbind. True when all were."""
-        self._draining = True
+        self.draining = True
         for pump in self.pumps():
             pump.draining = True
         with trio.move_on_after(seconds):
@@ -84,25 +197,195 @@ class Pool:
         return answered
 
     async def _keep(self, bind: Bind) -> None:
-        delay_s = self.endpoint.reconnect_min_s
-        await trio.sleep(random.uniform(0, 0.02) * bind.number)
-        while not self._draining:
-            began = time.monotonic()
-            wait_s: float | None = None
-            try:
-                await hold_bind(bind, self.book, self._deliveries, bound=self._changed)
-            except BindRefused as exc:
-                bind.last_error = str(exc)
-                if exc.command_status in BIND_STOPS:
-                    wait_s = LOCKOUT_S
-                log.warning(
-                    "bind_refused", endpoint=self.endpoint.name, bind=bind.number, status=f"0x{exc.command_status:08X}"
-                )
-            except (BindLost, PeerBrokeProtocol) as exc:
-                bind.last_error = str(exc)
-                log.warning("bind_lost", endpoint=self.endpoint.name, bind=bind.number, reason=str(exc))
+        backoff = Backoff()
+        await trio.sleep(random.uniform(0, STAGGER_S) * bind.number)
+        while not self.draining and bind in self.binds:
+            if self._wanted.get(bind, "bound") != "bound":
+                bind.enter(self._wanted[bind])
+                await self._pause(bind, math.inf)
+                continue
+            end = await self._once(bind, backoff)
             self._changed()
-            if time.monotonic() - began >= LIVED_S:
-                delay_s = self.endpoint.reconnect_min_s
-            await trio.sleep(wait_s if wait_s is not None else random.uniform(delay_s / 2, delay_s))
-            delay_s = min(delay_s * 2, self.endpoint.reconnect_max_s)
+            if self.draining:
+                return
+            if self._wanted.get(bind, "bound") != "bound":
+                continue
+            if isinstance(end, CannotConnect | BindLost) and bind.binds == 0 and bind.try_next_place():
+                continue
+            if isinstance(end, CannotConnect) and bind.try_next_place():
+                continue
+            wait_s = backoff.wait_s(bind.endpoint, end)
+            self._tell(bind, end, backoff.failures)
+            if locks(end):
+                self._proven, self._locked_until_ns = False, time.monotonic_ns() + int(wait_s * 1e9)
+                self._locked_why = f"waits, since another bind met: {end}"
+            await self._pause(bind, 0 if bind.called else wait_s)
+
+    async def _once(self, bind: Bind, backoff: Backoff) -> Exception | None:
+        """One connection, from the first octet to the last; how it ended."""
+        end: Exception | None = None
+        with trio.CancelScope() as self._scopes[bind]:
+            gate = None if self._proven else self._trying
+            if gate is not None:
+                await gate.acquire()
+            began = time.monotonic()
+
+            def bound() -> None:
+                nonlocal gate, began
+                began, self._proven = time.monotonic(), True
+                if gate is not None:
+                    gate.release()
+                    gate = None
+                self._changed()
+
+            try:
+                while (wait_s := (self._locked_until_ns - time.monotonic_ns()) / 1e9) > 0:
+                    bind.last_error = self._locked_why
+                    await self._pause(bind, wait_s)
+                await hold_bind(bind, self.book, self.deliveries, bound=bound)
+                backoff.lived(time.monotonic() - began)
+            except (BindRefused, BindLost, PeerBrokeProtocol) as exc:
+                end = exc
+                bind.last_error = str(exc)
+                if not isinstance(exc, BindRefused | CannotConnect):
+                    backoff.lived(time.monotonic() - began)
+            finally:
+                if gate is not None:
+                    gate.release()
+        return end
+
+    def _tell(self, bind: Bind, end: Exception | None, failures: int) -> None:
+        if end is None:
+            return
+        alarm = alarm_of(end, failures)
+        bind.raise_alarm(alarm)
+        told: dict[str, Any] = {"endpoint": self.endpoint.name, "bind": bind.number, "reason": str(end)}
+        if isinstance(end, BindRefused):
+            told["status"] = f"0x{end.command_status:08X}"
+        if alarm is not None:
+            told |= {"alarm": alarm.code, "remedy": alarm.remedy}
+        log.warning("bind_refused" if isinstance(end, BindRefused) else "bind_lost", **told)
+
+    async def _pause(self, bind: Bind, seconds: float) -> None:
+        """Until then, or until somebody wants it to try at once."""
+        event = self._wakes[bind] = trio.Event()
+        with trio.move_on_after(seconds):
+            await event.wait()
+
+    # ---- what an operator, a reload or the SMSC wants
+
+    def connect(self, bind: Bind) -> None:
+        """Bound is wanted: try at once, whatever was refused before."""
+        self._wanted.pop(bind, None)
+        self._locked_until_ns = 0
+        for event in self._wakes.values():
+            event.set()
+
+    def disconnect(self, bind: Bind, state: str = "disconnected") -> None:
+        """End it now, what is in its window is uncertain; it stays so until `connect` or a restart."""
+        self._wanted[bind] = state
+        if (scope := self._scopes.get(bind)) is not None:
+            scope.cancel()
+        if bind in self._wakes:
+            self._wakes[bind].set()
+
+    def drain_bind(self, bind: Bind) -> None:
+        """Submit nothing more on it, unbind when its window is answered; it stays so until `connect` or a restart."""
+        self._wanted[bind] = "drained"
+        if bind.pump is None:
+            self.disconnect(bind, "drained")
+            return
+        bind.pump.draining = True
+        bind.enter("draining")
+        if self._nursery is not None:
+            self._nursery.start_soon(self._leave, bind, bind.pump)
+
+    def rebind(self, bind: Bind) -> None:
+        """Make its connection anew: drained first, bound again at once."""
+        if bind.pump is not None and self._nursery is not None:
+            bind.pump.draining = True
+            self._nursery.start_soon(self._leave, bind, bind.pump)
+
+    async def _leave(self, bind: Bind, pump: Pump) -> None:
+        with trio.move_on_after(DRAIN_S):
+            while bind.pump is pump and (pump.in_flight or pump.waiting_answers):
+                await trio.sleep(0.005)
+        if bind.pump is pump:
+            await unbind(bind)
+        if bind.pump is pump:
+            self._scopes[bind].cancel()
+
+    def replace(self, endpoint: Endpoint) -> None:
+        """Another setting of the same endpoint. Binds whose connection it does not touch live on."""
+        changed = {f.name for f in fields(endpoint) if getattr(endpoint, f.name) != getattr(self.endpoint, f.name)}
+        self.endpoint = endpoint
+        for bind in self.binds:
+            bind.endpoint = endpoint
+        if "rate" in changed:
+            self.set_rate(endpoint.rate)
+        if "bind_rate" in changed:
+            for pump in self.pumps():
+                pump.pace.set_rate(endpoint.bind_rate, time.monotonic_ns())
+        if "outbind_listen" in changed and self._nursery is not None:
+            self._listen()
+        if "bind_as" in changed:
+            self._drop(self.binds)
+        self._drop(self.binds[endpoint.binds * (2 if endpoint.bind_as == "tx_rx" else 1) :])
+        fresh = self._make_binds()
+        if self._nursery is None:
+            return
+        for bind in fresh:
+            self._nursery.start_soon(self._keep, bind)
+        if changed - IN_PLACE:
+            self._proven, self._locked_until_ns = False, 0
+            self._nursery.start_soon(self._anew, [bind for bind in self.binds if bind not in fresh])
+
+    def _drop(self, binds: list[Bind]) -> None:
+        for bind in list(binds):
+            self.binds.remove(bind)
+            if bind.pump is None:
+                self.disconnect(bind)
+            else:
+                self.rebind(bind)  # and then nobody keeps it
+
+    async def _anew(self, binds: list[Bind]) -> None:
+        """One after the other, so that the rest carry on."""
+        for bind in binds:
+            before, pump = bind.binds, bind.pump
+            if pump is None:
+                self.connect(bind)
+            else:
+                pump.draining = True
+                await self._leave(bind, pump)
+            with trio.move_on_after(self.endpoint.bind_timeout_s):
+                while bind.binds == before and bind in self.binds:
+                    await trio.sleep(0.01)
+
+    def _listen(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            self._listening = None
+        if self.endpoint.outbind_listen and self._nursery is not None:
+            self._listening = trio.CancelScope()
+            self._nursery.start_soon(self._hear_outbind, self._listening)
+
+    async def _hear_outbind(self, scope: trio.CancelScope) -> None:
+        with scope:
+            try:
+                await listen_for_outbind(self.endpoint, self._called)
+            except OSError as exc:
+                log.error("outbind_listen_failed", endpoint=self.endpoint.name, reason=str(exc))
+                remedy = "choose a free address of this machine for `outbind_listen`"
+                self.found(Alarm("outbind_listen", f"{self.endpoint.outbind_listen}: {exc}", remedy))
+
+    def _called(self, stream: trio.SocketStream) -> bool:
+        """The SMSC wants us to bind: over its connection, by the first bind that has none."""
+        for bind in self.binds:
+            if bind.pump is None and bind.called is None and self._wanted.get(bind, "bound") == "bound":
+                if bind.state == "connecting":
+                    continue
+                bind.called = stream
+                if bind in self._wakes:
+                    self._wakes[bind].set()
+                return True
+        return False

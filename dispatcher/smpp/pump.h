@@ -72,6 +72,15 @@ static inline uint64_t hash_id(const uint8_t *id, size_t n, int from_hex, uint64
     return hash_octets(d + k, (size_t)(40 - k), seed);
 }
 
+/* which of 128 buckets a time falls into: four to a doubling, from a microsecond to two hours */
+static inline int bucket_of(uint64_t ns) {
+    uint64_t v = ns >> 10;
+    if (v < 4) return (int)v;
+    int e = 63 - __builtin_clzll(v);
+    int i = 4 * (e - 1) + (int)(v >> (e - 2) & 3);
+    return i < 128 ? i : 127;
+}
+
 /* our State of a receipt's seven letters: DELIVRD 4, EXPIRED 5, failed 6, UNKNOWN 7, 0 = not final, -1 = not in the table */
 static inline int receipt_state(const uint8_t *p, size_t n) {
     static const struct { char word[8]; int state; } table[] = {

@@ -9,6 +9,7 @@ from dispatcher.smpp.consts import STATUSES, Action
 
 try:
     from dispatcher.smpp._book import Book
+    from dispatcher.smpp._pace import Pace
     from dispatcher.smpp._pump import BLOCKED, BROKEN, CLOSED, OFF_PATH, Pump
     from dispatcher.smpp._settled import Settled
 except ImportError as exc:  # pragma: no cover
@@ -27,6 +28,7 @@ __all__ = [
     "URGENT",
     "Book",
     "Kind",
+    "Pace",
     "Pump",
     "Settled",
     "action_of",
@@ -70,10 +72,22 @@ def submit_head(source_addr: str, source_ton: int, source_npi: int, dest_ton: in
     return header + b"\0" + bytes((source_ton, source_npi)) + sender + b"\0" + bytes((dest_ton, dest_npi))
 
 
-def submit_mid(*, validity_s: int = 0, receipts: bool = True, priority: int = 0) -> bytes:
-    """protocol_id to replace_if_present_flag; validity as a relative time (SMPP_FACTS 6), 0 = the SMSC's own."""
-    validity = _relative(validity_s) if validity_s else b""
-    return bytes((0, priority)) + b"\0" + validity + b"\0" + bytes((1 if receipts else 0, 0))
+def submit_mid(
+    *,
+    validity_s: int = 0,
+    receipts: bool = True,
+    priority: int = 0,
+    protocol_id: int = 0,
+    registered: int | None = None,
+    valid_until: str = "",
+    deliver_at: str = "",
+) -> bytes:
+    """protocol_id to replace_if_present_flag; validity as a relative time (SMPP_FACTS 6), 0 = the SMSC's own, or until
+    the absolute time `valid_until`. `registered`: registered_delivery, where `receipts` does not say enough."""
+    validity = valid_until.encode() or (_relative(validity_s) if validity_s else b"")
+    registered = int(receipts) if registered is None else registered
+    times = deliver_at.encode() + b"\0" + validity + b"\0"
+    return bytes((protocol_id, priority)) + times + bytes((registered, 0))
 
 
 def _relative(seconds: int) -> bytes:

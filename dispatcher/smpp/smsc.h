@@ -1,7 +1,8 @@
 /* The simulator's hot path: a connection's octets in, answers, log lines and receipts out, one call a wake-up.
  *
  * Order of a wake-up, which is the log's promise: read PDUs; write(2) the log lines; only then send(2) the answers.
- * Receipts: smsc_receipts.h; statuses and waiting answers: smsc_rules.h. What is not submit_sm, deliver_sm_resp, enquire_link or generic_nack stops the call and is left to Python.
+ * Receipts: smsc_receipts.h; statuses and waiting answers: smsc_rules.h; who asks for a message: smsc_kept.h.
+ * What is not submit_sm, deliver_sm_resp, enquire_link or generic_nack stops the call and is left to Python.
  * Meaning: tests/reference/smsc.py. Numbers: consts.py.
  */
 #ifndef VOLLEY_SMSC_H
@@ -82,8 +83,8 @@ static void log_line(smsc *s, const submit *m) {
     s->log_end = (uint32_t)(p - s->log);
 }
 /* The id; *least_ns: how long the answer waits at least, for a receipt that is to overtake it. */
-static uint64_t accept_submit(smsc *s, conn *c, submit *m, int64_t *least_ns) {
-    uint64_t id = s->next_id++;
+static uint64_t accept_submit(smsc *s, conn *c, submit *m, int64_t *least_ns, uint64_t id) { /* id 0: the next */
+    if (!id) id = s->next_id++;
     account *a = c->account;
     if (!s->accepted++) s->first_ns = s->now_ns;
     s->last_ns = s->now_ns;
@@ -98,6 +99,7 @@ static uint64_t accept_submit(smsc *s, conn *c, submit *m, int64_t *least_ns) {
     if (s->log_fd >= 0 || s->count_repeats) m->crc = ~crc32_update(0xFFFFFFFF, m->text, m->text_octets);
     if (s->log_fd >= 0) log_line(s, m);
     if (s->count_repeats) note_repeat(s, m);
+    keep_message(s, c, m, id);
     if (m->registered_delivery & 3) owe_receipt(s, c, m, id, least_ns);
     return id;
 }
@@ -112,7 +114,7 @@ static int drop(smsc *s, conn *c, submit *m, uint32_t status) { /* 1: nothing mo
     if (s->drop_how == DROP_UNBIND_LATE) return 0;
     if (s->dropped % 2 == 0 && !status) { /* every second one is accepted and only its answer is lost */
         count_status(c->account, 0);
-        accept_submit(s, c, m, &least_ns);
+        accept_submit(s, c, m, &least_ns, 0);
     }
     return 1;
 }
@@ -133,7 +135,7 @@ static void on_submit(smsc *s, conn *c, const uint8_t *p, uint32_t n) {
     if (!c->unbinding && c->account && every(s->drop_every, s->submits) && drop(s, c, &m, status)) return;
     if (every(s->mute_every, s->submits)) { s->muted++; return; }
     if (!status) status = refusal_of(s, c, &m);
-    if (!status) id = accept_submit(s, c, &m, &least_ns);
+    if (!status) id = accept_submit(s, c, &m, &least_ns, 0);
     else if (status == 0x58) s->throttled++;
     else s->refused++;
     if (c->account) count_status(c->account, status);
@@ -148,6 +150,22 @@ static void on_submit(smsc *s, conn *c, const uint8_t *p, uint32_t n) {
         s->answers_doubled++;
         answer_submit(s, c, sequence, status, id, least_ns);
     }
+}
+
+/* One destination of a submit_multi, as a submit_sm of its own; *id: 0, or that of the destinations before it. */
+static uint32_t smsc_accept(smsc *s, conn *c, const uint8_t *p, uint32_t n, uint64_t *id) {
+    submit m;
+    int64_t least_ns = 0;
+    uint32_t status = c->tx ? read_submit(p, n, &m) : 0x04;
+    s->submits++;
+    c->account->submits++;
+    if (s->log_end > LOG_OCTETS - LINE_OCTETS && flush_log(s)) return 0x08;
+    if (!status) status = refusal_of(s, c, &m);
+    if (!status) *id = accept_submit(s, c, &m, &least_ns, *id);
+    else if (status == 0x58) s->throttled++;
+    else s->refused++;
+    count_status(c->account, status);
+    return status;
 }
 
 /* A connection */
@@ -223,6 +241,7 @@ static int smsc_wake(smsc *s, conn *c) {
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return what;
         if (n <= 0) return what | SMSC_CLOSE;
+        c->heard_ns = s->now_ns;
         c->in_end += (uint32_t)n;
     }
 }

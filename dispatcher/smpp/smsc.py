@@ -19,7 +19,8 @@ import trio
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.smpp import codec
 from dispatcher.smpp.consts import ESME_ROK, CommandId
-from dispatcher.smpp.pdu import Bind
+from dispatcher.smpp.pdu import Bind, Pdu
+from dispatcher.smpp.smsc_messages import COMMANDS, Messages
 from dispatcher.smpp.smsc_mo import MoSource
 from dispatcher.smpp.smsc_options import NUMBER_OF_STATE, SmscOptions
 from dispatcher.smpp.smsc_scenario import Scenario
@@ -27,8 +28,9 @@ from dispatcher.smpp.smsc_session import KINDS, SYSTEM_ID, answer_odd
 
 try:
     from dispatcher.smpp import _smsc as kernel
+    from dispatcher.smpp import _smsc_shared as shared
 except ImportError as exc:  # pragma: no cover
-    raise ImportError("the kernel smpp/_smsc is not built: run `make build`") from exc
+    raise ImportError("the kernels smpp/_smsc are not built: run `make build`") from exc
 from dispatcher.smpp.smsc_peer import Peer, relay_tls, tls_context
 
 TICK_S = 0.002  # of delayed answers and receipts
@@ -79,8 +81,8 @@ class Smsc:
         self._tls = tls_context(options)
         self._clock = clock
         # Ids of a later start lie above: a millisecond has room for a million.
-        self._kernel = kernel.Smsc(log_fd, clock.epoch_ms() * 1_000_000)
-        self._accounts: dict[str, kernel.Account] = {}
+        self._kernel = shared.Smsc(log_fd, clock.epoch_ms() * 1_000_000)
+        self._accounts: dict[str, shared.Account] = {}
         self._peers: list[Peer] = []
         self._by_number: dict[int, Peer] = {}  # of the kernel's number
         self._binds_asked = 0  # since the start, or the phase's
@@ -89,6 +91,7 @@ class Smsc:
         self._binds_muted = 0
         self._connections = 0
         self._handshakes_failed = 0
+        self.fell_silent = 0
         self._malformed = 0
         self._mo_lines_refused = 0
         self._mo_skipped = 0
@@ -112,7 +115,7 @@ class Smsc:
         for system_id, account in self._accounts.items():
             self._limit(system_id, account)
 
-    def _limit(self, system_id: str, account: kernel.Account) -> None:
+    def _limit(self, system_id: str, account: shared.Account) -> None:
         told = self.options.account_of(system_id)
         if told is not None:
             account.limit(told.tps or self.options.account_tps, told.bind_tps or self.options.bind_tps)
@@ -141,6 +144,7 @@ class Smsc:
             "binds_muted": self._binds_muted,
             "binds_refused_by": {f"0x{status:08X}": number for status, number in sorted(self._refused.items())},
             "handshakes_failed": self._handshakes_failed,
+            "fell_silent": self.fell_silent,
             "statuses": dict(sorted(statuses.items())),
             "accounts": accounts,
         }
@@ -149,7 +153,7 @@ class Smsc:
         return found
 
     @staticmethod
-    def _account_summary(account: kernel.Account) -> dict[str, Any]:
+    def _account_summary(account: shared.Account) -> dict[str, Any]:
         submits, most, statuses = account.count()
         return {
             "submits": submits,
@@ -249,6 +253,7 @@ class Smsc:
         if held and options.hold_idle_s and now_ns - self._kernel.last_ns > options.hold_idle_s * 1e9:
             self.release_receipts()
         for peer in tuple(self._peers):
+            peer.watch(now_ns)
             account = peer.connection.account
             if peer.connection.due_ns() <= now_ns or (account is not None and account.due_ns() <= now_ns):
                 peer.turn()
@@ -324,7 +329,7 @@ class Smsc:
         if number:
             self._by_number[number].swept(what)
 
-    def offer(self, account: kernel.Account | None) -> None:
+    def offer(self, account: shared.Account | None) -> None:
         """Deliver on the account's other binds what one had no room for."""
         for peer in self._peers:
             if peer.connection.account is account and peer.connection.has_room:
@@ -333,6 +338,11 @@ class Smsc:
     def answer_odd(self, peer: Peer, pdu: bytes) -> bool:
         """Answer what the kernel left; False when the connection ends with that."""
         bound = peer.connection.account is not None
+        asked_for = codec.decode(pdu)
+        if isinstance(asked_for, Pdu) and asked_for.command_id in COMMANDS:
+            return peer.connection.put(
+                Messages(self._kernel, peer.connection, self.options.ids, self.now).answer(asked_for)
+            )
         reply = answer_odd(pdu, bound=bound, status_of=self._bind_status)
         self._malformed += reply.malformed
         if reply.unbound and peer.connection.unbinding:
@@ -351,7 +361,7 @@ class Smsc:
             self._binds += 1
             peer.system_id = reply.bind.system_id
             if reply.bind.system_id not in self._accounts:
-                self._accounts[reply.bind.system_id] = kernel.Account()
+                self._accounts[reply.bind.system_id] = shared.Account()
                 self._limit(reply.bind.system_id, self._accounts[reply.bind.system_id])
             account, window = self._accounts[reply.bind.system_id], self.options.deliver_window
             peer.connection.bind(account, "t" in reply.mode, reply.mode != "tx", window)

@@ -104,6 +104,8 @@ class SmscOptions:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None  # a client has to show a certificate of this authority
     outbind: str | None = None  # HOST:PORT of an ESME that is called and told to bind
+    enquire_link_s: float = 0.0  # of ours, after so long a silence; 0: never; unanswered for 10 s it ends the connection
+    inactivity_s: float = 0.0  # a connection over which nothing came for so long ends; 0: never
     # binds
     accounts: tuple[AccountOptions, ...] = ()  # none: anybody may bind, with any password
     tps: int = 0  # accepted submit_sm in any sliding second, all connections together; 0: no limit

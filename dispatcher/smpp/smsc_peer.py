@@ -16,12 +16,15 @@ from typing import Protocol
 import trio
 
 from dispatcher.smpp import _smsc as kernel
+from dispatcher.smpp import _smsc_shared as shared
 from dispatcher.smpp import codec
 from dispatcher.smpp.consts import CommandId
 from dispatcher.smpp.smsc_options import SmscOptions
 
 UNBIND_S = 5.0  # an unbind that is not answered ends so long after
 HANDSHAKE_S = 10.0
+ENQUIRE_ANSWER_S = 10.0
+ENQUIRE_SEQUENCE = 0x7FFFFFFD  # of ours; the kernel's deliver_sm come by far smaller ones
 HALF_OPEN_STEP_S = 0.1
 SLOW_STEP_S = 0.05
 RELAY_OCTETS = 1 << 16
@@ -32,10 +35,11 @@ class Owner(Protocol):
     """What a connection asks of its simulator."""
 
     options: SmscOptions
+    fell_silent: int  # connections that a timer of ours ended
 
     def now(self) -> tuple[int, int]: ...
 
-    def offer(self, account: kernel.Account | None) -> None: ...
+    def offer(self, account: shared.Account | None) -> None: ...
 
     def answer_odd(self, peer: Peer, pdu: bytes) -> bool: ...
 
@@ -58,6 +62,26 @@ class Peer:
         self._silent = False  # half-open: nothing is read or written any more
         self._waiting = trio.CancelScope()
         self._unbind_until = float("inf")
+        self._since_ns = smsc.now()[1]
+        self._asked_ns = 0  # our enquire_link, until anything is heard
+
+    def watch(self, now_ns: int) -> None:
+        """Timers of this side (SMPP 3.4, 7.2): enquire_link after silence, the end after more of it."""
+        if self._ended:
+            return
+        options = self._smsc.options
+        quiet_s = (now_ns - max(self._since_ns, self.connection.heard_ns)) / 1e9
+        if options.inactivity_s and quiet_s > options.inactivity_s:
+            self._smsc.fell_silent += 1
+            self.end()
+        elif self._asked_ns > self.connection.heard_ns:
+            if now_ns - self._asked_ns > ENQUIRE_ANSWER_S * 1e9:
+                self._smsc.fell_silent += 1
+                self.end()
+        elif options.enquire_link_s and quiet_s > options.enquire_link_s and self.connection.account is not None:
+            self._asked_ns = now_ns
+            self.connection.put(codec.encode(CommandId.ENQUIRE_LINK, 0, ENQUIRE_SEQUENCE))
+            self.push()
 
     async def run(self) -> None:
         """Until the connection is over. The caller closes the sockets."""

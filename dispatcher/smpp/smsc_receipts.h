@@ -4,7 +4,7 @@
  */
 #ifndef VOLLEY_SMSC_RECEIPTS_H
 #define VOLLEY_SMSC_RECEIPTS_H
-#include "smsc_rules.h"
+#include "smsc_kept.h"
 
 static void release_receipts(smsc *s);
 static void keep(smsc *s, account *a, item *it) {
@@ -40,10 +40,9 @@ static int64_t owe(smsc *s, conn *c, const submit *m, uint64_t id, uint8_t state
 }
 static void owe_receipt(smsc *s, conn *c, const submit *m, uint64_t id, int64_t *least_ns) {
     uint64_t draw = mix(id);
-    uint8_t state = 0, wanted = m->registered_delivery & 3;
+    uint8_t wanted = m->registered_delivery & 3;
     if (!wanted || (draw & 0xFFFFFFFF) >= s->receipt_share || !s->states) return;
-    uint32_t at = (uint32_t)(draw >> 32) % s->state[s->states - 1].below;
-    while (s->state[state].below <= at) state++;
+    uint8_t state = drawn_state(s, id);
     int delivered = s->state[state].number == 2;
     if ((wanted == 2 && delivered) || (wanted == 3 && !delivered)) return;
     int64_t wait_ns = owe(s, c, m, id, state);
@@ -107,7 +106,9 @@ static uint8_t *put_minute(smsc *s, uint8_t *p, uint32_t minute, int which) {
     return put(p, s->minute_text[which], 10);
 }
 static void send_receipt(smsc *s, conn *c, const item *it, uint32_t sequence) {
-    const receipt_state *state = &s->state[it->state < s->states ? it->state : 0];
+    static const receipt_state deleted = {0, 4, 7, "DELETED", "000"};
+    const kept *k = kept_of(s, it->id);
+    const receipt_state *state = k && k->deleted ? &deleted : &s->state[it->state < s->states ? it->state : 0];
     uint8_t *begin = c->out + c->out_end, *p = begin + 16, *text;
     *p++ = 0;
     *p++ = it->dest_ton; *p++ = it->dest_npi;

@@ -35,6 +35,7 @@
 #define RULES_MAX 64
 #define STATUSES 1024       /* different command_status counted of one account, a power of 2 */
 #define SLAB 1024
+#define KEPT 65536u         /* accepted messages that can be asked for, a power of 2 */
 
 enum { SMSC_ODD = 1, SMSC_WRITE = 2, SMSC_CLOSE = 4, SMSC_LEFT = 8, SMSC_LOG_FAILED = 16, SMSC_NO_MEMORY = 32, SMSC_DROP = 64 };
 enum { DROP_CLOSE, DROP_UNBIND, DROP_UNBIND_LATE }; /* what the kernel does itself; the other ends are smsc.py's */
@@ -87,9 +88,17 @@ typedef struct conn {
     answer *held; /* a heap by (due_ns, tie) */
     uint32_t held_count, held_size;
     uint64_t answers;
+    int64_t heard_ns; /* when octets came last */
     uint8_t in[IN_OCTETS], out[OUT_OCTETS];
 } conn;
 
+typedef struct { /* an accepted message, smsc_kept.h */
+    uint64_t id;
+    const account *account;
+    int64_t at_ms, due_ns;
+    uint8_t deleted, source_octets, dest_octets;
+    uint8_t source[20], dest[20];
+} kept;
 typedef struct { uint32_t below; uint8_t number, octets; char word[8], error[4]; } receipt_state;
 typedef struct { uint64_t every, share; uint32_t status; uint8_t kind, octets; char pattern[21]; } rule;
 typedef struct { uint32_t at, octets, instead; } blob;
@@ -109,13 +118,14 @@ typedef struct {
     /* counted */
     uint64_t submits, accepted, refused, throttled, dropped, muted, answers_lost, answers_doubled, receipts_owed, receipts_sent;
     uint64_t receipts_answered, mo_sent, mo_answered, mo_refused, receipts_refused, came_again, unexpected_answers, enquire_links;
-    uint64_t malformed, garbage_sent, repeats;
+    uint64_t malformed, garbage_sent, repeats, deleted, replaced;
     int64_t first_ns, last_ns;
     /* running */
     int64_t now_ns, now_ms, ms_shown;
     uint64_t next_id, receipts_drawn, holding;
     second seconds;
     queue mo;
+    kept *kept;
     account *accounts;
     conn *bound;
     uint32_t connections;

@@ -47,7 +47,8 @@ def test_the_example_lists_every_key_of_every_section_with_its_default():
         assert set(table) == {item.name for item in fields(cls)}, section
         for item in fields(cls):
             if item.default is not MISSING and (section, item.name) != ("endpoint", "password"):
-                assert table[item.name] == item.default, f"{section}.{item.name}"
+                value = tuple(table[item.name]) if isinstance(item.default, tuple) else table[item.name]
+                assert value == item.default, f"{section}.{item.name}"
 
 
 def test_each_key_of_the_example_stands_below_a_comment():
@@ -180,3 +181,41 @@ def test_uncertain_messages_are_held_for_the_response_timeout_and_a_minute(file)
 def test_the_real_environment_is_read_when_none_is_given(file, monkeypatch):
     monkeypatch.setitem(os.environ, "VOLLEY_API_PORT", "8123")
     assert config.load(file).api.port == 8123
+
+
+def written_endpoint(lines: str) -> str:
+    return f'[[endpoint]]\nname = "a"\nhost = "h"\nsystem_id = "x"\n{lines}\n'
+
+
+def test_an_endpoint_has_its_addresses_in_the_order_of_trying(tmp_path):
+    text = written_endpoint('addresses = ["b.example:2776", "[::1]:2777"]')
+    endpoint = config.load(written(tmp_path / "volley.toml", text), env={}).endpoints[0]
+    assert endpoint.places == (("h", 2775), ("b.example", 2776), ("::1", 2777))
+    told = {"VOLLEY_ENDPOINT_A_ADDRESSES": "c.example:1, d.example:2"}
+    endpoint = config.load(written(tmp_path / "volley.toml", text), env=told).endpoints[0]
+    assert endpoint.places[1:] == (("c.example", 1), ("d.example", 2))
+
+
+def test_files_of_tls_are_relative_to_the_file_that_names_them(tmp_path):
+    text = written_endpoint('tls = true\ntls_ca = "ca.pem"')
+    endpoint = config.load(written(tmp_path / "volley.toml", text), env={}).endpoints[0]
+    assert endpoint.tls_ca == str(tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('addresses = ["b"]', "host:port"),
+        ('addresses = ["b:0"]', "host:port"),
+        ("addresses = [1]", "a list of texts"),
+        ('outbind_listen = ":99"', "host:port"),
+        ('tls_ca = "ca.pem"', "means nothing without tls = true"),
+        ('tls = true\ntls_cert = "c.pem"', "tls_cert and tls_key go together"),
+        ('tls = true\ntls_pin = "abc"', "64 hex digits"),
+        ('bind_as = "trxx"', "did you mean 'trx'?"),
+        ("inactivity_s = 5.0", "from enquire_link_s on"),
+        ("bind_rate = -1", "parts/s"),
+    ],
+)
+def test_what_an_endpoint_may_not_say_is_refused_with_its_rule(tmp_path, lines, words):
+    assert words in str(refusal(tmp_path / "volley.toml", written_endpoint(lines)))

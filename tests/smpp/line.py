@@ -190,7 +190,7 @@ def read_submit(pdu: bytes) -> Submit:
     assert isinstance(ours, Message) and theirs.command == "submit_sm"
     assert (
         theirs.destination_addr == ours.destination_addr.encode()
-        and (theirs.short_message or b"") == ours.short_message
+        and (theirs.short_message or theirs.message_payload or b"") == ours.short_message
     )
     assert theirs.esm_class == ours.esm_class and theirs.data_coding == ours.data_coding
     return Submit(theirs.sequence, int(theirs.destination_addr), ours.short_message, pdu)

@@ -35,6 +35,8 @@ class Taken:
 
     def kick(self) -> None: ...
 
+    def ended(self) -> None: ...
+
 
 class Smsc:
     """The other end: answers the bind, then says what the test wants."""

@@ -15,6 +15,7 @@ from tests.smpp.line import CAMPAIGN, HEAD, MID, Line, Text, batch, now_ns, rece
 SECOND = 1_000_000_000
 STATS = {"DELIVRD": 4, "EXPIRED": 5, "UNDELIV": 6, "UNKNOWN": 7, "ENROUTE": 0}
 
+
 class Both:
     """A line and its model, led through the same steps."""
 
@@ -125,13 +126,14 @@ class Both:
         assert self.line.book.open_parts == waiting + sum(pump.in_flight for pump in self.pumps)
         assert sum(self.line.book.run_open(run) for run in (0, 1)) == self.line.book.open_parts
 
-
     def step(self, draw: random.Random):
         """One thing that happens, likely enough to meet the others."""
         what, bind = draw.random(), draw.randrange(2)
         if what < 0.25:
             pool, run, most = draw.choice([BULK, BULK, *POOLS]), draw.randrange(2), draw.choice([6, 6, 40])
-            self.claim(pool, run, [(any_text(draw), draw.choice([0, 0, 0, 1, 5])) for _ in range(draw.randint(0, most))])
+            self.claim(
+                pool, run, [(any_text(draw), draw.choice([0, 0, 0, 1, 5])) for _ in range(draw.randint(0, most))]
+            )
         elif what < 0.40:
             self.commit()
         elif what < 0.70 and self.pumps[bind].flying:

@@ -38,6 +38,7 @@ def test_a_receipt_is_answered_only_after_its_commit(new_line):
     line.book.cut()
     line.pump.cut()
     line.give(receipt("a1", sequence=10))  # arrives while the commit runs: the next one's
+    assert line.pdus() == []
     line.book.committed()
     line.pump.committed()
     line.pump.push()
@@ -363,6 +364,17 @@ def test_a_receipt_that_python_read_settles_as_any_other(new_line):
     line.book.receipt(b"8", 4, 0, NUMBER)
     assert receipts(line) == [(0, 0, 5, 3)]
     assert (line.book.n_held, line.book.receipts_not_final) == (1, 1)
+
+
+def test_of_two_ids_that_python_read_the_one_that_is_known_counts(new_line):
+    line = new_line()
+    accepted(line, "2faf0800", 0)
+    accepted(line, "9", 1)
+    line.book.receipt(b"800000000", 4, 0, NUMBER, b"2FAF0800")
+    line.book.receipt(b"9", 5, 0, NUMBER, b"2faf0800")
+    assert receipts(line) == [(0, 0, 4, 0), (1, 0, 5, 0)]
+    line.book.receipt(b"x", 4, 0, NUMBER, b"y")
+    assert line.book.n_held == 1
 
 
 words = st.sampled_from(

@@ -84,7 +84,10 @@ def test_a_number_is_revoked_with_the_decision_that_was_given(new_line):
     line.book.committed()
     line.pump.push()
     assert ranks(line.submits()) == [1]
-    assert [(item[2], item[7]) for item in line.book.take_returned()] == [(0, Decision.SUPPRESSED), (2, Decision.SUPPRESSED)]
+    assert [(item[2], item[7]) for item in line.book.take_returned()] == [
+        (0, Decision.SUPPRESSED),
+        (2, Decision.SUPPRESSED),
+    ]
     line.commit()
     assert [state for _, _, state, _ in line.kinds(Kind.SKIPPED)] == [Decision.SUPPRESSED] * 2
 

@@ -211,9 +211,7 @@ def test_everything_that_can_happen_to_a_part_ends_its_account(new_line):
         for bind in (0, 1):
             for submit in line.submits(bind):
                 line.give(
-                    response(
-                        submit.sequence, (0, 0x58, 0x0B, 0x08, 0x14)[submit.sequence % 5], f"m{submit.sequence}"
-                    ),
+                    response(submit.sequence, (0, 0x58, 0x0B, 0x08, 0x14)[submit.sequence % 5], f"m{submit.sequence}"),
                     bind,
                 )
         if round_ == 10:

@@ -14,95 +14,20 @@ import smpplib.client
 import trio
 
 from dispatcher.smpp import codec
-from dispatcher.smpp.consts import BINDS, CommandId
+from dispatcher.smpp.consts import CommandId
 from dispatcher.smpp.framing import Framer
 from dispatcher.smpp.pdu import Bind, Message
 from dispatcher.smpp.smsc import Smsc, serve_smsc
 from dispatcher.smpp.smsc_session import SmscOptions
+from tests.smpp import esme
+from tests.smpp.esme import COMMAND_OF, Esme, bound, connect, kind, status, until, with_smsc
 
-COMMAND_OF = {mode: command_id for command_id, mode in BINDS.items()}
 WITHIN_S = 10
 
 
-def with_smsc(test: Callable[[Smsc], Awaitable[None]], **options: object) -> None:
-    async def run() -> None:
-        told = SmscOptions(**options)
-        try:
-            with trio.fail_after(WITHIN_S * 3):
-                async with trio.open_nursery() as nursery:
-                    smsc = await nursery.start(lambda task_status: serve_smsc(told, task_status=task_status))
-                    await test(smsc)
-                    nursery.cancel_scope.cancel()
-        finally:
-            while opened:
-                opened.pop().socket.close()
-
-    trio.run(run)
-
-
-opened: list[trio.SocketStream] = []  # by the running test
-
-
-class Esme:
-    """A client of octets: what it got is in `pdus`, oldest first."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self.framer = Framer()
-        self.pdus: list[bytes] = []
-
-    async def send(self, *pdus: bytes) -> None:
-        await self.stream.send_all(b"".join(pdus))
-
-    async def next(self) -> bytes:
-        while not self.pdus:
-            data = await self.stream.receive_some()
-            if not data:
-                raise EOFError
-            self.pdus += self.framer.feed(data)
-        return self.pdus.pop(0)
-
-    async def ask(self, pdu: bytes) -> bytes:
-        await self.send(pdu)
-        return await self.next()
-
-    async def ended(self) -> bool:
-        try:
-            await self.next()
-        except (EOFError, trio.BrokenResourceError):
-            return True
-        return False
-
-
-async def connect(smsc: Smsc) -> Esme:
-    opened.append(await trio.open_tcp_stream("127.0.0.1", smsc.port))
-    return Esme(opened[-1])
-
-
-async def bound(smsc: Smsc, mode: str = "trx", system_id: str = "volley") -> Esme:
-    esme = await connect(smsc)
-    answer = await esme.ask(codec.encode_bind(COMMAND_OF[mode], 1, Bind(system_id=system_id, password="x")))
-    assert status(answer) == 0
-    return esme
-
-
-def status(pdu: bytes) -> int:
-    return codec.decode_header(pdu).command_status
-
-
-def kind(pdu: bytes) -> int:
-    return codec.decode_header(pdu).command_id
-
-
-def submit(sequence: int, text: bytes = b"hello", **fields: object) -> bytes:
-    values = {"source_addr": "777", "destination_addr": "4915112345678", "registered_delivery": 1} | fields
-    return codec.encode_message(CommandId.SUBMIT_SM, sequence, Message(short_message=text, **values))
-
-
-async def until(true: Callable[[], bool]) -> None:
-    with trio.fail_after(WITHIN_S):
-        while not true():
-            await trio.sleep(0.002)
+def submit(number: int, text: bytes = b"hello", **fields: object) -> bytes:
+    """With a receipt, unless told otherwise."""
+    return esme.submit(number, text, **{"registered_delivery": 1} | fields)
 
 
 def test_smpplibs_client_binds_submits_and_gets_its_receipt_and_an_mo(tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.smpp import _smsc as kernel
+from dispatcher.smpp import _smsc_shared as shared
 from dispatcher.smpp import codec
 from dispatcher.smpp.framing import Framer
 from dispatcher.smpp.pdu import Message
@@ -84,10 +85,10 @@ class Rig:
 
     def __init__(self, options: SmscOptions, window: int = 100) -> None:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115
-        self.smsc = kernel.Smsc(self.log.fileno(), FIRST_ID)
+        self.smsc = shared.Smsc(self.log.fileno(), FIRST_ID)
         states = [(weight, NUMBER_OF_STATE[word], word, error) for word, weight, error in options.states]
         self.smsc.configure(options, states, [(KINDS[kind].octets, KINDS[kind].instead) for kind in options.garbage])
-        self.account = kernel.Account()
+        self.account = shared.Account()
         self.account.limit(options.account_tps, options.bind_tps)
         self.window = window
         self.connect()
