@@ -40,6 +40,7 @@ def create_app(settings: Settings, *, opener: Callable[[], Store] | None = None,
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         looking = asyncio.create_task(_look_for_replacement(app.state.reads))
         await asyncio.to_thread(parse, "everyone")  # builds the grammar, which the first count would wait 30 ms for
+        await asyncio.to_thread(app.state.reads.warm_up)
         try:
             yield
         finally:
@@ -66,6 +67,7 @@ def create_app(settings: Settings, *, opener: Callable[[], Store] | None = None,
     app.state.reads = Reads(settings.data, opener)
     app.state.link = Link(settings.control_socket)
     app.state.uploads = 0
+    app.state.watching = 0  # streams of events that are open
     app.state.pieces = set()  # imports of which a piece is arriving
     app.state.counting = Counting()
     problems.install(app)

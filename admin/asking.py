@@ -8,7 +8,7 @@ query and body, so that the same key with another request is refused (422) and n
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
@@ -33,11 +33,21 @@ class Ask:
     request_key: str
 
     async def __call__(
-        self, caller: Caller, command: Any, *, timeout_s: float = ANSWER_TIMEOUT_S, reason: str = ""
+        self,
+        caller: Caller,
+        command: Any,
+        *,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+        reason: str = "",
+        version: int | None = None,
     ) -> dict[str, Any]:
-        """The dispatcher's reply, after its commit. Raises CommandRefused (its refusal), DispatcherDown."""
+        """The dispatcher's reply, after its commit; version: of the object, as the caller saw it.
+
+        Raises CommandRefused (its refusal), DispatcherDown.
+        """
         link: Link = self.request.app.state.link
-        reply, replayed = await link.ask(command, self.envelope(caller, reason), timeout_s=timeout_s)
+        envelope = replace(self.envelope(caller, reason), version=version)
+        reply, replayed = await link.ask(command, envelope, timeout_s=timeout_s)
         if replayed:
             self.response.headers["Idempotent-Replayed"] = "true"
         return reply

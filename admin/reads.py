@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -21,6 +22,7 @@ import lmdb
 
 from config.settings import Store as Limits
 from dispatcher.errors import CommandRefused, StoreError
+from dispatcher.segments.warmup import Warmed, Warmup
 from dispatcher.store import Snapshot, Store, open_store
 from dispatcher.store.care import Care, look
 from dispatcher.store.scan import warm
@@ -47,6 +49,7 @@ class Reads:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
         self._warmer = ThreadPoolExecutor(1, thread_name_prefix="warm")
         self._warming = False
+        self._warmup: Warmup | None = None
         self._closed = threading.Event()
         self._waiting = 0
 
@@ -87,6 +90,24 @@ class Reads:
         finally:
             self._warming = False
 
+    def commits(self) -> int:
+        """A number that grows with each commit: whoever watches need not look before. Raises StoreError."""
+        store = self._opened()
+        try:
+            return int(store.env.info()["last_txnid"])
+        except lmdb.Error as exc:
+            self._forget(store)
+            raise StoreError(f"{self.folder}: {exc}") from exc
+
+    def warm_up(self) -> None:
+        """Open the store, if there is one yet, so that its columns are read before anybody asks."""
+        with contextlib.suppress(StoreError):
+            self._opened()
+
+    def warmed(self) -> Warmed | None:
+        """How far the columns were read into memory since the store was opened."""
+        return None if self._warmup is None else self._warmup.statistics()
+
     def size_octets(self) -> int:
         return self._opened().size_octets()
 
@@ -103,6 +124,8 @@ class Reads:
         self._closed.set()
         self._warmer.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._warmup is not None:
+            self._warmup.stop()
         if self._store is not None and self._opener is None:
             self._store.close()
         self._store = None
@@ -115,6 +138,9 @@ class Reads:
                 except (lmdb.Error, OSError) as exc:
                     raise StoreError(f"{self.folder}: {exc}") from exc
                 self._inode = self._inode_now()
+                if self._opener is None:
+                    self._warmup = Warmup(self._store)
+                    self._warmup.start()
             return self._store
 
     def look_for_replacement(self) -> None:
@@ -134,6 +160,8 @@ class Reads:
         with self._lock:
             if self._store is store:
                 self._store = None
+                if self._warmup is not None:
+                    self._warmup.stop()
 
 
 def cursor_of(key: bytes) -> str:

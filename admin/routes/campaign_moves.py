@@ -1,6 +1,7 @@
-"""What is done with a campaign beside sending it: approval by somebody else, a copy, a test, a resend; a stop of all.
+"""Moves of a campaign: approval by somebody else, pause, resume, cancel, a winner, a copy, a test, a resend; a stop of
+all. Each takes a reason for its history, and If-Match.
 
-Touches: commands campaign.submit, .approve, .reject, .clone, .test, .resend, .stop_all, .release; reads the stop.
+Touches: commands campaign.*; reads the stop.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from admin.answers import Answer, Body, Reading
-from admin.asking import Asking, AskingOnce
+from admin.asking import Ask, Asking, AskingOnce
 from admin.auth import Caller, may, parsed
-from admin.routes.campaigns import CampaignAnswer, Title, tagged
+from admin.routes.campaigns import CampaignAnswer, IfMatch, Reason, Title, tagged, version_of
 from dispatcher.campaigns.stops import stopped_json
 from dispatcher.control.commands import (
     ApproveCampaign,
+    CancelCampaign,
+    ChooseWinner,
     CloneCampaign,
+    PauseCampaign,
     RejectCampaign,
     ReleaseAll,
     ResendCampaign,
+    ResumeCampaign,
     StopAll,
     SubmitCampaign,
     TestCampaign,
@@ -28,7 +33,6 @@ from dispatcher.control.commands import (
 
 router = APIRouter(prefix="/v1", tags=["campaigns"])
 
-Reason = Annotated[str, Field(max_length=500, description="kept in the campaign's history and in the audit")]
 Phone = Annotated[str, Field(min_length=1, max_length=40)]
 
 
@@ -36,8 +40,12 @@ class ReasonBody(Body):
     reason: Reason = ""
 
 
-class RejectBody(Body):
+class RejectBody(ReasonBody):
     reason: Annotated[Reason, Field(min_length=1)]
+
+
+class ArmWonBody(ReasonBody):
+    arm: Annotated[str, Field(min_length=1, max_length=40, description="its name")]
 
 
 class TitleBody(Body):
@@ -70,10 +78,10 @@ async def submit_campaign(
     ask: Asking,
     caller: Annotated[Caller, may("campaigns:write")],
     body: ReasonBody | None = None,
+    if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Ask for an approval of what the latest preview shows."""
-    command = SubmitCampaign(campaign=parsed("cmp", campaign))
-    return tagged(ask.response, await ask(caller, command, reason=body.reason if body else ""))
+    return await _moved(ask, caller, SubmitCampaign, campaign, body, if_match)
 
 
 @router.post("/campaigns/{campaign}:approve", response_model=CampaignAnswer)
@@ -82,20 +90,81 @@ async def approve_campaign(
     ask: Asking,
     caller: Annotated[Caller, may("campaigns:approve")],
     body: ReasonBody | None = None,
+    if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Text, schedule and count of the latest preview are right. 403 own_approval for a key that wrote in it, above the
     tenant's limit."""
-    command = ApproveCampaign(campaign=parsed("cmp", campaign))
-    return tagged(ask.response, await ask(caller, command, reason=body.reason if body else ""))
+    return await _moved(ask, caller, ApproveCampaign, campaign, body, if_match)
 
 
 @router.post("/campaigns/{campaign}:reject", response_model=CampaignAnswer)
 async def reject_campaign(
-    campaign: str, body: RejectBody, ask: Asking, caller: Annotated[Caller, may("campaigns:approve")]
+    campaign: str,
+    body: RejectBody,
+    ask: Asking,
+    caller: Annotated[Caller, may("campaigns:approve")],
+    if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Back to its author as a draft; also what is approved or scheduled."""
-    command = RejectCampaign(campaign=parsed("cmp", campaign))
-    return tagged(ask.response, await ask(caller, command, reason=body.reason))
+    return await _moved(ask, caller, RejectCampaign, campaign, body, if_match)
+
+
+@router.post("/campaigns/{campaign}:pause", response_model=CampaignAnswer)
+async def pause_campaign(
+    campaign: str,
+    ask: Asking,
+    caller: Annotated[Caller, may("campaigns:send")],
+    body: ReasonBody | None = None,
+    if_match: IfMatch = None,
+) -> dict[str, Any]:
+    """Nothing more is claimed; what is in flight settles."""
+    return await _moved(ask, caller, PauseCampaign, campaign, body, if_match)
+
+
+@router.post("/campaigns/{campaign}:resume", response_model=CampaignAnswer)
+async def resume_campaign(
+    campaign: str,
+    ask: Asking,
+    caller: Annotated[Caller, may("campaigns:send")],
+    body: ReasonBody | None = None,
+    if_match: IfMatch = None,
+) -> dict[str, Any]:
+    """Go on with those not decided yet; of what was held before it began, begin."""
+    return await _moved(ask, caller, ResumeCampaign, campaign, body, if_match)
+
+
+@router.post("/campaigns/{campaign}:cancel", response_model=CampaignAnswer)
+async def cancel_campaign(
+    campaign: str,
+    ask: Asking,
+    caller: Annotated[Caller, may("campaigns:send")],
+    body: ReasonBody | None = None,
+    if_match: IfMatch = None,
+) -> dict[str, Any]:
+    """Final: what is unsent is never sent."""
+    return await _moved(ask, caller, CancelCampaign, campaign, body, if_match)
+
+
+@router.post("/campaigns/{campaign}:winner", response_model=CampaignAnswer)
+async def choose_winner(
+    campaign: str,
+    body: ArmWonBody,
+    ask: Asking,
+    caller: Annotated[Caller, may("campaigns:send")],
+    if_match: IfMatch = None,
+) -> dict[str, Any]:
+    """Of a test: the rest gets this arm's text from now on, whatever the rule would say later."""
+    command = ChooseWinner(campaign=parsed("cmp", campaign), arm=body.arm)
+    return tagged(ask.response, await ask(caller, command, reason=body.reason, version=version_of(if_match)))
+
+
+async def _moved(
+    ask: Ask, caller: Caller, command: Any, campaign: str, body: ReasonBody | None, if_match: str | None
+) -> dict[str, Any]:
+    reason, version = body.reason if body else "", version_of(if_match)
+    return tagged(
+        ask.response, await ask(caller, command(campaign=parsed("cmp", campaign)), reason=reason, version=version)
+    )
 
 
 @router.post("/campaigns/{campaign}:clone", status_code=201, response_model=CampaignAnswer)

@@ -1,44 +1,34 @@
-"""Campaigns: draft, preview, start with the preview's token, pause, resume, cancel; progress and recipients.
+"""Campaigns: draft, edit, preview, start with the preview's token.
 
-Touches: rows of `campaigns`, ledger arrays through campaigns/recipients, the dispatcher's live figures;
-commands campaign.*. An answer about one campaign carries its version as ETag; an edit may demand it.
+Touches: rows of `campaigns`; commands campaign.create, .edit, .delete, .preview, .start. An answer about one campaign
+carries its version as ETag; an edit may demand it.
 """
 
 from __future__ import annotations
 
-import functools
-import json
 import struct
-from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Header, Response
 from pydantic import Field
 
 from admin.answers import After, Answer, Body, Limit, Page, Reading, page
 from admin.asking import LONG_TIMEOUT_S, Asking, AskingOnce
 from admin.auth import Caller, may, parsed
-from admin.reads import Reads, cursor_of, key_of
+from admin.options import OptionsBody
+from admin.reads import cursor_of, key_of
 from dispatcher.campaigns.campaign import campaign_json, list_campaigns, load
-from dispatcher.campaigns.progress import progress
-from dispatcher.campaigns.recipients import recipients
 from dispatcher.campaigns.schedule import DAYS, SPREAD_MAX_S
 from dispatcher.control.commands import (
-    CancelCampaign,
     CreateCampaign,
     DeleteCampaign,
     EditCampaign,
-    PauseCampaign,
     PreviewCampaign,
-    ResumeCampaign,
     StartCampaign,
 )
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import View
-from dispatcher.records.keys import public_id
-from dispatcher.records.states import Decision, Purpose, State
-from dispatcher.store import Snapshot
+from dispatcher.records.states import Purpose
 from dispatcher.store.layout import U64
 
 router = APIRouter(prefix="/v1", tags=["campaigns"])
@@ -53,8 +43,14 @@ Text = Annotated[str, Field(max_length=65_536, description="`{name}` `{points|0}
 Sender = Annotated[str, Field(max_length=20)]
 MaxParts = Annotated[int, Field(ge=1, le=255)]
 Validity = Annotated[int, Field(ge=1, le=1 << 31)]
-_StateWord = Query(pattern=f"^({'|'.join(state.word for state in State)})$")
-_DecisionWord = Query(pattern=f"^({'|'.join(decision.word for decision in Decision)})$")
+Stratify = Annotated[str, Field(max_length=100, description="a dictionary field: each of its values gets the shares")]
+Signature = Annotated[str, Field(max_length=40, description="who the text says it is from; empty: the tenant's")]
+Budget = Annotated[int, Field(ge=0, le=1 << 53, description="micro-units; a start above it is refused")]
+Rate = Annotated[int, Field(ge=0, le=1_000_000, description="parts a second; 0: no limit of its own")]
+Reason = Annotated[str, Field(max_length=500, description="kept in the campaign's history and in the audit")]
+IfMatch = Annotated[str | None, Header(max_length=100, description="412 unless it is the campaign's ETag still")]
+# null takes them away; of anything else it is as if not given
+NULLABLE = ("schedule", "holdout", "winner", "options", "budget_micros")
 
 
 class WindowBody(Body):
@@ -75,6 +71,31 @@ class ScheduleBody(Body):
     ] = None
 
 
+class ArmBody(Body):
+    name: Annotated[str, Field(min_length=1, max_length=40)]
+    share: Annotated[float, Field(gt=0, le=100, description="percent; those of all arms add up to 100")]
+    text: Annotated[Text, Field(description="empty: the campaign's")] = ""
+
+
+class HoldoutBody(Body):
+    percent: Annotated[float | None, Field(gt=0, lt=100, description="of the audience; or `size`")] = None
+    size: Annotated[int | None, Field(ge=1, le=1 << 32)] = None
+    salt: Annotated[str, Field(max_length=100, description="campaigns with the same one hold back the same people")] = (
+        ""
+    )
+
+
+class WinnerBody(Body):
+    by: Annotated[Literal["delivered", "replied", "redeemed"], Field(description="the greatest rate wins")]
+    after_s: Annotated[int, Field(description="seconds from the start")]
+    test_percent: Annotated[float, Field(gt=0, lt=100, description="of the audience; the rest gets the winner's text")]
+
+
+class OwnCapBody(Body):
+    max: Annotated[int, Field(ge=0, le=10_000, description="messages of the purpose to one number")]
+    within_s: Annotated[int, Field(ge=1, le=92 * 86_400)]
+
+
 class CampaignBody(Body):
     title: Title
     purpose: Purpose = Purpose.MARKETING
@@ -85,6 +106,15 @@ class CampaignBody(Body):
     validity_s: Validity = 172_800
     receipts: bool = True
     schedule: ScheduleBody | None = None
+    arms: Annotated[list[ArmBody], Field(max_length=16, default_factory=list)]
+    holdout: HoldoutBody | None = None
+    winner: WinnerBody | None = None
+    stratify: Stratify = ""
+    options: OptionsBody | None = None
+    signature: Signature = ""
+    budget_micros: Budget | None = None
+    caps: Annotated[list[OwnCapBody], Field(max_length=12, default_factory=list)]
+    rate: Rate = 0
 
 
 class CampaignPatch(Body):
@@ -97,10 +127,20 @@ class CampaignPatch(Body):
     validity_s: Validity | None = None
     receipts: bool | None = None
     schedule: ScheduleBody | None = None
+    arms: Annotated[list[ArmBody] | None, Field(max_length=16)] = None
+    holdout: HoldoutBody | None = None
+    winner: WinnerBody | None = None
+    stratify: Stratify | None = None
+    options: OptionsBody | None = None
+    signature: Signature | None = None
+    budget_micros: Budget | None = None
+    caps: Annotated[list[OwnCapBody] | None, Field(max_length=12)] = None
+    rate: Rate | None = None
 
 
 class StartBody(Body):
     token: Annotated[str, Field(min_length=1, max_length=200)]
+    reason: Reason = ""
 
 
 class CampaignAnswer(Answer):
@@ -117,12 +157,6 @@ class PreviewAnswer(Answer):
     will_send: int
     skipped: dict[str, int]
     parts: dict[str, int]
-
-
-class RecipientAnswer(Answer):
-    member: str
-    decision: str
-    state: str
 
 
 @router.post("/campaigns", status_code=201, response_model=CampaignAnswer)
@@ -149,7 +183,7 @@ async def get_campaign(
     campaign: str, response: Response, caller: Annotated[Caller, may("campaigns:read")], reads: Reading
 ) -> dict[str, Any]:
     number = parsed("cmp", campaign)
-    return tagged(response, campaign_json(number, reads.now(_loaded, caller.tenant, number)))
+    return tagged(response, campaign_json(number, reads.now(need, caller.tenant, number)))
 
 
 @router.patch("/campaigns/{campaign}", response_model=CampaignAnswer)
@@ -158,22 +192,23 @@ async def edit_campaign(
     body: CampaignPatch,
     ask: Asking,
     caller: Annotated[Caller, may("campaigns:write")],
-    if_match: Annotated[str | None, Header(max_length=100, description="the ETag that the edit was made from")] = None,
+    if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Change what has not started: it is a draft again, and an approval is gone. 412 when If-Match is given and is not
     the campaign's ETag any more."""
     given = body.model_dump(mode="json", by_alias=True, include=body.model_fields_set)
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None or name == "schedule"}
-    if if_match is not None and if_match.strip() != "*":
-        changes["version"] = _version(if_match)
-    reply = await ask(caller, EditCampaign(campaign=parsed("cmp", campaign), changes=changes))
+    changes: dict[str, Any] = {name: v for name, v in given.items() if v is not None or name in NULLABLE}
+    command = EditCampaign(campaign=parsed("cmp", campaign), changes=changes)
+    reply = await ask(caller, command, version=version_of(if_match))
     return tagged(ask.response, reply)
 
 
 @router.delete("/campaigns/{campaign}", status_code=204)
-async def delete_campaign(campaign: str, ask: Asking, caller: Annotated[Caller, may("campaigns:write")]) -> None:
+async def delete_campaign(
+    campaign: str, ask: Asking, caller: Annotated[Caller, may("campaigns:write")], if_match: IfMatch = None
+) -> None:
     """Drafts only."""
-    await ask(caller, DeleteCampaign(campaign=parsed("cmp", campaign)))
+    await ask(caller, DeleteCampaign(campaign=parsed("cmp", campaign)), version=version_of(if_match))
 
 
 @router.post("/campaigns/{campaign}:preview", response_model=PreviewAnswer)
@@ -187,98 +222,18 @@ async def preview_campaign(
 
 @router.post("/campaigns/{campaign}:start", response_model=CampaignAnswer)
 async def start_campaign(
-    campaign: str, body: StartBody, ask: AskingOnce, caller: Annotated[Caller, may("campaigns:send")]
+    campaign: str,
+    body: StartBody,
+    ask: AskingOnce,
+    caller: Annotated[Caller, may("campaigns:send")],
+    if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Send to the audience frozen under `token`; with a time in its schedule, keep it until then."""
     command = StartCampaign(campaign=parsed("cmp", campaign), token=body.token)
-    return tagged(ask.response, await ask(caller, command))
+    return tagged(ask.response, await ask(caller, command, reason=body.reason, version=version_of(if_match)))
 
 
-@router.post("/campaigns/{campaign}:pause", response_model=CampaignAnswer)
-async def pause_campaign(
-    campaign: str, ask: Asking, caller: Annotated[Caller, may("campaigns:send")]
-) -> dict[str, Any]:
-    return tagged(ask.response, await ask(caller, PauseCampaign(campaign=parsed("cmp", campaign))))
-
-
-@router.post("/campaigns/{campaign}:resume", response_model=CampaignAnswer)
-async def resume_campaign(
-    campaign: str, ask: Asking, caller: Annotated[Caller, may("campaigns:send")]
-) -> dict[str, Any]:
-    return tagged(ask.response, await ask(caller, ResumeCampaign(campaign=parsed("cmp", campaign))))
-
-
-@router.post("/campaigns/{campaign}:cancel", response_model=CampaignAnswer)
-async def cancel_campaign(
-    campaign: str, ask: Asking, caller: Annotated[Caller, may("campaigns:send")]
-) -> dict[str, Any]:
-    """Final: what is unsent is never sent."""
-    return tagged(ask.response, await ask(caller, CancelCampaign(campaign=parsed("cmp", campaign))))
-
-
-@router.get("/campaigns/{campaign}/progress", response_model=Answer)
-async def get_progress(
-    request: Request, campaign: str, caller: Annotated[Caller, may("campaigns:read")], reads: Reading
-) -> dict[str, Any]:
-    """Counters that add up, and what the dispatcher is doing for it now (`live`; null while it is down)."""
-    number = parsed("cmp", campaign)
-    now_ms = request.app.state.clock.epoch_ms()
-    status = await request.app.state.link.seen_status(now_ms)
-    live = status.get("campaigns", {}).get(public_id("cmp", number), {}) if status else None
-    answer = await reads.scan(progress, caller.tenant, number, live, now_ms)
-    if answer is None:
-        raise CommandRefused(404, "not_found", "no such campaign")
-    return {**answer, "live": live}
-
-
-@router.get("/campaigns/{campaign}/recipients", response_model=Page[RecipientAnswer], responses={
-    200: {"content": {NDJSON: {"schema": {"type": "string"}}}}
-})  # fmt: skip
-async def list_recipients(
-    campaign: str,
-    caller: Annotated[Caller, may("campaigns:read")],
-    reads: Reading,
-    limit: Limit,
-    after: After = None,
-    state: Annotated[str | None, _StateWord] = None,
-    decision: Annotated[str | None, _DecisionWord] = None,
-    accept: Annotated[str, Header(include_in_schema=False)] = "",
-) -> Any:
-    """Who was matched and what became of each, by rank. Accept: application/x-ndjson streams them all."""
-    number = parsed("cmp", campaign)
-    reads.now(_loaded, caller.tenant, number)
-    key = key_of(after, _RANK.size)
-    rank = None if key is None else _RANK.unpack(key)[0]
-    read = functools.partial(
-        recipients,
-        state=None if state is None else State[state.upper()],
-        decision=None if decision is None else Decision[decision.upper()],
-    )
-    if NDJSON in accept:
-        return StreamingResponse(_recipient_lines(reads, read, caller.tenant, number, rank), media_type=NDJSON)
-    rows = await reads.scan(read, caller.tenant, number, after_rank=rank, limit=limit + 1)
-    cursor = cursor_of(_RANK.pack(rows[min(limit, len(rows)) - 1]["rank"])) if rows else None
-    return page(rows, limit, cursor)
-
-
-async def _recipient_lines(
-    reads: Reads, read: Callable[..., list[dict[str, Any]]], tenant: int, campaign: int, rank: int | None
-) -> AsyncIterator[bytes]:
-    """A snapshot for each slice: the list goes on while the campaign does, and each line is true when written."""
-
-    def lines(view: Snapshot, after: int | None) -> tuple[bytes, int | None]:
-        rows = read(view, tenant, campaign, after_rank=after, limit=STREAM_ROWS)
-        text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
-        return text.encode(), rows[-1]["rank"] if rows else None
-
-    while True:
-        octets, rank = await reads.scan(lines, rank)
-        if rank is None:
-            return
-        yield octets
-
-
-def _loaded(view: View, tenant: int, campaign: int) -> dict[str, Any]:
+def need(view: View, tenant: int, campaign: int) -> dict[str, Any]:
     row = load(view, tenant, campaign)
     if row is None:
         raise CommandRefused(404, "not_found", "no such campaign")
@@ -290,7 +245,10 @@ def tagged(response: Response, answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _version(if_match: str) -> int:
+def version_of(if_match: str | None) -> int | None:
+    """The version that If-Match demands; None for any. Raises CommandRefused 412."""
+    if if_match is None or if_match.strip() == "*":
+        return None
     text = if_match.strip().removeprefix("W/").strip('"')
     if not text.isascii() or not text.isdecimal() or len(text) > 18:
         raise CommandRefused(412, "version_changed", "If-Match is not an ETag of this campaign")

@@ -12,9 +12,9 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field as Rule
 
 from admin.answers import Answer, Body, Page, Reading
-from admin.asking import Ask, Asking
+from admin.asking import LONG_TIMEOUT_S, Ask, Asking
 from admin.auth import Caller, may
-from dispatcher.control.commands import DefineField, EditField, RestoreField, RetireField
+from dispatcher.control.commands import DefineField, EditField, MergeValues, RestoreField, RetireField
 from dispatcher.errors import CommandRefused
 from dispatcher.members.field_edits import retired_fields
 from dispatcher.members.field_stats import BINS, TOP, TOP_MAX, field_stats
@@ -60,6 +60,19 @@ class FieldEdit(Body):
     rename_values: Annotated[
         dict[str, Word], Rule(max_length=1_000, default_factory=dict, description="{old: new}; members follow")
     ]
+
+
+class MergeValuesBody(Body):
+    value: Annotated[str, Rule(min_length=1, max_length=100)]
+    into: Annotated[str, Rule(max_length=100, description="empty: `value` stands for itself again")] = ""
+    reason: Annotated[str, Rule(max_length=500, description="kept in the audit")] = ""
+    dry_run: bool = False
+
+
+class MergedAnswer(Answer):
+    field: str
+    value: str
+    matched: int
 
 
 class RestoreBody(Body):
@@ -150,6 +163,18 @@ async def restore_field(
 ) -> dict[str, Any]:
     """A retired field back in use with all its values; by id where several had its name."""
     return await _asked(ask, caller, RestoreField(title=name, new_title=body.name if body else ""))
+
+
+@router.post("/fields/{name}:merge-values", status_code=202, response_model=MergedAnswer)
+async def merge_values(
+    name: Name, body: MergeValuesBody, ask: Asking, caller: Annotated[Caller, may("members:write")]
+) -> dict[str, Any]:
+    """Make one value of a dict another: members in slices (`id` is the work's: /v1/imports/{id}, :undo too), and the
+    word means the other one from now on wherever it is imported, set or asked."""
+    command = MergeValues(title=name, value=body.value, into=body.into, dry_run=body.dry_run)
+    reply = await ask(caller, command, reason=body.reason, timeout_s=LONG_TIMEOUT_S)
+    ask.response.status_code = 202 if "job" in reply else 200
+    return {key: value for key, value in reply.items() if key != "job"}
 
 
 @router.get("/fields/{name}/stats", response_model=StatsAnswer)

@@ -1,6 +1,6 @@
 """Members: tags, a merge, one change to many, what happened with one, everything held about one.
 
-Touches: apps/timeline and apps/subject; commands member.upsert, member.merge and member.bulk.
+Touches: apps/timeline and apps/subject; commands member.upsert, .merge, .unmerge and .bulk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dispatcher.apps.bulk import DRY_BLOCKS, meant, would_change
 from dispatcher.apps.subject import subject
 from dispatcher.apps.timeline import timeline
 from dispatcher.clock import Clock
-from dispatcher.control.commands import EditMembers, MergeMembers, UpsertMember
+from dispatcher.control.commands import EditMembers, MergeMembers, UnmergeMembers, UpsertMember
 from dispatcher.errors import CommandRefused
 from dispatcher.members.member import member_json
 from dispatcher.store.snapshot import Snapshot
@@ -51,6 +51,16 @@ class MergeBody(Body):
 class MergeAnswer(Answer):
     id: str
     merged: str
+
+
+class UnmergeBody(Body):
+    reason: Annotated[str, Field(max_length=500, description="kept in the audit")] = ""
+    dry_run: bool = False
+
+
+class UnmergeAnswer(Answer):
+    id: str
+    changed_since: list[str]
 
 
 class BulkBody(Body):
@@ -99,6 +109,16 @@ async def merge_members(
     command = MergeMembers(
         winner=member_no_of(body.winner), loser=member_no_of(body.loser), take=body.take, dry_run=body.dry_run
     )
+    return await ask(caller, command, reason=body.reason)
+
+
+@router.post("/members/{member}:unmerge", response_model=UnmergeAnswer)
+async def unmerge_members(
+    member: str, body: UnmergeBody, ask: Asking, caller: Annotated[Caller, may("members:write")]
+) -> dict[str, Any]:
+    """Take a merge back: the member that was merged away is one again. Exact but for what was changed since in the one
+    that took it over: that stays, and `changed_since` names it."""
+    command = UnmergeMembers(member_no=member_no_of(member), dry_run=body.dry_run)
     return await ask(caller, command, reason=body.reason)
 
 

@@ -1,11 +1,10 @@
-"""Members and suppressions: one by id or number, a page, a change.
+"""Members: one by id or number, a page, a change.
 
-Touches: a member's columns and rows of `suppressions`; commands member.* and suppression.*.
+Touches: a member's columns; commands member.*.
 """
 
 from __future__ import annotations
 
-import itertools
 import struct
 from typing import Annotated, Any
 
@@ -13,12 +12,11 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from admin.answers import After, Answer, Body, Limit, Page, Reading, Value, page
+from admin.answers import After, Answer, Body, Limit, Page, Reading, Value
 from admin.asking import Asking
 from admin.auth import Caller, may
 from admin.reads import Reads, cursor_of, key_of
-from dispatcher.clock import rfc3339
-from dispatcher.control.commands import AddSuppression, EraseMember, RemoveSuppression, UpsertMember
+from dispatcher.control.commands import EraseMember, UpsertMember
 from dispatcher.errors import CommandRefused
 from dispatcher.members.aliases import alias_of, merged_into
 from dispatcher.members.member import list_members, member_json
@@ -26,8 +24,6 @@ from dispatcher.members.msisdn import normalise
 from dispatcher.records.changes import View
 from dispatcher.records.keys import parse_member_id, public_member_id
 from dispatcher.store.columns import find_number
-from dispatcher.store.layout import TENANT, TENANT_U64
-from dispatcher.store.values import unpack
 from dispatcher.tenants.tenant import get_tenant
 
 router = APIRouter(prefix="/v1", tags=["members"])
@@ -58,15 +54,6 @@ class MemberPatch(Body):
 
 class MemberAnswer(Answer):
     id: str
-
-
-class SuppressionBody(Body):
-    numbers: Annotated[list[Number], Field(min_length=1, max_length=1_000)]
-    why: Annotated[str, Field(max_length=500)] = ""
-
-
-class SuppressionAnswer(Answer):
-    msisdn: str
 
 
 @router.get("/members", response_model=Page[MemberAnswer])
@@ -146,41 +133,6 @@ async def erase_member(
     await ask(caller, EraseMember(member_no=member_no_of(member)), reason=reason)
 
 
-@router.get("/suppressions", response_model=Page[SuppressionAnswer])
-async def list_suppressions(
-    caller: Annotated[Caller, may("members:read", tenant=False)], reads: Reading, limit: Limit, after: After = None
-) -> dict[str, Any]:
-    """Numbers that get nothing from this tenant, in order; an operator without X-Tenant: from any tenant."""
-    key = key_of(after, TENANT_U64.size - TENANT.size)
-    prefix = TENANT.pack(caller.tenant)
-
-    def read(view: View) -> dict[str, Any]:
-        rows = view.range("suppressions", prefix, after=None if key is None else prefix + key)
-        found = list(itertools.islice(rows, limit + 1))
-        cursor = cursor_of(found[min(limit, len(found)) - 1][0][TENANT.size :]) if found else None
-        return page([_suppression_json(key, value) for key, value in found], limit, cursor)
-
-    return await reads.scan(read)
-
-
-@router.post("/suppressions", response_model=Answer)
-async def add_suppressions(
-    body: SuppressionBody, ask: Asking, caller: Annotated[Caller, may("members:write", tenant=False)]
-) -> dict[str, Any]:
-    return await ask(caller, AddSuppression(numbers=body.numbers, why=body.why))
-
-
-@router.delete("/suppressions/{msisdn}", status_code=204)
-async def remove_suppression(
-    msisdn: Annotated[str, Field(max_length=40)],
-    ask: Asking,
-    caller: Annotated[Caller, may("members:write", tenant=False)],
-) -> None:
-    reply = await ask(caller, RemoveSuppression(numbers=[msisdn]))
-    if not reply["removed"]:
-        raise CommandRefused(404, "not_found", "the number is not suppressed here")
-
-
 def moved(view: View, tenant: int, member_no: int, rest: str = "") -> JSONResponse:
     """308 for a member who was merged into another. Raises CommandRefused 404 for any other who is not there."""
     into = merged_into(view, tenant, member_no)
@@ -217,9 +169,3 @@ def _number(view: View, tenant: int, text: str) -> int:
     if not isinstance(number, int):
         raise CommandRefused(422, "number_invalid", f"not a telephone number: {number.reason}")
     return number
-
-
-def _suppression_json(key: bytes, value: bytes) -> dict[str, Any]:
-    row = unpack(value)
-    number = TENANT_U64.unpack(key)[1]
-    return {"msisdn": f"+{number}", "at": rfc3339(row["at_ms"]), "why": row.get("reason", "")}

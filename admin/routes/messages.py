@@ -14,6 +14,7 @@ from pydantic import Field
 from admin.answers import After, Answer, Body, Limit, Page, Reading, page
 from admin.asking import Asking, AskingOnce
 from admin.auth import Caller, may
+from admin.options import OptionsBody
 from admin.reads import cursor_of, key_of
 from dispatcher.apps.messages import AT_ONCE, VALIDITY_S_MAX
 from dispatcher.apps.messages_shown import get_message, list_messages
@@ -40,6 +41,7 @@ class MessageBody(Body):
         int | None, Field(description=f"up to {VALIDITY_S_MAX:,}; of an otp 600, else two days, unless given")
     ] = None
     ref: Annotated[str | None, Field(max_length=1_000, description="yours; comes back with the message")] = None
+    options: OptionsBody | None = None
     sender: Annotated[str | None, Field(max_length=100, description="source_addr; the endpoint's own unless given")] = (
         None
     )
@@ -55,6 +57,7 @@ class ResultAnswer(Answer):
     id: str | None = None
     decision: str | None = Field(None, description="sent: it will go; else why it will not, such as opted_out")
     parts: int | None = None
+    billed: int | None = Field(None, description="parts that the tenant's market bills")
     error: dict[str, Any] | None = Field(None, description="this message was refused: {pointer, code, detail}")
 
 

@@ -71,6 +71,16 @@ class SegmentBody(RuleBody):
     description: Description | None = None
 
 
+class SnapshotBody(Body):
+    title: Title
+    description: Description | None = None
+    as_of: Instant = None
+
+
+class SnapshotRuleBody(RuleBody, SnapshotBody):
+    pass
+
+
 class SegmentPatch(RuleBody):
     title: Title | None = None
     description: Description | None = None

@@ -27,13 +27,15 @@ from admin.routes.segment_shapes import (
     SegmentAnswer,
     SegmentBody,
     SegmentPatch,
+    SnapshotBody,
+    SnapshotRuleBody,
     VersionAnswer,
     as_of_ms,
     held,
     rule_text,
 )
 from dispatcher.clock import rfc3339
-from dispatcher.control.commands import DeleteSegment, EditSegment, SaveSegment
+from dispatcher.control.commands import DeleteSegment, EditSegment, SaveSegment, SnapshotSegment
 from dispatcher.errors import CommandRefused
 from dispatcher.members.field_stats import BINS, TOP, TOP_MAX
 from dispatcher.members.member import member_json
@@ -198,6 +200,22 @@ async def count_saved_segment(
     return await reads.scan(read)
 
 
+@router.post("/segments/{segment}:snapshot", status_code=201, response_model=SegmentAnswer)
+async def snapshot_saved_segment(
+    request: Request, segment: str, body: SnapshotBody, ask: Asking, caller: MayWrite, reads: Reading
+) -> dict[str, Any]:
+    """Keep who its members are at `as_of` (now without it) as a segment of its own, which never changes: it is counted,
+    listed, named and deleted as any, and `frozen` says of when it is and how many there were."""
+    row = await reads.scan(need_segment, caller.tenant, parsed("seg", segment))
+    return await _snapshot(request, body, row["expr"], parsed("seg", segment), ask, caller)
+
+
+@router.post("/segments:snapshot", status_code=201, response_model=SegmentAnswer)
+async def snapshot_rule(request: Request, body: SnapshotRuleBody, ask: Asking, caller: MayWrite) -> dict[str, Any]:
+    """The same of a rule that is not saved."""
+    return await _snapshot(request, body, rule_text(request, body), None, ask, caller)
+
+
 @router.get("/segments/{segment}/histogram", response_model=Answer)
 async def saved_segment_histogram(
     request: Request,
@@ -242,6 +260,14 @@ def need_segment(view: View, tenant: int, segment: int, version: int | None = No
 
 def segment_json(row: dict[str, Any]) -> dict[str, Any]:
     return {"warnings": [], "description": "", **_timed(row)}
+
+
+async def _snapshot(
+    request: Request, body: SnapshotBody, text: str, of: int | None, ask: Asking, caller: Caller
+) -> dict[str, Any]:
+    at_ms = None if body.as_of is None else as_of_ms(request, body.as_of)
+    command = SnapshotSegment(title=body.title, expr=text, of=of, as_of_ms=at_ms, description=body.description)
+    return _tagged(ask.response, segment_json(await ask(caller, command)))
 
 
 def _timed(row: dict[str, Any]) -> dict[str, Any]:

@@ -6,25 +6,20 @@ Touches: the status command and the store. Health and metrics need no key: they 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from admin import metrics
-from admin.answers import Answer, Page, Reading
+from admin.answers import Answer, Reading
 from admin.auth import Caller, may
 from admin.problems import DispatcherDown
 from dispatcher.errors import StoreError
 from dispatcher.records.changes import View
 
 router = APIRouter()
-
-
-class BindAnswer(Answer):
-    endpoint: str
-    bind: int | str
-    state: str
 
 
 class Health(Answer):
@@ -36,24 +31,19 @@ async def get_status(
     request: Request, caller: Annotated[Caller, may("noc:read", tenant=False, operator=True)]
 ) -> dict[str, Any]:
     """What the dispatcher does at this moment."""
-    return await _status(request)
-
-
-@router.get("/v1/binds", tags=["operator"], response_model=Page[BindAnswer])
-async def list_binds(
-    request: Request, caller: Annotated[Caller, may("noc:read", tenant=False, operator=True)]
-) -> dict[str, Any]:
-    return {"data": (await _status(request))["binds"], "next": None}
+    return await live_status(request)
 
 
 @router.get("/healthz", tags=["health"])
 async def healthz(request: Request, reads: Reading) -> Health:
-    """This process answers; `store` says how full the store is: ok, alarm, full (new work is refused) or unreadable."""
+    """This process answers; `store` says how full the store is: ok, alarm, full (new work is refused) or unreadable.
+    `warm`: how much of the columns was read into memory since the start, so that the first counts need no disk."""
     try:
         found = reads.care(request.app.state.settings.store)
     except StoreError as exc:
         return Health(status="ok", store="unreadable", detail=str(exc))  # type: ignore[call-arg]
-    return Health(status="ok", store=found.state, detail=found.said)  # type: ignore[call-arg]
+    warm = None if (warmed := reads.warmed()) is None else asdict(warmed)
+    return Health(status="ok", store=found.state, detail=found.said, warm=warm)  # type: ignore[call-arg]
 
 
 @router.get("/readyz", tags=["health"])
@@ -82,7 +72,8 @@ async def get_metrics(request: Request, reads: Reading) -> Response:
     return Response(metrics.text(status, counts, link.statistics(), found), media_type=metrics.CONTENT_TYPE)
 
 
-async def _status(request: Request) -> dict[str, Any]:
+async def live_status(request: Request) -> dict[str, Any]:
+    """What the dispatcher said last, at most a moment ago. Raises DispatcherDown."""
     status: dict[str, Any] | None = await request.app.state.link.seen_status(request.app.state.clock.epoch_ms())
     if status is None:
         raise DispatcherDown("the dispatcher is not running")

@@ -35,6 +35,13 @@ class TenantBody(Body):
         Literal["feb28", "mar1", "leap"],
         Field(description="when somebody born on 29 February is greeted in other years; leap: not at all"),
     ] = "feb28"
+    market_profile: Annotated[str, Field(max_length=40, description="GET /v1/profiles")] = "none"
+
+
+class CapBody(Body):
+    group: Literal["marketing", "care", "service"]
+    max: Annotated[int, Field(ge=0, le=10_000)]
+    within_s: Annotated[int, Field(ge=1, le=92 * 86_400)]
 
 
 class TenantPatch(Body):
@@ -43,6 +50,21 @@ class TenantPatch(Body):
     ] = None
     count_change_percent: Annotated[
         int | None, Field(ge=0, le=100_000, description="a scheduled campaign whose count differs by more is held")
+    ] = None
+    market_profile: Annotated[str | None, Field(max_length=40, description="GET /v1/profiles")] = None
+    signature: Annotated[str | None, Field(max_length=40, description="who its texts say that they are from")] = None
+    zone_field: Annotated[
+        str | None, Field(max_length=100, description="field with a member's own IANA zone; empty: by the number")
+    ] = None
+    caps: Annotated[list[CapBody] | None, Field(max_length=12, description="beside those of the market")] = None
+    rate: Annotated[int | None, Field(ge=0, le=1_000_000, description="parts a second of its plan; 0: no limit")] = None
+    parts_month: Annotated[
+        int | None, Field(ge=0, le=1 << 40, description="billed parts a month of its plan; 0: no limit")
+    ] = None
+    prepaid: Annotated[bool | None, Field(description="sends on credit alone")] = None
+    currency: Annotated[str | None, Field(max_length=3, description="ISO 4217, of prices and credit")] = None
+    leap_rule: Annotated[
+        Literal["feb28", "mar1", "leap"] | None, Field(description="as of POST /tenants; counts follow at once")
     ] = None
 
 
@@ -143,6 +165,14 @@ def _tenant_json(tenant: Tenant) -> dict[str, Any]:
         "leap_rule": tenant.leap_rule,
         "approval_above": tenant.approval_above,
         "count_change_percent": tenant.count_change_percent,
+        "market_profile": tenant.market_profile,
+        "signature": tenant.signature,
+        "zone_field": tenant.zone_field,
+        "caps": list(tenant.caps),
+        "rate": tenant.rate,
+        "parts_month": tenant.parts_month,
+        "prepaid": tenant.prepaid,
+        "currency": tenant.currency,
         "members_ever": tenant.next_member_no,
     }
 

@@ -6,6 +6,7 @@ in keyword order.
 
 from __future__ import annotations
 
+from config import SettingError
 from dispatcher.apps.points.account import balance
 from dispatcher.members.aliases import alias_of
 from dispatcher.outbox.entry import Entry, add_entry
@@ -14,21 +15,25 @@ from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Purpose
 from dispatcher.store.columns import find_number
 from dispatcher.tenants import market
-from dispatcher.tenants.tenant import get_tenant
+from dispatcher.tenants.profile import Answers, get_profile
+from dispatcher.tenants.tenant import Tenant, get_tenant
 
 ANSWER_VALID_MS = 3_600_000
 
 
-def react(view: View, heard: Heard, now_ms: int) -> tuple[Changes, Entry | None]:
-    """The answer's entry and its rows; in the same commit as what was heard."""
+def react(view: View, heard: Heard, now_ms: int, via: int = -1) -> tuple[Changes, Entry | None]:
+    """The answer's entry and its rows; in the same commit as what was heard. via: the endpoint by which that came."""
     changes = Changes()
     tenant = get_tenant(view, heard.tenant)
     if tenant is None or not heard.number:
         return changes, None
+    answers = _answers(tenant)
     if heard.what == "stop":
-        text = market.CONFIRM_STOP if heard.first else ""
+        text = answers.opt_out if heard.first else ""
     elif heard.what == "start":
-        text = market.CONFIRM_START
+        text = answers.opt_in
+    elif heard.what == "help":
+        text = answers.help
     elif heard.what == "points":
         member_no = find_number(view, heard.tenant, heard.number)
         if member_no is None:
@@ -43,5 +48,14 @@ def react(view: View, heard: Heard, now_ms: int) -> tuple[Changes, Entry | None]
         changes, view, heard.tenant,
         to=heard.number, sender=heard.answer_from or tenant.sender, text=text.replace("{brand}", tenant.brand),
         purpose=Purpose.SERVICE, now_ms=now_ms, expiry_ms=now_ms + ANSWER_VALID_MS, confirmation=heard.what == "stop",
+        via=via,
     )  # fmt: skip
     return changes, entry
+
+
+def _answers(tenant: Tenant) -> Answers:
+    """Of its market; with a profile that is wrong by now those of none: a stop is confirmed whatever happens."""
+    try:
+        return get_profile(tenant.market_profile).answers
+    except SettingError:
+        return Answers()

@@ -23,9 +23,13 @@ from dispatcher.records.states import Decision, Purpose
 from dispatcher.store.blocks import ColumnKind
 from dispatcher.store.layout import U64, U64_U32
 from dispatcher.store.values import pack, unpack
-from dispatcher.tenants.tenant import need_tenant
+from dispatcher.tenants.profile import get_profile
+from dispatcher.tenants.tenant import Tenant, need_tenant
 from dispatcher.text.alphabet import is_forbidden
-from dispatcher.text.parts import TextTooLong, parts
+from dispatcher.text.alphabet import normalise as nfc
+from dispatcher.text.coding import Coding, Encoder, encoder
+from dispatcher.text.options import Options, checked
+from dispatcher.text.parts import TextTooLong, billed, parts_by
 
 AT_ONCE = 1_000
 PARTS_MAX = 16  # of one message
@@ -58,10 +62,12 @@ class _Wanted:
     to: int
     text: str
     parts: int
+    billed: int
     purpose: Purpose
     validity_s: int
     sender: str
     ref: str
+    options: dict[str, Any]
 
 
 class _Bad(Exception):
@@ -85,7 +91,8 @@ def parse_message_id(text: str) -> tuple[int, Purpose] | None:
 
 def send_messages(view: View, command: SendMessages, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
     """Command `message.send`: 1 to 1,000. Reply: {accepted, refused, results: one a message, in order: {index, id, ref,
-    decision, parts} or {index, ref, error: {pointer, code, detail}}}. Raises CommandRefused 422 when all are bad."""
+    decision, parts, billed} or {index, ref, error: {pointer, code, detail}}}. Raises CommandRefused 422 when all are
+    bad."""
     tenant = need_tenant(view, envelope.tenant)
     if not 1 <= len(command.messages) <= AT_ONCE:
         raise CommandRefused(422, "invalid_value", f"messages: 1 to {AT_ONCE:,} at once, got {len(command.messages):,}")
@@ -95,7 +102,7 @@ def send_messages(view: View, command: SendMessages, envelope: Envelope) -> tupl
     for index, asked in enumerate(command.messages):
         ref = asked.get("ref") or ""
         try:
-            wanted = _read(asked, tenant.region, templates)
+            wanted = _read(asked, tenant, templates, envelope.at_ms)
         except _Bad as bad:
             results.append({"index": index, "ref": ref or None, "error": bad.said})
             continue
@@ -103,6 +110,7 @@ def send_messages(view: View, command: SendMessages, envelope: Envelope) -> tupl
         place = U64_U32.pack(message_batch(envelope.tenant, wanted.purpose), position)
         changes.put("outbox", place, _row(wanted, decision, envelope.at_ms))
         shown = {"id": message_id(position, wanted.purpose), "decision": decision.word, "parts": wanted.parts}
+        shown["billed"] = wanted.billed
         results.append({"index": index, "ref": ref or None, **shown})
         position += 1
     refused = [result for result in results if "error" in result]
@@ -158,8 +166,10 @@ def _row(wanted: _Wanted, decision: Decision, now_ms: int) -> bytes:
             "ref": wanted.ref,
             "decision": 0 if decision is Decision.SENT else int(decision),
             "parts": wanted.parts,
+            "billed": wanted.billed,
             "cancelled_ms": 0,
         }
+        | ({"options": wanted.options} if wanted.options else {})
     )
 
 
@@ -173,8 +183,10 @@ def _gate(view: View, tenant: int, wanted: _Wanted) -> Decision:
     return Decision.ERASED if erased(view, tenant, wanted.to) else Decision.SENT
 
 
-def _read(asked: dict[str, Any], region: str, templates: dict[tuple[str, tuple[str, ...]], Template]) -> _Wanted:
-    number = normalise(str(asked.get("to", "")), region)
+def _read(
+    asked: dict[str, Any], tenant: Tenant, templates: dict[tuple[str, tuple[str, ...]], Template], now_ms: int
+) -> _Wanted:
+    number = normalise(str(asked.get("to", "")), tenant.region)
     if isinstance(number, Unparsed):
         shown = str(asked.get("to", ""))[:40]
         raise _Bad("to", number.reason, f"to {shown!r}: {number.reason.replace('_', ' ')}")
@@ -192,8 +204,16 @@ def _read(asked: dict[str, Any], region: str, templates: dict[tuple[str, tuple[s
     validity_s = asked.get("validity_s") or VALIDITY_S.get(purpose, VALIDITY_S_ELSE)
     if not 1 <= validity_s <= VALIDITY_S_MAX:
         raise _Bad("validity_s", "invalid_value", f"validity_s {validity_s}: 1 to {VALIDITY_S_MAX:,}")
+    try:
+        options = checked(asked.get("options"), now_ms)
+    except CommandRefused as exc:
+        raise _Bad(exc.errors[0]["pointer"][1:], exc.code, exc.detail, **exc.extra) from None
     text = _text(asked, templates)
-    return _Wanted(number, text, _parts(text), purpose, validity_s, sender, ref)
+    told = Options.of(options)
+    by = encoder(Coding(), told.message_class, told.transliterate)
+    on_wire = _parts(text, by)
+    paid = billed(by, text, get_profile(tenant.market_profile).billing)
+    return _Wanted(number, text, on_wire, paid, purpose, validity_s, sender, ref, options)
 
 
 def _text(asked: dict[str, Any], templates: dict[tuple[str, tuple[str, ...]], Template]) -> str:
@@ -204,7 +224,7 @@ def _text(asked: dict[str, Any], templates: dict[tuple[str, tuple[str, ...]], Te
         if asked.get("vars"):
             raise _Bad("vars", "invalid_value", "vars belong to a template; this message has a text")
         assert text is not None
-        return str(text)
+        return nfc(str(text))
     values = asked.get("vars") or {}
     known = (template, tuple(sorted(values)))
     try:
@@ -216,10 +236,10 @@ def _text(asked: dict[str, Any], templates: dict[tuple[str, tuple[str, ...]], Te
     rendered = templates[known].render_one(values)
     if rendered is None:
         raise _Bad("vars", "no_value", "a field of the template has neither a value nor a fallback")
-    return rendered
+    return nfc(rendered)
 
 
-def _parts(text: str) -> int:
+def _parts(text: str, by: Encoder) -> int:
     if not 1 <= len(text) <= TEXT_CHARACTERS_MAX:
         raise _Bad(
             "text", "invalid_value", f"a text has 1 to {TEXT_CHARACTERS_MAX:,} characters, this one {len(text):,}"
@@ -228,7 +248,7 @@ def _parts(text: str) -> int:
     if bad is not None:
         raise _Bad("text", "invalid_value", f"the character U+{ord(text[bad]):04X} cannot be sent", position=bad)
     try:
-        count = len(parts(text, 0))
+        count = len(parts_by(by, text, 0))
     except TextTooLong:
         count = PARTS_MAX + 1
     if count > PARTS_MAX:

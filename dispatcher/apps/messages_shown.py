@@ -75,6 +75,8 @@ def _shown(
         "state": _word(row, decision, state, now_ms),
         "why": _why(row, decision, state, error, now_ms),
         "parts": row["parts"],
+        "billed": row.get("billed", row["parts"]),
+        "options": row.get("options") or {},
         "tries": at("tries"),
         "message_id": MessageIds(view, batch).of(at("log_no", 4)),
         "created_at": rfc3339(row["created_ms"]),

@@ -121,6 +121,8 @@ def inbound(view: Snapshot, tenant: int, person: Person) -> Iterator[Event]:
                 "at_ms": row["at_ms"],
                 "id": public_id("inb", TENANT_U64.unpack(key)[1]),
                 **{name: row[name] for name in ("from", "to", "text", "what")},
+                **({"octets": row["octets"].hex()} if row["text"] is None else {}),  # what no alphabet reads
+                **({"missing": row["missing"]} if row.get("missing") else {}),  # parts of a long one that never came
             }
     person.complete = next(rows, None) is None
 

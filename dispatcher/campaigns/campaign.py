@@ -19,6 +19,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+from dispatcher.campaigns import arm_rules, wording
 from dispatcher.campaigns import schedule as schedules
 from dispatcher.campaigns.states import (
     ACTIVE,
@@ -35,6 +36,7 @@ from dispatcher.campaigns.states import (
     SCHEDULED,
     TRANSITIONS,
     enter,
+    hold_version,
     next_state,
     remember,
 )
@@ -47,11 +49,15 @@ from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import CampaignState, Purpose
 from dispatcher.segments.plan import compile_text as compile_segment
+from dispatcher.store import audit
 from dispatcher.store.ids import next_id
 from dispatcher.store.layout import LEDGER_KEY, TENANT, TENANT_U64, U64
 from dispatcher.store.values import pack, unpack
+from dispatcher.tenants.edit import CAPS_MAX, SIGNATURE_RULE, is_cap, is_signature
 from dispatcher.tenants.tenant import SENDER_OCTETS_MAX, Tenant, need_tenant
-from dispatcher.text.parts import TextTooLong, parts
+from dispatcher.text import options
+from dispatcher.text.options import Options
+from dispatcher.text.parts import fits_somewhere
 
 __all__ = [
     "ACTIVE",
@@ -70,8 +76,12 @@ __all__ = [
 ]
 
 # what a preview stands for: start refuses when one of them is no longer what was previewed
-PREVIEWED = ("text", "expr", "canonical", "sender", "purpose", "max_parts", "validity_s", "receipts", "schedule")
-EDITABLE = ("title", "purpose", "expr", "text", "sender", "max_parts", "validity_s", "receipts", "schedule")
+_WORDS = ("purpose", "expr", "text", "sender", "max_parts", "validity_s", "receipts", "schedule")
+DEALT = ("arms", "holdout", "winner", "stratify")
+GUARDED = ("signature", "budget_micros", "caps", "rate")
+TOLD = ("options",)
+PREVIEWED = (*_WORDS, "canonical", *DEALT, *GUARDED, *TOLD)
+EDITABLE = ("title", *_WORDS, *DEALT, *GUARDED, *TOLD)
 
 # what rows of earlier versions lack
 LATER: dict[str, Any] = {
@@ -87,9 +97,23 @@ LATER: dict[str, Any] = {
     "repeat_of": None,
     "clone_of": None,
     "resend_of": None,
+    "arms": [],  # [{name, share, text}]; none: one text for all (arm_rules.py)
+    "holdout": None,  # {percent | size, salt}
+    "winner": None,  # {by, after_s, test_percent}
+    "stratify": "",  # a dictionary field
+    "deal": None,  # of the frozen audience (arms.py)
+    "local_at": None,  # while it runs: what a recipient's own clock must show before (schedule.local_at)
+    "won": None,  # {arm, at_ms, actor, reason, rates}: which text the rest gets
+    "signature": "",  # who the text says that it is from; "": the tenant's (wording.py)
+    "budget_micros": None,  # what it may cost (money.py)
+    "caps": [],  # [{max, within_s}], beside those of market and tenant (caps.py)
+    "rate": 0,  # parts a second, 0: no limit of its own
+    "options": {},  # what each submit_sm asks for beside its text (text/options.py)
+    "quote": None,  # since its start: {micros, billed, month, reserved} (money.py)
 }
 LINKS = ("repeat_of", "clone_of", "resend_of")
 AUTHORS_MAX = 64
+DAEMON = "dispatcher"
 
 TITLE_CHARACTERS = 200
 PARTS_MAX = 100  # what a template may hold (template.py); a claim record has 7 bits for it (outcome_log.h)
@@ -121,6 +145,8 @@ def made(view: View, envelope: Envelope, written: dict[str, Any], **links: int) 
         "preview": None,
         "authors": [envelope.actor],
         "history": [],
+        "deal": None,
+        "won": None,
     }
     _check(view, tenant, row, envelope.at_ms)
     _plan(tenant, row, envelope.at_ms)
@@ -137,9 +163,8 @@ def edit_campaign(view: View, command: EditCampaign, envelope: Envelope) -> tupl
     wanted = dict(command.changes)
     tenant = need_tenant(view, envelope.tenant)
     row = need_campaign(view, envelope.tenant, command.campaign)
-    seen = wanted.pop("version", None)
-    if seen is not None and seen != row["version"]:
-        raise CommandRefused(412, "version_changed", f"the campaign is at version {row['version']}, not {seen}")
+    for seen in (wanted.pop("version", None), envelope.version):
+        hold_version(row, seen)
     next_state(row, "edit")
     if unknown := [name for name in wanted if name not in EDITABLE]:
         raise CommandRefused(
@@ -167,6 +192,7 @@ def edit_campaign(view: View, command: EditCampaign, envelope: Envelope) -> tupl
 def delete_campaign(view: View, command: DeleteCampaign, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
     """Remove a draft and what its previews froze."""
     row = need_campaign(view, envelope.tenant, command.campaign)
+    hold_version(row, envelope.version)
     next_state(row, "delete")
     changes = Changes()
     changes.delete("campaigns", TENANT_U64.pack(envelope.tenant, command.campaign))
@@ -203,7 +229,10 @@ def mark(
 
 def mark_done(view: View, tenant: int, campaign: int, now_ms: int) -> Changes:
     """Nothing is unsent or in flight any more; uncertain and awaited receipts may remain (DESIGN 4)."""
-    return mark(view, tenant, campaign, DONE, now_ms, "dispatcher", "nothing unsent or in flight")
+    changes = mark(view, tenant, campaign, DONE, now_ms, DAEMON, "nothing unsent or in flight")
+    if changes:
+        audit.note(view, changes, DAEMON, "campaign.done", tenant, now_ms, public_id("cmp", campaign))
+    return changes
 
 
 def load(view: View, tenant: int, campaign: int) -> dict[str, Any] | None:
@@ -245,7 +274,8 @@ def fingerprint(row: dict[str, Any]) -> dict[str, str]:
 
 def changed_since_preview(row: dict[str, Any]) -> list[str]:
     """Names of what no longer is as it was previewed; empty when the preview still holds."""
-    previewed = fingerprint({**row, "schedule": None}) | row["preview"]["fingerprint"]  # earlier ones say no schedule
+    lacking = {name: LATER[name] for name in PREVIEWED if name in LATER}  # what earlier ones do not say
+    previewed = fingerprint({**row, **lacking}) | row["preview"]["fingerprint"]
     return [name for name, digest in fingerprint(row).items() if digest != previewed[name]]
 
 
@@ -265,6 +295,7 @@ def campaign_json(campaign: int, row: dict[str, Any]) -> dict[str, Any]:
         "submitted": _signed(row["submitted"]),
         "approval": _signed(row["approval"]),
         "held": row["held"],
+        **arm_rules.dealt_json(row),
         **{name: None if row[name] is None else public_id("cmp", row[name]) for name in LINKS},
         "previewed_at": rfc3339(preview["at_ms"]) if preview else None,
         "history": [
@@ -281,12 +312,10 @@ def _signed(entry: dict[str, Any] | None) -> dict[str, Any] | None:
 def compile_text(view: View, tenant: int, text: str, max_parts: int) -> Template:
     """The template, fields checked. Raises CommandRefused 422: unknown_field; text_too_long by its literals alone."""
     template = Template.compile(text, fields_of(view, tenant))
-    try:
-        parts("".join(piece for piece in template.pieces if isinstance(piece, str)), 0, max_parts)
-    except TextTooLong as exc:
+    if not fits_somewhere("".join(piece for piece in template.pieces if isinstance(piece, str)), max_parts):
         detail = f"without its fields the text already needs more than {max_parts} part{'s' * (max_parts > 1)}"
         problem = _problem("text", "text_too_long", detail)
-        raise CommandRefused(422, "text_too_long", detail, errors=[problem], extra={"max_parts": max_parts}) from exc
+        raise CommandRefused(422, "text_too_long", detail, errors=[problem], extra={"max_parts": max_parts})
     return template
 
 
@@ -307,9 +336,24 @@ def _check(view: View, tenant: Tenant, row: dict[str, Any], at_ms: int) -> None:
     if wrong:
         detail = "; ".join(f"{problem['pointer'][1:]}: {problem['detail']}" for problem in wrong)
         raise CommandRefused(422, "invalid_campaign", detail, errors=wrong)
+    row["options"] = options.checked(row["options"], at_ms)
+    row["receipts"] = Options.of(row["options"]).receipts(row["receipts"])
     row["canonical"] = compile_segment(view, tenant.number, row["expr"], as_of_ms=at_ms).text
+    recompose(tenant, row)
     if row["text"]:  # a draft may still be without one; preview may not
         row["text"] = compile_text(view, tenant.number, row["text"], row["max_parts"]).text
+    if any(row[name] != LATER[name] for name in DEALT):
+        fields = fields_of(view, tenant.number)
+        arm_rules.check(row, fields, lambda text: compile_text(view, tenant.number, text, row["max_parts"]).text)
+
+
+def recompose(tenant: Tenant, row: dict[str, Any]) -> None:
+    """Its texts say what the tenant's market asks for."""
+    row["text"] = wording.composed(tenant, row, row["text"])
+    if isinstance(row["arms"], list):
+        arms = [one for one in row["arms"] if isinstance(one, dict) and isinstance(one.get("text"), str)]
+        if len(arms) == len(row["arms"]):
+            row["arms"] = [{**one, "text": wording.composed(tenant, row, one["text"])} for one in arms]
 
 
 def _plan(tenant: Tenant, row: dict[str, Any], at_ms: int) -> None:
@@ -343,7 +387,17 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("max_parts", f"a whole number from 1 to {PARTS_MAX}", lambda v: _is_whole(v, 1, PARTS_MAX)),
     ("validity_s", f"seconds, {VALIDITY_S[0]} to {VALIDITY_S[1]}", lambda v: _is_whole(v, *VALIDITY_S)),
     ("receipts", "true or false", lambda v: isinstance(v, bool)),
+    ("signature", SIGNATURE_RULE, is_signature),
+    ("budget_micros", "micro-units from 0, or null", lambda v: v is None or _is_whole(v, 0, 1 << 53)),
+    ("caps", f"a list of at most {CAPS_MAX} of {{max, within_s}}", lambda v: _are_caps(v)),
+    ("rate", "parts a second, 0 to 1,000,000", lambda v: _is_whole(v, 0, 1_000_000)),
 )
+
+
+def _are_caps(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) > CAPS_MAX:
+        return False
+    return all(isinstance(one, dict) and is_cap({**one, "group": "marketing"}) for one in value)
 
 
 def need_campaign(view: View, tenant: int, campaign: int) -> dict[str, Any]:

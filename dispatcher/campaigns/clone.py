@@ -41,7 +41,7 @@ def resend_campaign(view: View, command: ResendCampaign, envelope: Envelope) -> 
         raise CommandRefused(422, "no_recipients", detail)
     expr = f'undelivered campaign "{public_id("cmp", command.campaign)}"'
     title = command.title or _suffixed(row["title"], " (again)")
-    written = _written(row, title=title, expr=expr)
+    written = _written(row, title=title, expr=expr, holdout=None, winner=None, **_texts(row))
     changes, campaign, draft = made(view, envelope, written, resend_of=command.campaign)
     return changes, {**campaign_json(campaign, draft), "undelivered": found}
 
@@ -51,6 +51,14 @@ def _written(row: dict[str, Any], **other: Any) -> dict[str, Any]:
     if schedule is not None:
         schedule = {**schedule, "at": None, "repeat": ""}
     return {**{name: row[name] for name in EDITABLE}, "schedule": schedule, **other}
+
+
+def _texts(row: dict[str, Any]) -> dict[str, Any]:
+    """Once an arm has won its text alone; else the arms are dealt anew."""
+    if not row["won"]:
+        return {"stratify": row["stratify"] if row["arms"] else ""}
+    won = row["arms"][row["won"]["arm"]]
+    return {"text": won["text"] or row["text"], "arms": [], "stratify": ""}
 
 
 def _suffixed(title: str, suffix: str) -> str:

@@ -15,15 +15,19 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from dispatcher.campaigns import schedule as schedules
+from dispatcher.campaigns import winner
 from dispatcher.campaigns.campaign import LATER, drop_audience, load, save
 from dispatcher.campaigns.life import drifted
+from dispatcher.campaigns.money import hold_money
 from dispatcher.campaigns.preview import Frozen, counted, put_audience
 from dispatcher.campaigns.schedule import FOREVER_MS, Window
 from dispatcher.campaigns.states import CANCELLED, DONE, DRAFT, FINISHING, HELD, RUNNING, SCHEDULED, enter, remember
 from dispatcher.campaigns.stops import stop_of
 from dispatcher.clock import rfc3339
+from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
+from dispatcher.store import audit
 from dispatcher.store.ids import next_id
 from dispatcher.store.layout import TENANT_U64
 from dispatcher.store.values import unpack
@@ -38,12 +42,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A campaign whose time has come."""
+    """A campaign whose time has come: to start, or to find the winner of its test."""
 
     tenant: int
     campaign: int
     due_ms: int
     version: int
+    winner: bool = False
 
 
 def due_before(view: View, now_ms: int) -> tuple[list[Due], int]:
@@ -55,12 +60,14 @@ def due_before(view: View, now_ms: int) -> tuple[list[Due], int]:
     for key, value in view.range("campaigns"):
         row = LATER | unpack(value)
         tenant, campaign = TENANT_U64.unpack(key)
-        if row["state"] != SCHEDULED or row["due_ms"] is None or stop_of(view, tenant) is not None:
+        winner_ms = winner.due_ms(row)
+        due_ms = row["due_ms"] if row["state"] == SCHEDULED else winner_ms
+        if due_ms is None or stop_of(view, tenant) is not None:
             continue
-        if row["due_ms"] <= now_ms:
-            found.append(Due(tenant, campaign, row["due_ms"], row["version"]))
+        if due_ms <= now_ms:
+            found.append(Due(tenant, campaign, due_ms, row["version"], due_ms == winner_ms))
         else:
-            following = min(following, row["due_ms"])
+            following = min(following, due_ms)
     return sorted(found, key=lambda due: due.due_ms), following
 
 
@@ -70,6 +77,13 @@ def start_due(view: View, due: Due, frozen: Frozen, now_ms: int) -> tuple[Change
     Nothing when it was changed, stopped or cancelled meanwhile. Held when the count is not the approved one, or when
     nobody would get a message; a repetition for nobody is passed over.
     """
+    changes, run = _start(view, due, frozen, now_ms)
+    if changes:
+        audit.note(view, changes, ACTOR, "campaign.due", due.tenant, now_ms, public_id("cmp", run or due.campaign))
+    return changes, run
+
+
+def _start(view: View, due: Due, frozen: Frozen, now_ms: int) -> tuple[Changes, int | None]:
     row = load(view, due.tenant, due.campaign)
     if row is None or row["state"] != SCHEDULED or row["version"] != due.version or stop_of(view, due.tenant):
         return Changes(), None
@@ -92,8 +106,11 @@ def cannot_start(view: View, due: Due, detail: str, now_ms: int) -> Changes:
     if row is None or row["state"] != SCHEDULED or row["version"] != due.version:
         return Changes()
     row |= {"due_ms": None, "submitted": None, "approval": None, "count": None}
-    enter(row, DRAFT, now_ms, ACTOR, f"could not start: {detail}"[:500])
-    return save(due.tenant, due.campaign, row)
+    reason = f"could not start: {detail}"[:500]
+    enter(row, DRAFT, now_ms, ACTOR, reason)
+    changes = save(due.tenant, due.campaign, row)
+    audit.note(view, changes, ACTOR, "campaign.due", due.tenant, now_ms, public_id("cmp", due.campaign), reason)
+    return changes
 
 
 def _repetition(view: View, due: Due, row: Row, frozen: Frozen, now_ms: int, drop: bool) -> tuple[Changes, int | None]:
@@ -111,6 +128,7 @@ def _repetition(view: View, due: Due, row: Row, frozen: Frozen, now_ms: int, dro
             "version": 0,
             "created_ms": now_ms,
             "due_ms": due.due_ms,
+            "local_at": schedules.local_at(row["schedule"], due.due_ms),
             "ref_seed": run * 97 & 0xFF,
             "schedule": {**row["schedule"], "at": None, "repeat": ""},
             "repeat_of": due.campaign,
@@ -131,18 +149,35 @@ def _begin(view: View, tenant: int, campaign: int, row: Row, frozen: Frozen, now
     found = frozen.will_send
     row["preview"] = {**row["preview"], "at_ms": now_ms, "audience": frozen.matched, **counted(frozen)}
     row["audience"] = frozen.matched
+    row["deal"] = frozen.deal.row if frozen.deal else None
+    begin_ms = schedules.first_ms(row["schedule"], schedules.zone_of(row["schedule"], row["zone"]))
+    row["local_at"] = row["local_at"] or schedules.local_at(row["schedule"], begin_ms)
+    row["quote"], money = None, Changes()
     percent = drifted(need_tenant(view, tenant), row, row["count"], found)
     if percent is not None or not found:
         row["held"] = {"expected": row["count"], "found": found, "percent": percent}
         apart = f"more than {percent} % apart" if percent is not None else "nobody to send to"
         detail = f"{found:,} messages were found instead of {row['count']:,}, {apart}: resume or cancel it"
         enter(row, HELD, now_ms, ACTOR, detail)
+    elif (refusal := _unpaid(view, tenant, campaign, row, now_ms, money)) is not None:
+        row["held"] = {"expected": row["count"], "found": found, "percent": None, "code": refusal.code}
+        enter(row, HELD, now_ms, ACTOR, f"{refusal.detail}; then resume it")
     else:
         row["started_ms"] = now_ms
         enter(row, RUNNING, now_ms, ACTOR, why)
     changes = save(tenant, campaign, row)
+    changes.merge(money)
     put_audience(view, changes, campaign, frozen)
     return changes
+
+
+def _unpaid(view: View, tenant: int, campaign: int, row: Row, now_ms: int, money: Changes) -> CommandRefused | None:
+    """Why its credit, plan or budget does not let it begin; else None, and `money` has what it reserves."""
+    try:
+        money.merge(hold_money(view, need_tenant(view, tenant), campaign, row, now_ms))
+    except CommandRefused as exc:
+        return exc
+    return None
 
 
 # ---- while it runs

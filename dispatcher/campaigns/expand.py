@@ -1,7 +1,12 @@
-"""A campaign's audience, lazily: what is undecided becomes the next Batch, what came back is rendered again.
+"""A campaign's audience, lazily: what is undecided becomes the next Batch of an endpoint, what came back is rendered again.
 
-Touches: the View it is given, for as long as a call takes. Never a queue of recipients: its memory is one block's
-bitmap, whatever the audience. Rests on: DESIGN 6; ranks are the order of member_no in the frozen audience.
+Touches: the View it is given, for as long as a call takes. Never a queue of recipients: its memory is a bitmap a block
+that is begun and not ended (share.py). Rests on: DESIGN 6; ranks are the order of member_no in the frozen audience.
+
+A block's undecided recipients are split once: guards skip some and let some wait, arms divide the rest, routes give each
+an endpoint. Each endpoint then takes its share of block after block by a cursor of its own, so one that is down or full
+stops nobody. Who is left of a block is known here exactly, from the ledger when it is first touched and from what was
+taken since; when routes turn, only the split is made anew.
 A repeat is rendered anew: a message of which nothing is out goes as it reads now, one that is partly out only if it
 still reads the same, else its rest is given up (two halves of two texts help nobody).
 Weak spot: repeats of one block are rendered together, so a repeat costs about a claim each when they are scattered.
@@ -9,144 +14,316 @@ Weak spot: repeats of one block are rendered together, so a repeat costs about a
 
 from __future__ import annotations
 
-import heapq
 import struct
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
+from dispatcher.campaigns._sent import sent_slots
+from dispatcher.campaigns.arms import arms_of
 from dispatcher.campaigns.campaign import bitmap_key, compile_text
-from dispatcher.campaigns.render import Renderer, clear_through, mark_again
+from dispatcher.campaigns.guards import Guards
+from dispatcher.campaigns.money import guards_of
+from dispatcher.campaigns.render import MSISDN, Renderer, clear_through, mark_again, skip_rows
+from dispatcher.campaigns.repeats import ALL_PARTS, ANY, NEVER_NS, Repeat, Repeats
+from dispatcher.campaigns.share import FOREVER_MS, Begun, Share, Split
 from dispatcher.records.batch import ROW, Batch, Row
 from dispatcher.records.changes import View
 from dispatcher.records.states import Decision, Purpose
+from dispatcher.routes.plan import NO_ROUTE, WAIT, Plan
+from dispatcher.routes.ported import ported_values
+from dispatcher.routes.router import Context, Router
 from dispatcher.store import ledger
 from dispatcher.store.columns import open_block
 from dispatcher.store.layout import BLOCK, BLOCK_WORDS
+from dispatcher.text.coding import Coding
+from dispatcher.text.options import Options
 
 WHICH_AUDIENCE, WHICH_RANKS = 0, 2
 _DECISION_AT = 26  # part_row, records/batch.h
-_ALL_PARTS = (1 << 255) - 1
+_OCTETS = 8 * BLOCK_WORDS
 REPEATS_AT_ONCE = 512
-NEVER_NS = 1 << 63
+BLOCKS_AT_ONCE = 16  # looked at in one call where nothing is the endpoint's: a millisecond or two
+WAIT_NS = 500_000_000  # before a repeat whose endpoints are not there is looked at again
+
+CodingOf = Callable[[int], Coding]
 
 
-@dataclass(order=True, slots=True)
-class Repeat:
-    """A message, or some parts of one, to be sent (again): refused for now, given back, or uncertain and resent."""
-
-    due_ns: int
-    rank: int
-    member_no: int = field(compare=False)
-    parts: int = field(compare=False)  # bit per part; all bits of the message: the whole
-    tries: int = field(compare=False)
-    fails: bool = field(compare=False, default=False)  # it is sent in part or was refused: failed if it goes no more
-    since_s: int = field(compare=False, default=0)  # monotonic: when it was refused for now for the first time
+def _plain(_: int) -> Coding:
+    return Coding()
 
 
 class Expansion:
-    """One running campaign: `next` gives recipients not yet decided, `again` what is due for a repeat."""
+    """One running campaign: `next` gives an endpoint recipients not yet decided, `again` what is due for a repeat."""
 
-    def __init__(self, view: View, tenant: int, campaign: int, row: dict[str, Any]) -> None:
+    def __init__(
+        self, view: View, tenant: int, campaign: int, row: dict[str, Any], router: Router | None = None,
+        coding_of: CodingOf = _plain,
+    ) -> None:  # fmt: skip
+        """router: None for one endpoint, number 0. coding_of: how an endpoint takes texts."""
         self.tenant = tenant
         self.campaign = campaign
         self.audience = int(row["audience"])
         self.ref_seed = int(row["ref_seed"])
         self.purpose = Purpose(row["purpose"])
+        self.router = router or Router({"main": (0, 1)})
         ranks = view.get("bitmaps", bitmap_key(campaign, WHICH_RANKS, 0)) or b""
         self._bases: list[tuple[int, int]] = list(struct.iter_unpack("<II", ranks))
         self._base_of = dict(self._bases)
-        self._at = -1
-        self._bitmap = b""
-        self._todo = bytearray()
-        self._left = 0
-        self._repeats: list[Repeat] = []
+        self._begun = Begun()
+        self._repeats = Repeats()
+        self._coding_of = coding_of
+        self._guards: Guards | None = None
+        self._plan: Plan | None = None
+        self._opens_ms = FOREVER_MS  # when the first of those who wait may go
+        self._through: set[int] = set()  # endpoints with nothing more for now
         self.refresh(view, row)
 
     def __repr__(self) -> str:
-        at = f"block {self._at + 1}/{len(self._bases)}"
-        return f"<Expansion {self.campaign:x} {at} left={self._left} repeats={len(self._repeats)}>"
+        return f"<Expansion {self.campaign:x} {self._begun!r} of {len(self._bases)} repeats={len(self._repeats)}>"
 
     def refresh(self, view: View, row: dict[str, Any]) -> None:
-        """Compile the text against the tenant's fields as they are now (a dictionary may have grown)."""
-        template = compile_text(view, self.tenant, row["text"], row["max_parts"])
-        self._renderer = Renderer(template, self.purpose, row["max_parts"])
+        """The tenant's fields, the guards or the arms may be others: compile the texts and split the blocks anew."""
+        self._row = row
+        self._context = Context(self.purpose, self.tenant, row["sender"])
+        self._arms = arms_of(row, self.campaign)
+        texts = self._arms.texts if self._arms is not None else [row["text"]]
+        self._templates = [compile_text(view, self.tenant, text, row["max_parts"]) for text in texts]
+        self._renderers: dict[tuple[int, Coding], Renderer] = {}
+        self._codings: dict[int, Coding] = {}
+        self._close_guards()
+        self._guards = guards_of(view, self.tenant, row, self.campaign)
+        self._again_from_the_first()
+
+    # ---- what there is
 
     @property
     def expanded(self) -> bool:
         """Every recipient has been decided on at least once."""
-        return self._left == 0 and self._at + 1 >= len(self._bases)
+        return self._begun.front >= len(self._bases) and not self._begun
 
     @property
     def repeats(self) -> int:
         return len(self._repeats)
 
     @property
+    def waiting(self) -> int:
+        """Recipients of the blocks reached who may not be sent to for now: quiet hours, a test without its winner."""
+        return self._begun.waiting
+
+    @property
+    def opens_ms(self) -> int | None:
+        """When the first of them may go; None: nobody waits for a time."""
+        return self._opens_ms if self._opens_ms < FOREVER_MS else None
+
+    @property
     def next_due_ns(self) -> int:
         """When the first repeat falls due; NEVER_NS when there is none."""
-        return self._repeats[0].due_ns if self._repeats else NEVER_NS
+        return self._repeats.next_due_ns
 
-    def due(self, now_ns: int) -> bool:
-        """A repeat may leave now."""
-        return bool(self._repeats) and self._repeats[0].due_ns <= now_ns
+    def due(self, now_ns: int, endpoint: int = 0) -> bool:
+        """A repeat may leave now by this endpoint, or by one that is not known yet."""
+        repeats = self._repeats
+        return repeats.stray or repeats.due(endpoint, now_ns) or repeats.due(ANY, now_ns)
 
-    def wants(self, now_ns: int) -> bool:
-        return not self.expanded or self.due(now_ns)
+    def wants(self, now_ns: int, now_ms: int = 0, endpoint: int = 0) -> bool:
+        """Something may be taken for this endpoint now; a look may find that it is nothing."""
+        self._look(now_ms)
+        return (not self.expanded and endpoint not in self._through) or self.due(now_ns, endpoint)
 
     def repeat(self, item: Repeat) -> None:
-        heapq.heappush(self._repeats, item)
-
-    def next(self, view: View, max_rows: int) -> Batch | None:
-        """The next recipients' rows, at most `max_rows`, of one block; None when every recipient is decided."""
-        while self._left == 0:
-            if self._at + 1 >= len(self._bases):
-                return None
-            self._at += 1
-            self._load(view, *self._bases[self._at])
-        block, base = self._bases[self._at]
-        batch = self._render(view, block, self._todo, self._bitmap, base, max_rows)
-        self._left -= batch.members
-        if batch.last_slot >= 0:
-            clear_through(self._todo, batch.last_slot)
-        elif batch.members == 0:
-            return None  # not even one message fits in max_rows
-        return batch
+        self._repeats.push(item)
+        if item.endpoint != ANY and not self.router.is_up(item.endpoint):
+            self._repeats.stray = True
 
     def give_up(self) -> list[Repeat]:
-        """Every repeat that has not gone out; none is left."""
-        left, self._repeats = self._repeats, []
-        return left
+        """Every repeat that has not gone out; none is left, and nobody else is taken."""
+        self._close_guards()
+        return self._repeats.take_all()
 
-    def again(self, view: View, max_rows: int, now_ns: int) -> list[Batch]:
-        """Batches of the repeats that are due, by block; parts that are out already are marked skip."""
+    # ---- the next recipients
+
+    def next(self, view: View, endpoint: int, max_rows: int, now_ms: int) -> Batch | None:
+        """The next recipients' rows of an endpoint, at most `max_rows`, of one block; None when there is nothing for it in
+        the blocks that were looked at (`wants` says whether there are more)."""
+        self._look(now_ms)
+        for _ in range(BLOCKS_AT_ONCE):
+            index = self._begun.next_of(endpoint, len(self._bases))
+            if index is None:
+                self._through.add(endpoint)
+                return None
+            split = self._begun.open_at(index)
+            if split is None or split.until_ms <= now_ms:
+                split = self._split(view, index, now_ms)
+            batch = self._take(view, split, endpoint, max_rows, now_ms)
+            if not split.has(endpoint):
+                self._begun.passed(endpoint, index)
+            self._begun.end(split)
+            if batch is not None:
+                return batch
+        return None
+
+    def _look(self, now_ms: int) -> None:
+        """Whether routes turned, or a time has come that somebody waits for."""
+        plan = self.router.plan(self._context, now_ms)
+        if plan is not self._plan:
+            self._plan = plan
+            self._repeats.stray = self._repeats.next_due_ns < NEVER_NS
+            self._again_from_the_first()
+        elif now_ms >= self._opens_ms:
+            self._again_from_the_first()
+
+    def _again_from_the_first(self) -> None:
+        self._begun.turned()
+        self._through.clear()
+        self._opens_ms = FOREVER_MS
+
+    def _split(self, view: View, index: int, now_ms: int) -> Split:
+        """What is to become of a block's rest: skipped, waiting, or an endpoint's in an arm."""
+        block, base = self._bases[index]
+        bitmap = self._audience(view, block)
+        if self._begun.open_at(index) is not None:
+            self._begun.park(index)
+        todo = self._undecided(view, bitmap, base) if index >= self._begun.front else self._begun.rest_of(index)
+        split = Split(index, bitmap)
+        if self._guards is not None and any(todo):
+            verdict = self._guards.of_block(view, block, todo, now_ms)
+            split.skips += verdict.skips
+            split.until_ms = verdict.until_ms
+            split.waits |= _number(verdict.waits)
+            if verdict.opens_ms is not None:
+                self._opens_ms = min(self._opens_ms, verdict.opens_ms)
+            gone = split.waits
+            for _, bits in verdict.skips:
+                gone |= _number(bits)
+            todo = _bits(_number(todo) & ~gone)
+        arms = [todo]
+        if self._arms is not None and any(todo):
+            dealt = self._arms.split(view, self.tenant, block, todo)
+            if dealt.holdout is not None and any(dealt.holdout):
+                split.skips.append((Decision.HOLDOUT, dealt.holdout))
+            split.waits |= _number(dealt.waits)
+            arms = dealt.arms
+        for arm, bits in enumerate(arms):
+            if any(bits):
+                self._route(view, split, block, arm, bits)
+        self._begun.begin(split)
+        return split
+
+    def _route(self, view: View, split: Split, block: int, arm: int, bits: bytearray) -> None:
+        plan = self._plan
+        assert plan is not None
+        shares = plan.split(self._numbers(view, block), bits, self._ported(view))
+        for endpoint, mine in shares.of.items():
+            split.shares.setdefault(endpoint, []).append(Share(arm, mine, ledger.popcount(mine)))
+        split.waits |= _number(shares.waits)
+        if shares.no_route is not None:
+            split.skips.append((Decision.NO_ROUTE, shares.no_route))
+
+    def _take(self, view: View, split: Split, endpoint: int, max_rows: int, now_ms: int) -> Batch | None:
+        block, base = self._bases[split.index]
+        if split.skips:
+            decision, bits = split.skips[0]
+            batch = skip_rows(bits, split.bitmap, base, block * BLOCK, decision, max_rows)
+            clear_through(bits, batch.last_slot)
+            if not any(bits):
+                split.skips.pop(0)
+            return batch
+        for share in split.shares.get(endpoint, ()):
+            if not share.left:
+                continue
+            batch = self._render(view, block, share.arm, endpoint, share.bits, split.bitmap, base, max_rows)
+            if batch.last_slot < 0:
+                share.left = 0
+                continue
+            clear_through(share.bits, batch.last_slot)
+            share.left -= batch.members
+            if self._guards is not None:
+                sent = bytearray(len(split.bitmap))
+                sent_slots(batch.rows, batch.count, block * BLOCK, sent)
+                self._guards.claimed(view, block, sent, now_ms)
+            return batch
+        return None
+
+    def _undecided(self, view: View, bitmap: bytes, base: int) -> bytearray:
+        """The block's recipients whose decision is still open, by the ledger (folded up to this process's start)."""
+        count = ledger.popcount(bitmap)
+        decisions = bytearray()
+        for chunk in range(base // BLOCK, (base + count - 1) // BLOCK + 1):
+            array = ledger.read_array(view, self.campaign, "decision", chunk)
+            first = max(base - chunk * BLOCK, 0)
+            last = min(base + count - chunk * BLOCK, BLOCK)
+            got = bytes(array[first:last]) if array is not None else b""
+            decisions += got + bytes(last - first - len(got))
+        todo = bytearray(_OCTETS)
+        ledger.todo_bitmap(bitmap, bytes(decisions), todo)
+        return todo
+
+    # ---- repeats
+
+    def again(self, view: View, endpoint: int, max_rows: int, now_ns: int, now_ms: int = 0) -> list[Batch]:
+        """Batches of an endpoint's repeats that are due, by block; parts that are out already are marked skip."""
+        self._look(now_ms)
+        if self._repeats.stray:
+            self._repeats.free(self.router.is_up, lambda one: one in self.router.standing)
+        if self._repeats.due(ANY, now_ns):
+            self._route_repeats(view, endpoint, now_ns)
         due: dict[int, dict[int, Repeat]] = {}
-        rows = 0
-        while self._repeats and self._repeats[0].due_ns <= now_ns and rows < min(max_rows, REPEATS_AT_ONCE):
-            item = heapq.heappop(self._repeats)
-            mine = due.setdefault(item.member_no // BLOCK, {})
-            other = mine.get(item.rank)
-            if other is not None:
-                item.parts |= other.parts
-            mine[item.rank] = item
-            rows += item.parts.bit_count()
-        return [self._again(view, block, items) for block, items in sorted(due.items())]
+        for item in self._repeats.take(endpoint, now_ns, min(max_rows, REPEATS_AT_ONCE)):
+            due.setdefault(item.member_no // BLOCK, {})[item.rank] = item
+        return [batch for block, items in sorted(due.items()) for batch in self._again(view, block, endpoint, items)]
 
-    def _again(self, view: View, block: int, items: dict[int, Repeat]) -> Batch:
-        todo = bytearray(8 * BLOCK_WORDS)
-        for item in items.values():
-            slot = item.member_no % BLOCK
-            todo[slot // 8] |= 1 << slot % 8
-        bitmap = view.get("bitmaps", bitmap_key(self.campaign, WHICH_AUDIENCE, block)) or bytes(8 * BLOCK_WORDS)
-        rows = len(items) * self._renderer.max_parts
-        batch = self._render(view, block, todo, bitmap, self._base_of[block], rows)
+    def _route_repeats(self, view: View, asking: int, now_ns: int) -> None:
+        """Find the endpoints of those that go by the route."""
+        plan = self._plan
+        assert plan is not None
+        blocks: dict[int, list[Repeat]] = {}
+        for item in self._repeats.take(ANY, now_ns, REPEATS_AT_ONCE):
+            blocks.setdefault(item.member_no // BLOCK, []).append(item)
+        for block, items in blocks.items():
+            todo = _slots(items)
+            shares = plan.split(self._numbers(view, block), todo, self._ported(view))
+            ends = {**shares.of, WAIT: shares.waits or b"", NO_ROUTE: shares.no_route or b""}
+            for item in items:
+                at, bit = divmod(item.member_no % BLOCK, 8)
+                end = next(end for end, bits in ends.items() if at < len(bits) and bits[at] >> bit & 1)
+                if end == WAIT:
+                    item.due_ns = now_ns + WAIT_NS
+                else:
+                    item.no_route = end == NO_ROUTE
+                    item.endpoint = asking if item.no_route else end
+                self._repeats.push(item)
+
+    def _again(self, view: View, block: int, endpoint: int, items: dict[int, Repeat]) -> list[Batch]:
+        bitmap = self._audience(view, block)
+        todo = _slots(list(items.values()))
+        arms = [todo]
+        if self._arms is not None:
+            arms = self._arms.groups(view, block, todo)[1:]
+            if (extra := arms.pop()) and any(extra):  # the rest of a test, which had the winner's text
+                won = self._arms.won or 0
+                arms[won] = _bits(_number(arms[won]) | _number(extra))
+        made = []
+        for arm, bits in enumerate(arms):
+            if any(bits):
+                batch = self._render(
+                    view, block, arm, endpoint, bits, bitmap, self._base_of[block], len(items) * self._row["max_parts"]
+                )
+                made.append(self._marked(view, batch, items))
+        return made
+
+    def _marked(self, view: View, batch: Batch, items: dict[int, Repeat]) -> Batch:
+        """Only the parts that are wanted, with their tries."""
         wanted = {item.rank: (item.parts, item.tries, item.since_s) for item in items.values()}
         for at in range(0, batch.count * ROW.size, ROW.size):
             row = Row(*ROW.unpack_from(batch.rows, at))
             mine, tries, since_s = wanted[row.rank]
             parts, text_hash = self._sent_as(view, row.rank)
-            if mine in (_ALL_PARTS, (1 << parts) - 1):
-                wanted[row.rank] = _ALL_PARTS, tries, since_s
+            if mine in (ALL_PARTS, (1 << parts) - 1):
+                wanted[row.rank] = ALL_PARTS, tries, since_s
             elif parts and row.decision == Decision.SENT and (row.parts, row.text_hash) != (parts, text_hash):
                 batch.rows[at + _DECISION_AT] = Decision.TEXT_GREW
+            if items[row.rank].no_route and row.decision == Decision.SENT:
+                batch.rows[at + _DECISION_AT] = Decision.NO_ROUTE
         mark_again(batch, wanted)
         return batch
 
@@ -159,25 +336,63 @@ class Expansion:
             return 0, 0
         return parts[r], int.from_bytes(hashes[4 * r : 4 * r + 4], "little")
 
-    def _render(
-        self, view: View, block: int, todo: bytes | bytearray, bitmap: bytes, base: int, max_rows: int
-    ) -> Batch:
-        columns = open_block(view, self.tenant, block, self._renderer.columns)
-        return self._renderer.render(columns, block * BLOCK, todo, bitmap, base, max_rows, self.ref_seed)
+    # ---- what it reads
 
-    def _load(self, view: View, block: int, base: int) -> None:
-        """The block's recipients whose decision is still open, by the ledger (folded up to this process's start)."""
-        self._bitmap = view.get("bitmaps", bitmap_key(self.campaign, WHICH_AUDIENCE, block)) or bytes(8 * BLOCK_WORDS)
-        count = ledger.popcount(self._bitmap)
-        decisions = bytearray()
-        for chunk in range(base // BLOCK, (base + count - 1) // BLOCK + 1):
-            array = ledger.read_array(view, self.campaign, "decision", chunk)
-            first = max(base - chunk * BLOCK, 0)
-            last = min(base + count - chunk * BLOCK, BLOCK)
-            got = bytes(array[first:last]) if array is not None else b""
-            decisions += got + bytes(last - first - len(got))
-        self._todo = bytearray(8 * BLOCK_WORDS)
-        self._left = ledger.todo_bitmap(self._bitmap, bytes(decisions), self._todo)
+    def _render(
+        self, view: View, block: int, arm: int, endpoint: int, todo: bytes | bytearray, bitmap: bytes, base: int,
+        max_rows: int,
+    ) -> Batch:  # fmt: skip
+        renderer = self._renderer(arm, endpoint)
+        columns = open_block(view, self.tenant, block, renderer.columns)
+        return renderer.render(columns, block * BLOCK, todo, bitmap, base, max_rows, self.ref_seed)
+
+    def _renderer(self, arm: int, endpoint: int) -> Renderer:
+        coding = self._codings.get(endpoint)
+        if coding is None:
+            coding = self._codings[endpoint] = self._coding_of(endpoint)
+        renderer = self._renderers.get((arm, coding))
+        if renderer is None:
+            asked = Options.of(self._row.get("options"))
+            renderer = Renderer(
+                self._templates[arm], self.purpose, self._row["max_parts"], coding,
+                message_class=asked.message_class, transliterate=asked.transliterate,
+            )  # fmt: skip
+            self._renderers[arm, coding] = renderer
+        return renderer
+
+    def _audience(self, view: View, block: int) -> bytes:
+        return view.get("bitmaps", bitmap_key(self.campaign, WHICH_AUDIENCE, block)) or bytes(_OCTETS)
+
+    def _numbers(self, view: View, block: int) -> memoryview | bytes:
+        """Telephone numbers by slot, where the plan looks at them."""
+        assert self._plan is not None
+        if self._plan.only is not None:
+            return b""
+        return open_block(view, self.tenant, block, [MSISDN]).array(*MSISDN[:2])
+
+    def _ported(self, view: View) -> list[memoryview]:
+        assert self._plan is not None
+        return ported_values(view, self.router.generation) if self._plan.asks_networks else []
+
+    def _close_guards(self) -> None:
+        if self._guards is not None:
+            self._guards.close()
+
+
+def _number(bits: bytes | bytearray | None) -> int:
+    return int.from_bytes(bits, "little") if bits is not None else 0
+
+
+def _bits(number: int) -> bytearray:
+    return bytearray(number.to_bytes(_OCTETS, "little"))
+
+
+def _slots(items: list[Repeat]) -> bytearray:
+    todo = bytearray(_OCTETS)
+    for item in items:
+        slot = item.member_no % BLOCK
+        todo[slot // 8] |= 1 << slot % 8
+    return todo
 
 
 def members_of_ranks(view: View, campaign: int, ranks: list[int]) -> dict[int, int]:

@@ -20,6 +20,7 @@ from dispatcher.campaigns.campaign import (
     need_campaign,
     save,
 )
+from dispatcher.campaigns.money import hold_money
 from dispatcher.campaigns.states import (
     APPROVED,
     AWAITING_APPROVAL,
@@ -31,9 +32,11 @@ from dispatcher.campaigns.states import (
     SCHEDULED,
     conflict,
     enter,
+    hold_version,
     next_state,
 )
 from dispatcher.campaigns.stops import refuse_while_stopped
+from dispatcher.campaigns.wording import hold_wording
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import (
     ApproveCampaign,
@@ -61,7 +64,8 @@ def start_campaign(view: View, command: StartCampaign, envelope: Envelope) -> Do
 
     Raises CommandRefused: 409 state_conflict when it may not start, the token is not the latest preview's, is past its
     24 h (a start now), or what was previewed changed since (`changed` names it); approval_required; stopped;
-    422 no_recipients when nobody would get a message, schedule_in_the_past, or what compile_text says of the text.
+    422 no_recipients when nobody would get a message, schedule_in_the_past, what compile_text says of the text; and
+    what money.py and wording.py refuse: insufficient_credit, quota_exceeded, price_changed, signature_unregistered ...
     """
     row = need_campaign(view, envelope.tenant, command.campaign)
     preview = row["preview"]
@@ -84,12 +88,18 @@ def start_campaign(view: View, command: StartCampaign, envelope: Envelope) -> Do
     _hold_approval(tenant, row)
     row["count"] = preview["will_send"] if row["approval"] is None else row["approval"]["count"]
     row["audience"] = preview["audience"]
+    hold_wording(view, tenant, row)
+    money = hold_money(view, tenant, command.campaign, row, envelope.at_ms)
     if not timed:
         row["started_ms"] = envelope.at_ms
-        return _moved(envelope, command.campaign, row, "start")
+        changes, shown = _moved(envelope, command.campaign, row, "start")
+        changes.merge(money)
+        return changes, shown
+    row["quote"] = None  # nothing is reserved before its time
     compile_segment(view, tenant.number, row["expr"], as_of_ms=envelope.at_ms)
     schedules.checked(schedule, tenant.zone, envelope.at_ms)
-    row["due_ms"] = schedules.first_ms(schedule, schedules.zone_of(schedule, row["zone"]))
+    begin_ms = schedules.first_ms(schedule, schedules.zone_of(schedule, row["zone"]))
+    row["due_ms"] = max(begin_ms or 0, envelope.at_ms)  # some zone of the recipients may be past it
     return _moved(envelope, command.campaign, row, "schedule")
 
 
@@ -149,7 +159,7 @@ def resume_campaign(view: View, command: ResumeCampaign, envelope: Envelope) -> 
 
     Raises CommandRefused 409: stopped; approval_required when the count held for is above the limit and not approved.
     """
-    row = need_campaign(view, envelope.tenant, command.campaign)
+    row, money = need_campaign(view, envelope.tenant, command.campaign), Changes()
     if row["state"] != RUNNING:
         next_state(row, "resume")
         refuse_while_stopped(view, envelope.tenant)
@@ -158,8 +168,13 @@ def resume_campaign(view: View, command: ResumeCampaign, envelope: Envelope) -> 
             if above_limit(need_tenant(view, envelope.tenant), found) and (not approval or approval["count"] != found):
                 detail = f"it was held because {found:,} messages were found instead of {row['held']['expected']:,}"
                 raise conflict(f"{detail}: somebody else approves that first (:approve)", "approval_required")
+        if row["started_ms"] is None and row["preview"] is not None:
+            tenant = need_tenant(view, envelope.tenant)
+            money = hold_money(view, tenant, command.campaign, row, envelope.at_ms, bound=False)
         row |= {"held": None, "stopped": False, "started_ms": row["started_ms"] or envelope.at_ms}
-    return _moved(envelope, command.campaign, row, "resume")
+    changes, shown = _moved(envelope, command.campaign, row, "resume")
+    changes.merge(money)
+    return changes, shown
 
 
 def cancel_campaign(view: View, command: CancelCampaign, envelope: Envelope) -> Done:
@@ -188,6 +203,11 @@ def _hold_preview(row: Row) -> None:
     if preview["will_send"] == 0:
         matched = preview["audience"]
         why = f"all {matched} members are skipped" if matched else "the segment matches no member"
+        if preview["skipped"].get("no_consent") == matched and matched:
+            what = "record who said yes (POST /v1/consents, `volley consent add`)"
+            raise CommandRefused(
+                422, "consent_missing", f"nobody matched said yes to {row['purpose']} messages: {what}"
+            )
         raise CommandRefused(422, "no_recipients", f"nobody would get a message: {why}")
 
 
@@ -208,6 +228,7 @@ def _hold_approval(tenant: Tenant, row: Row) -> None:
 
 def _moved(envelope: Envelope, campaign: int, row: Row, word: str) -> Done:
     """One step by a person; a step already taken changes nothing, so that commands are safe to repeat."""
+    hold_version(row, envelope.version)
     if row["state"] == _TARGET.get(word):
         return Changes(), campaign_json(campaign, row)
     to_state = next_state(row, word)

@@ -1,80 +1,61 @@
-"""Preview: the audience frozen under a token, and exactly what a start would send to it: parts, alphabets, texts.
+"""Preview, the contract of a start: the audience frozen under a token, and exactly what a start would send and cost.
 
 Touches: the members' blocks and the campaign's row, through one View that must stay the same throughout; runs on a
 read snapshot in a worker thread, and its Changes are good only while the campaign is at the version it read.
-Rests on: campaigns/render.py, which counts with the loop that also renders at claim.
+Rests on: freeze.py, which counts; texts.py, which shows; money.py, which holds a start to what was seen here.
 
-    bitmaps: campaign:8 which:1 block:4   which 0: 255 words, the block's audience; only blocks that have any
-                                          which 2, block 0: (block u32, rank of its first recipient u32), ascending
-
-The row keeps the counts and no texts: a person who is erased is not to live on in a sample.
-Weak spot: the frozen bitmaps are one commit, which passes 4 MiB at 33 M members.
+The token binds text, arms, schedule, guards, prices and count; what of them changes ends it (campaign.PREVIEWED). The
+row keeps the counts and no texts: a person who is erased is not to live on in a sample.
 """
 
 from __future__ import annotations
 
 import secrets
-import struct
-from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import accumulate, islice
 from time import perf_counter
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from dispatcher.campaigns import schedule as schedules
-from dispatcher.campaigns.campaign import bitmap_key, compile_text, drop_audience, fingerprint, need_campaign, save
-from dispatcher.campaigns.render import PartCounts, Renderer, clear_through
+from dispatcher.campaigns import wording
+from dispatcher.campaigns.arms import names_of
+from dispatcher.campaigns.campaign import compile_text, fingerprint, need_campaign, recompose, save
+from dispatcher.campaigns.eta import eta
+from dispatcher.campaigns.freeze import Frozen, counted, freeze, freeze_row, put_audience
+from dispatcher.campaigns.money import account, meter_of
+from dispatcher.campaigns.render import PartCounts, spared
 from dispatcher.campaigns.states import next_state
 from dispatcher.campaigns.template import Template
+from dispatcher.campaigns.texts import SAMPLES, Texts
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import Envelope, PreviewCampaign
 from dispatcher.errors import CommandRefused
-from dispatcher.records.batch import ROW
 from dispatcher.records.changes import Changes, View
-from dispatcher.records.keys import public_id, public_member_id
-from dispatcher.records.states import Decision, Purpose
-from dispatcher.segments.plan import Compiled
+from dispatcher.records.keys import public_id
+from dispatcher.records.states import Decision
 from dispatcher.segments.plan import compile_text as compile_segment
-from dispatcher.segments.select import select
-from dispatcher.store.columns import BlockView, next_member_no, open_block
-from dispatcher.store.layout import BLOCK
+from dispatcher.store.columns import open_block
 from dispatcher.tenants.tenant import Tenant, need_tenant
-from dispatcher.text.alphabet import DATA_CODING_UCS2, outside_gsm7
+from dispatcher.text.alphabet import outside_gsm7
+from dispatcher.text.options import Options
+
+__all__ = ["SAMPLES", "TOKEN_LIVES_MS", "Frozen", "counted", "freeze_row", "preview_campaign", "put_audience"]
 
 TOKEN_LIVES_MS = 24 * 3_600_000  # DESIGN 6
 TOKEN_OCTETS = 24
-SAMPLES = 10
-CULPRITS_READ = 20  # members whose text is read to say why UCS-2 is needed
 CULPRITS_NAMED = 5  # characters that a warning shows
 SENDER_NAME_SHOWN = 11  # characters of an alphanumeric sender that phones take (TS 23.040 9.1.2.5)
-ROWS = 4_096  # rendered at a time
-AUDIENCE, RANKS = 0, 2
-RANK_PAIR = struct.Struct("<II")
-# octets of a part_row, records/batch.h
-_PART, _DATA_CODING, _DECISION, _SLOT = 22, 25, 26, struct.Struct("<28xI8x")
+SOON_MS = 60_000
 
 
-@dataclass(slots=True)
-class Frozen:
-    """An audience, block by block in member order, and what rendering it would give."""
-
-    blocks: list[tuple[int, int, bytearray]] = field(default_factory=list)  # block, rank of its first, bitmap
-    counts: list[PartCounts] = field(default_factory=list)  # one a block
-    total: PartCounts = field(default_factory=PartCounts)
-    matched: int = 0
-
-    @property
-    def will_send(self) -> int:
-        return self.total.decisions[Decision.SENT]
-
-
-def preview_campaign(view: View, command: PreviewCampaign, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
+def preview_campaign(
+    view: View, command: PreviewCampaign, envelope: Envelope, endpoint_rate: int = 0
+) -> tuple[Changes, dict[str, Any]]:
     """Freeze the audience and count. The reply has the token that start asks for, good for 24 h.
 
-    Raises CommandRefused: 404; 409 unless a draft; 422 for a segment or text that is wrong, or no text.
+    endpoint_rate: parts/s of all endpoints together, 0 where that is not known. Raises CommandRefused: 404; 409 unless
+    a draft; 422 for a segment or text that is wrong, or no text; what the market asks of the text (wording.py).
     """
     began = perf_counter()
     tenant = need_tenant(view, envelope.tenant)
@@ -85,23 +66,28 @@ def preview_campaign(view: View, command: PreviewCampaign, envelope: Envelope) -
         raise CommandRefused(422, "text_missing", problem["detail"], errors=[problem])
     schedule = row["schedule"]
     schedules.checked(schedule, tenant.zone, envelope.at_ms)  # its time may be past by now
+    recompose(tenant, row)  # the market's wording may be another by now
+    wording.hold_signature(view, tenant, row)
     template = compile_text(view, tenant.number, row["text"], row["max_parts"])
     compiled = compile_segment(view, tenant.number, row["expr"], as_of_ms=envelope.at_ms)
-    renderer = Renderer(template, Purpose(row["purpose"]), row["max_parts"])
-    frozen = freeze(view, tenant.number, compiled, renderer)
+    frozen = freeze(view, tenant, row, compiled, envelope.at_ms, command.campaign)
     counts = counted(frozen)
     row["audience"] = frozen.matched
+    row["deal"] = frozen.deal.row if frozen.deal else None
     row["preview"] = {
         "token": secrets.token_urlsafe(TOKEN_OCTETS),
         "at_ms": envelope.at_ms,
         "expires_ms": envelope.at_ms + TOKEN_LIVES_MS,
         "fingerprint": fingerprint(row),
+        "market_profile": tenant.market_profile,
         "audience": frozen.matched,
         **counts,
     }
     changes = save(tenant.number, command.campaign, row)
     put_audience(view, changes, command.campaign, frozen)
-    texts = _Texts(view, tenant.number, renderer, frozen)
+    meter = meter_of(view, tenant, row, prices=False)
+    texts = Texts(view, tenant.number, meter.renderers, names_of(row), frozen)
+    held, cost = account(view, tenant.number), counts["cost_micros"]
     reply = {
         "id": public_id("cmp", command.campaign),
         "version": row["version"],
@@ -110,132 +96,36 @@ def preview_campaign(view: View, command: PreviewCampaign, envelope: Envelope) -
         "as_of": _as_of(envelope.at_ms, tenant),
         "audience": frozen.matched,
         "matched": frozen.matched,
-        **counts,
+        **{name: value for name, value in counts.items() if name != "prices"},
+        "waiting_until": [{"at": rfc3339(at), "recipients": n} for at, n in sorted(frozen.waiting.items())],
+        "by_arm": {name: frozen.by_arm[arm] for arm, name in enumerate(names_of(row)) if name},
+        "by_price": {str(price): parts for price, parts in sorted(frozen.bill.by_price.items())},
+        "currency": tenant.currency,
+        "balance_micros": held.balance if tenant.prepaid else None,
+        "balance_after_micros": held.balance - cost if tenant.prepaid and cost is not None else None,
+        "text": row["text"],
         "schedule": schedules.in_words(schedule, schedules.zone_of(schedule, tenant.zone)) if schedule else "at once",
         "approval_needed": bool(tenant.approval_above) and counts["will_send"] > tenant.approval_above,
+        "eta": eta(row, tenant, frozen, endpoint_rate),
         "samples": texts.samples(),
         "longest": texts.longest(),
-        "warnings": [*compiled.warnings, *_warnings(row, tenant, template, frozen, texts)],
-        "eta": None,  # the pace is the daemon's to know
+        "dearer": texts.dearer(),
+        "look_alikes": _look_alikes(view, tenant, row, frozen),
+        "warnings": [
+            *compiled.warnings,
+            *_warnings(row, tenant, template, frozen, texts),
+            *_of_guards(row, tenant, frozen, held.balance),
+        ],
         "ms": round((perf_counter() - began) * 1000, 1),
     }
     return changes, reply
-
-
-def freeze_row(view: View, tenant: int, row: dict[str, Any], as_of_ms: int) -> Frozen:
-    """A campaign's audience as of now. Raises CommandRefused when its segment or text holds no more."""
-    template = compile_text(view, tenant, row["text"], row["max_parts"])
-    compiled = compile_segment(view, tenant, row["expr"], as_of_ms=as_of_ms)
-    return freeze(view, tenant, compiled, Renderer(template, Purpose(row["purpose"]), row["max_parts"]))
-
-
-def freeze(view: View, tenant: int, compiled: Compiled, renderer: Renderer) -> Frozen:
-    """Who is matched, and every one's decision, parts and alphabet, as they would be now."""
-    frozen, no = Frozen(), next_member_no(view, tenant)
-    for block, bitmap, matched in select(view, tenant, compiled):
-        columns = open_block(view, tenant, block, renderer.columns, next_no=no)
-        counts = renderer.count_parts(columns, block * BLOCK, bitmap)
-        frozen.blocks.append((block, frozen.matched, bitmap))
-        frozen.counts.append(counts)
-        frozen.total += counts
-        frozen.matched += matched
-    return frozen
 
 
 def _as_of(at_ms: int, tenant: Tenant) -> str:
     return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(tenant.zone)).isoformat(timespec="milliseconds")
 
 
-def counted(frozen: Frozen) -> dict[str, Any]:
-    """audience = will_send + sum of skipped; will_send = sum of parts = sum of alphabet."""
-    total = frozen.total
-    return {
-        "will_send": frozen.will_send,
-        "skipped": {d.word: n for d, n in sorted(total.decisions.items()) if d is not Decision.SENT and n},
-        "parts": {str(parts): n for parts, n in sorted(total.parts.items())},
-        "alphabet": {"gsm7": frozen.will_send - total.ucs2, "ucs2": total.ucs2},
-    }
-
-
-def put_audience(view: View, changes: Changes, campaign: int, frozen: Frozen) -> None:
-    """The bitmaps, in place of those of an earlier preview."""
-    drop_audience(view, changes, campaign)
-    for block, _, bitmap in frozen.blocks:
-        changes.put("bitmaps", bitmap_key(campaign, AUDIENCE, block), bitmap)
-    ranks = b"".join(RANK_PAIR.pack(block, first) for block, first, _ in frozen.blocks)
-    changes.put("bitmaps", bitmap_key(campaign, RANKS, 0), ranks)
-
-
-class _Texts:
-    """Real texts of a frozen audience, rendered by the kernel for a few members and read back."""
-
-    def __init__(self, view: View, tenant: int, renderer: Renderer, frozen: Frozen) -> None:
-        self._view = view
-        self._tenant = tenant
-        self._renderer = renderer
-        self._frozen = frozen
-
-    def samples(self) -> list[dict[str, Any]]:
-        """Of those who will be sent to, SAMPLES evenly spread in member order; all of them when they are fewer."""
-        upto = list(accumulate(counts.decisions[Decision.SENT] for counts in self._frozen.counts))
-        will_send = self._frozen.will_send
-        spread = min(SAMPLES, will_send)
-        found = []
-        for i in range(spread):
-            nth = (2 * i + 1) * will_send // (2 * spread)
-            index = bisect_right(upto, nth)
-            block, _, bitmap = self._frozen.blocks[index]
-            columns = self._open(block)
-            sent = self._firsts(columns, bitmap, _DECISION, Decision.SENT)
-            slot = next(islice(sent, nth - (upto[index - 1] if index else 0), None))
-            found.append(self._shown(columns, block, slot))
-        return found
-
-    def longest(self) -> list[dict[str, Any]]:
-        """Those with the most parts, then octets."""
-        of = [divmod(one.member_no, BLOCK) for one in self._frozen.total.longest]
-        return [self._shown(self._open(block), block, slot) for block, slot in of]
-
-    def culprits(self) -> tuple[list[str], bool]:
-        """(characters outside GSM 7-bit that members' values bring, whether every member concerned was looked at)."""
-        characters: dict[str, None] = {}
-        read = 0
-        for (block, _, bitmap), counts in zip(self._frozen.blocks, self._frozen.counts, strict=True):
-            if not counts.ucs2 or read >= CULPRITS_READ:
-                continue
-            columns = self._open(block)
-            ucs2 = self._firsts(columns, bitmap, _DATA_CODING, DATA_CODING_UCS2)
-            for slot in islice(ucs2, CULPRITS_READ - read):
-                read += 1
-                characters |= dict.fromkeys(outside_gsm7(self._renderer.sample(columns, slot).text or ""))
-        return list(characters), read == self._frozen.total.ucs2
-
-    def _open(self, block: int) -> BlockView:
-        return open_block(self._view, self._tenant, block, self._renderer.columns)
-
-    def _firsts(self, columns: BlockView, bitmap: bytearray, octet: int, value: int) -> Iterator[int]:
-        """Slots, ascending, of messages whose first part's row has `value` at `octet`."""
-        left = bytearray(bitmap)
-        while (batch := self._renderer.render(columns, 0, left, bitmap, 0, ROWS)).count:
-            wanted, parts = batch.rows[octet :: ROW.size], batch.rows[_PART :: ROW.size]
-            at = wanted.find(value)
-            while at >= 0:
-                if parts[at] == 0:
-                    yield _SLOT.unpack_from(batch.rows, at * ROW.size)[0]
-                at = wanted.find(value, at + 1)
-            clear_through(left, batch.last_slot)
-
-    def _shown(self, columns: BlockView, block: int, slot: int) -> dict[str, Any]:
-        sample = self._renderer.sample(columns, slot)
-        return {
-            "member": public_member_id(block * BLOCK + slot),
-            "text": sample.text,
-            "parts": sample.parts,
-            "alphabet": "ucs2" if sample.data_coding == DATA_CODING_UCS2 else "gsm7",
-        }
-
-
-def _warnings(row: dict[str, Any], tenant: Tenant, template: Template, frozen: Frozen, texts: _Texts) -> Iterator[str]:
+def _warnings(row: dict[str, Any], tenant: Tenant, template: Template, frozen: Frozen, texts: Texts) -> Iterator[str]:
     """What its writer should know before starting, one sentence each."""
     decisions, will_send = frozen.total.decisions, frozen.will_send
     if not frozen.matched:
@@ -261,9 +151,45 @@ def _warnings(row: dict[str, Any], tenant: Tenant, template: Template, frozen: F
         yield f"The sender {sender!r} is longer than the {SENDER_NAME_SHOWN} characters that phones show of a name."
 
 
+def _of_guards(row: dict[str, Any], tenant: Tenant, frozen: Frozen, balance: int) -> Iterator[str]:
+    """What guards, market and money say before the start, one sentence each."""
+    decisions, bill = frozen.total.decisions, frozen.bill
+    if n := decisions[Decision.NO_CONSENT]:
+        yield f"{_members(n)} skipped because nobody recorded that they said yes to {row['purpose']} messages."
+    if n := decisions[Decision.FREQUENCY_CAP]:
+        yield f"{_members(n)} skipped because they had as many {row['purpose']} messages as a cap allows."
+    if n := decisions[Decision.QUIET]:
+        yield f"{_members(n)} skipped because the quiet calendar does not open for them in time."
+    if n := frozen.waiting.total():
+        first = rfc3339(min(frozen.waiting))
+        yield f"{_members(n, 'wait')} for the hours in which the market allows messages, the first until {first}."
+    if frozen.undealt:
+        yield f"{_members(frozen.undealt, 'wait')} for the winning text; the dearest one is counted for them."
+    if frozen.prices and bill.no_price:
+        yield f"{_members(bill.no_price, 'have')} a number without a price: the operator sets one before it can start."
+    budget = row["budget_micros"]
+    if budget is not None and frozen.prices and bill.micros > budget:
+        yield f"It would cost {bill.micros:,} micro-units, more than its budget of {budget:,}: it cannot start."
+    if tenant.prepaid and frozen.prices and bill.micros > balance:
+        yield f"It would cost {bill.micros:,} micro-units, more than the credit of {balance:,}: it cannot start."
+
+
+def _look_alikes(view: View, tenant: Tenant, row: dict[str, Any], frozen: Frozen) -> dict[str, Any] | None:
+    """What look-alikes of GSM 7-bit change and save, where the campaign asks for them."""
+    if not Options.of(row["options"]).transliterate:
+        return None
+    plain, before = meter_of(view, tenant, row, prices=False, transliterate=False), PartCounts()
+    for (block, _, _), passed in zip(frozen.blocks, frozen.passed, strict=True):
+        columns = open_block(view, tenant.number, block, plain.columns)
+        for arm, bits in enumerate(passed):
+            if bits:
+                before += plain.bill(columns, block, bits, arm).counts
+    return spared(before, frozen.bill.counts)
+
+
 def _members(n: int, verb: str = "is") -> str:
     plural = {"is": "are"}.get(verb, verb)
-    singular = verb if verb == "is" else f"{verb}s"
+    singular = {"is": "is", "have": "has"}.get(verb, f"{verb}s")
     return f"1 member {singular}" if n == 1 else f"{n:,} members {plural}"
 
 

@@ -10,16 +10,19 @@ Touches: the campaign's row and its counters, through one View, so that they are
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 from dispatcher.campaigns.campaign import CANCELLED, FINISHING, RUNNING, load
 from dispatcher.campaigns.due import waiting_until
+from dispatcher.campaigns.states import OVER
 from dispatcher.clock import rfc3339
 from dispatcher.records.changes import View
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import Decision, State
 from dispatcher.store.ledger import Counts, read_counts
+from dispatcher.store.values import unpack
 
 
 def progress(
@@ -38,7 +41,7 @@ def progress(
     answer = {
         "id": public_id("cmp", campaign),
         "state": row["state"],
-        **_recipients(row, counts),
+        **recipients_of(row, counts),
         "accepted": counts.accepted,
         "parts_sent": counts.parts_sent,
         "parts_accepted": counts.parts_accepted,
@@ -58,7 +61,57 @@ def progress(
     return answer
 
 
-def _recipients(row: dict[str, Any], counts: Counts) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where somebody who watches a campaign is: the log as far as it is folded, and the version of the row.
+
+    Written as `position.version`: what has happened since can be told from it, days later and after a restart.
+    """
+
+    position: int = -1
+    version: int = -1
+
+    def __str__(self) -> str:
+        return f"{self.position}.{self.version}"
+
+    @classmethod
+    def parse(cls, text: str) -> Place | None:
+        """None for what str() never gave."""
+        position, _, version = text.partition(".")
+        if not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in (position, version)):
+            return None
+        return cls(int(position), int(version))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at a campaign: cheap, two rows and the counters."""
+
+    place: Place
+    moves: list[dict[str, Any]]  # since the place that was given, oldest first: {state, at, actor, reason}
+    counts: Counts
+    over: bool  # nothing will happen any more but by a late receipt
+
+
+def look(view: View, tenant: int, campaign: int, since: Place) -> Seen | None:
+    """What there is to tell since a place; None when the tenant has no such campaign."""
+    row = load(view, tenant, campaign)
+    if row is None:
+        return None
+    folded = view.get("meta", b"folded")
+    place = Place(int(unpack(folded)["key"]) if folded else 0, row["version"])
+    moves = [
+        {"state": move["state"], "at": rfc3339(move["at_ms"]), "actor": move["actor"], "reason": move["reason"]}
+        for move in row["history"]
+        if since.version < move.get("version", 0) <= row["version"]
+    ]
+    counts = read_counts(view, campaign)
+    awaited = (State.CLAIMED, State.RETRY_WAIT, *((State.ACCEPTED,) if row["receipts"] else ()))
+    over = row["state"] in OVER and not any(map(counts.state, awaited))
+    return Seen(place, moves, counts, over)
+
+
+def recipients_of(row: dict[str, Any], counts: Counts) -> dict[str, Any]:
     skipped = counts.skipped
     unsent = row["audience"] - counts.sent - sum(skipped.values())
     if row["state"] == CANCELLED and unsent:

@@ -8,13 +8,16 @@ Weak spot: a filter that few recipients pass looks at every chunk, some 0.1 ms e
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from dispatcher.campaigns.campaign import CANCELLED, load
-from dispatcher.campaigns.expand import members_of_ranks
+from dispatcher.campaigns.arms import arms_of
+from dispatcher.campaigns.campaign import CANCELLED, bitmap_key, load
+from dispatcher.campaigns.expand import WHICH_AUDIENCE, members_of_ranks
 from dispatcher.clock import rfc3339
+from dispatcher.errors import CommandRefused
 from dispatcher.members.msisdn import international
 from dispatcher.records.keys import public_member_id
 from dispatcher.records.states import Decision, State
@@ -25,6 +28,7 @@ from dispatcher.store.snapshot import Snapshot
 
 MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
 READ = ("decision", "state", "error", "parts", "tries", "submit_s", "final_s", "log_no")
+SLICE = 1_024  # ranks whose members are looked up at a time
 _U64 = struct.Struct("<Q")
 _ID_OCTETS_AT, _ID_AT = 3, 16  # of a log record
 
@@ -56,17 +60,22 @@ def recipients(
     limit: int = 100,
     state: State | None = None,
     decision: Decision | None = None,
+    group: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Up to `limit` recipients above `after_rank` in order of rank, of one state or decision where asked.
+    """Up to `limit` recipients above `after_rank` in order of rank, of one state, decision or group where asked.
 
-    {member, msisdn, rank, decision, state, parts, tries, error, submitted_at, final_at, message_id}: msisdn as it is
-    now, null once erased; error the last command_status or receipt's code, message_id the first part's, null without.
+    {member, msisdn, rank, group, decision, state, parts, tries, error, submitted_at, final_at, message_id}: msisdn as
+    it is now, null once erased; group an arm's name, holdout or rest, null in a campaign of one text; error the last
+    command_status or receipt's code, message_id the first part's, null without. Raises CommandRefused 422 for a group
+    that there is not.
     Of a cancelled campaign the undecided are `cancelled`. Empty when the tenant has no such campaign.
     """
     row = load(view, tenant, campaign)
     if row is None:
         return []
     undecided = Decision.CANCELLED if row["state"] == CANCELLED else Decision.UNDECIDED
+    groups = Groups(view, row, campaign)
+    wanted = groups.number(group)
     chosen: list[tuple[int, Chunk]] = []
     begin = 0 if after_rank is None else after_rank + 1
     for first in range(begin // BLOCK * BLOCK, row["audience"], BLOCK):
@@ -74,7 +83,8 @@ def recipients(
             break
         chunk = _read(view, campaign, first)
         ranks = range(max(begin, first), min(first + BLOCK, row["audience"]))
-        for rank in _matching(chunk, ranks, state, decision, undecided):
+        matching = _matching(chunk, ranks, state, decision, undecided)
+        for rank in matching if wanted is None else groups.only(matching, wanted):
             if len(chosen) == limit:
                 break
             chosen.append((rank, chunk))
@@ -85,6 +95,7 @@ def recipients(
             "member": public_member_id(members[rank]),
             "msisdn": numbers.of(members[rank]),
             "rank": rank,
+            "group": groups.word(members[rank]),
             "decision": (Decision(chunk.at("decision", rank)) or undecided).word,
             "state": State(chunk.at("state", rank)).word,
             "parts": chunk.at("parts", rank),
@@ -96,6 +107,50 @@ def recipients(
         }
         for rank, chunk in chosen
     ]
+
+
+class Groups:
+    """Which group of a dealt campaign a member is in; one block at a time is kept."""
+
+    def __init__(self, view: Snapshot, row: dict[str, Any], campaign: int) -> None:
+        self._view, self._campaign = view, campaign
+        self._arms = arms_of(row, campaign)
+        self._at = -1
+        self._bits: list[bytearray] = []
+
+    def number(self, word: str | None) -> int | None:
+        """The group of a word; None without one. Raises CommandRefused 422."""
+        if word is None:
+            return None
+        words = [self._arms.word(group) for group in range(len(self._arms.names) + 2)] if self._arms else []
+        if word not in words:
+            there = f"one of {', '.join(words)}" if words else "the campaign has one text and no holdout"
+            raise CommandRefused(422, "unknown_group", f"group {word!r}: {there}")
+        return words.index(word)
+
+    def only(self, ranks: Iterable[int], wanted: int) -> Iterator[int]:
+        """Those of ascending ranks who are in a group."""
+        for slice_ in batched(ranks, SLICE):
+            members = members_of_ranks(self._view, self._campaign, list(slice_))
+            yield from (rank for rank in slice_ if self._group(members[rank]) == wanted)
+
+    def word(self, member_no: int) -> str | None:
+        return None if self._arms is None else self._arms.word(self._group(member_no))
+
+    def _group(self, member_no: int) -> int:
+        block, slot = divmod(member_no, BLOCK)
+        if block != self._at:
+            assert self._arms is not None
+            bitmap = self._view.get("bitmaps", bitmap_key(self._campaign, WHICH_AUDIENCE, block)) or b""
+            self._at, self._bits = block, self._arms.groups(self._view, block, bitmap)
+        at, bit = slot >> 3, 1 << (slot & 7)
+        return next(group for group, bits in enumerate(self._bits) if bits[at] & bit)
+
+
+def batched(items: Iterable[int], size: int) -> Iterator[list[int]]:
+    found = iter(items)
+    while some := list(islice(found, size)):
+        yield some
 
 
 def _read(view: Snapshot, campaign: int, first_rank: int) -> Chunk:

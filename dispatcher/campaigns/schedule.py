@@ -5,6 +5,7 @@ Rests on: RFC 5545 3.3.10 (RRULE), by python-dateutil over local time, so 09:00 
 
     schedule: {at, zone, window {from, to, days}, spread_over_s, repeat, if_late, count_change_percent}
       at      "2026-12-01T09:00" is local in `zone` ("tenant" or an IANA name); with Z or an offset it is that instant
+      zone    "recipient": each number's own; it starts at that time in the earliest zone, and clocks behind it wait
       window  from 09:00 to 20:00 on the named days; a `to` that is not after `from` lies on the next day
       repeat  FREQ=DAILY, WEEKLY, MONTHLY or YEARLY with the parts in _PARTS; `at` is the first time
       if_late run or drop what came due while the server was down
@@ -32,6 +33,8 @@ SPREAD_MAX_S = 7 * 86_400
 AHEAD_MAX_MS = 2 * 366 * 86_400_000  # a start in more than two years is a slip of the pen
 REPEAT_CHARACTERS = 200
 FOREVER_MS = 1 << 62
+RECIPIENT = "recipient"
+EARLIEST = "Pacific/Kiritimati"  # UTC+14: no clock shows a time sooner
 DEFAULTS: dict[str, Any] = {
     "at": None, "zone": "tenant", "window": None, "spread_over_s": 0,
     "repeat": "", "if_late": "run", "count_change_percent": None,
@@ -82,19 +85,34 @@ def checked(given: Any, tenant_zone: str, now_ms: int) -> dict[str, Any] | None:
     if not wrong:
         zone = zone_of(schedule, tenant_zone)
         schedule["window"], wrong = _checked_window(schedule["window"])
-        wrong += _time_problems(schedule, zone, now_ms)
+        own = ZoneInfo(tenant_zone) if schedule["zone"] == RECIPIENT else zone
+        wrong += _recipient_problems(schedule) or _time_problems(schedule, own, now_ms)
     if wrong:
         raise _refused(wrong)
     return None if schedule == DEFAULTS else schedule
 
 
 def zone_of(schedule: dict[str, Any], tenant_zone: str) -> ZoneInfo:
-    return ZoneInfo(tenant_zone if schedule["zone"] == "tenant" else schedule["zone"])
+    """The one zone that a schedule is read in; of the recipients' own the earliest there is."""
+    named = {"tenant": tenant_zone, RECIPIENT: EARLIEST}
+    return ZoneInfo(named.get(schedule["zone"], schedule["zone"]))
 
 
 def first_ms(schedule: dict[str, Any], zone: ZoneInfo) -> int | None:
     """When it starts for the first time; None: with the command."""
     return None if schedule["at"] is None else _instant_ms(schedule["at"], zone)
+
+
+def local_at(schedule: dict[str, Any] | None, due_ms: int | None) -> str | None:
+    """What the clock of each recipient is to show before a message leaves; None where all start together."""
+    if schedule is None or schedule["zone"] != RECIPIENT or due_ms is None:
+        return None
+    return datetime.fromtimestamp(due_ms / 1000, ZoneInfo(EARLIEST)).replace(tzinfo=None).isoformat(timespec="seconds")
+
+
+def recipient_ms(local: str, zone: ZoneInfo) -> int:
+    """When the clock of a zone shows what local_at() said; an hour that is left out there comes an hour later."""
+    return _epoch_ms(datetime.fromisoformat(local).replace(tzinfo=zone))
 
 
 def following_ms(schedule: dict[str, Any], zone: ZoneInfo, after_ms: int) -> int | None:
@@ -136,7 +154,8 @@ def in_words(schedule: dict[str, Any], zone: ZoneInfo) -> str:
     words = []
     at_ms = first_ms(schedule, zone)
     if at_ms is not None:
-        words.append(f"at {datetime.fromtimestamp(at_ms / 1000, zone):%Y-%m-%d %H:%M:%S} {zone.key}")
+        where = "in each recipient's own zone" if schedule["zone"] == RECIPIENT else zone.key
+        words.append(f"at {datetime.fromtimestamp(at_ms / 1000, zone):%Y-%m-%d %H:%M:%S} {where}")
     if schedule["repeat"]:
         words.append(f"again by {schedule['repeat']}")
     if window := schedule["window"]:
@@ -150,8 +169,8 @@ def _plain_problems(schedule: dict[str, Any]) -> list[dict[str, str]]:
     """What is wrong with a part by itself."""
     wrong = []
     zone, spread, percent = schedule["zone"], schedule["spread_over_s"], schedule["count_change_percent"]
-    if zone != "tenant" and zone not in available_timezones():
-        detail = f"zone {zone!r}: `tenant` or an IANA time zone such as Europe/Berlin"
+    if zone not in ("tenant", RECIPIENT) and zone not in available_timezones():
+        detail = f"zone {zone!r}: `tenant`, `{RECIPIENT}` or an IANA time zone such as Europe/Berlin"
         wrong.append(_problem("/zone", "unknown_zone", detail))
     if not _whole(spread, 0, SPREAD_MAX_S):
         wrong.append(_problem("/spread_over_s", "invalid_schedule", f"spread_over_s: seconds, 0 to {SPREAD_MAX_S}"))
@@ -165,6 +184,31 @@ def _plain_problems(schedule: dict[str, Any]) -> list[dict[str, str]]:
     if schedule["at"] is not None and (not isinstance(schedule["at"], str) or len(schedule["at"]) > 40):
         wrong.append(_problem("/at", "invalid_schedule", "at: a time such as 2026-12-01T09:00, or null"))
     return wrong
+
+
+def _recipient_problems(schedule: dict[str, Any]) -> list[dict[str, str]]:
+    """What does not go with a start by everybody's own clock."""
+    if schedule["zone"] != RECIPIENT:
+        return []
+    wrong = []
+    if schedule["at"] is None:
+        wrong.append(_problem("/at", "invalid_schedule", "zone recipient is about a start: it needs `at`"))
+    elif not schedule["at"].isascii() or _has_zone(schedule["at"]):
+        detail = (
+            f"at {schedule['at']!r} is one instant, and zone recipient each number's own: leave Z or the offset out"
+        )
+        wrong.append(_problem("/at", "invalid_schedule", detail))
+    if schedule["window"] is not None:
+        detail = "a window's hours are of one zone: name it, or leave hours in everybody's own to the quiet calendar"
+        wrong.append(_problem("/window", "invalid_schedule", detail))
+    return wrong
+
+
+def _has_zone(at: str) -> bool:
+    try:
+        return datetime.fromisoformat(at).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _checked_window(window: Any) -> tuple[dict[str, Any] | None, list[dict[str, str]]]:

@@ -51,6 +51,15 @@ def next_state(row: dict[str, Any], word: str) -> CampaignState | None:
     return words[word]
 
 
+def hold_version(row: dict[str, Any], seen: int | None) -> None:
+    """Raises CommandRefused 412 when the row is not what somebody saw any more; None: they did not say."""
+    if seen is not None and seen != row["version"]:
+        raise CommandRefused(
+            412, "version_changed", f"the campaign is at version {row['version']}, not {seen}: read it again",
+            extra={"version": row["version"]},
+        )  # fmt: skip
+
+
 def enter(row: dict[str, Any], state: CampaignState, at_ms: int, actor: str, reason: str) -> None:
     """Move the row, with a line in its history."""
     row["state"] = state.value
@@ -61,7 +70,7 @@ def enter(row: dict[str, Any], state: CampaignState, at_ms: int, actor: str, rea
 
 def remember(row: dict[str, Any], at_ms: int, actor: str, reason: str) -> None:
     """A line in the history under the state that the row has."""
-    entry = {"state": row["state"], "at_ms": at_ms, "actor": actor, "reason": reason}
+    entry = {"state": row["state"], "at_ms": at_ms, "actor": actor, "reason": reason, "version": row["version"] + 1}
     row["history"] = [*row["history"], entry][-HISTORY_MAX:]
 
 

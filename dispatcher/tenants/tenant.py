@@ -17,6 +17,7 @@ from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
 from dispatcher.store.layout import TENANT
 from dispatcher.store.values import pack, unpack
+from dispatcher.tenants.profile import profile_names
 
 TENANTS_MAX = 0xFFFF  # u16 in every key
 TITLE_MAX = 100
@@ -36,6 +37,14 @@ class Tenant:
     approval_above: int = 0  # messages above which somebody else must approve a campaign; 0: never asked
     count_change_percent: int = 5  # a scheduled campaign is held when its count differs by more from the approved one
     leap_rule: str = "feb28"  # when a birthday on 29 February falls in other years: feb28, mar1, leap (not at all)
+    market_profile: str = "none"  # config/profiles (profile.py)
+    signature: str = ""  # who a text says that it is from, where the profile or a campaign asks for it
+    zone_field: str = ""  # the field with a member's own IANA zone; "" or unknown: by the number's prefix
+    caps: tuple[dict[str, Any], ...] = ()  # {group, max, within_s}: beside the profile's, and all of them hold
+    rate: int = 0  # parts a second of its plan, 0: no limit
+    parts_month: int = 0  # billed parts a month of its plan, 0: no limit
+    prepaid: bool = False  # sends only on credit: reserved at a start, settled at the end (money.py)
+    currency: str = ""  # ISO 4217, of its prices and credit; nothing is converted
 
 
 def create_tenant(view: View, command: CreateTenant, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
@@ -57,6 +66,7 @@ def create_tenant(view: View, command: CreateTenant, envelope: Envelope) -> tupl
         "brand": command.brand or command.title.strip(),
         "next_member_no": 0,
         "leap_rule": command.leap_rule,
+        "market_profile": command.market_profile,
         "created_ms": envelope.at_ms,
     }
     changes.put("tenants", TENANT.pack(number), pack(row))
@@ -107,6 +117,8 @@ def _errors(command: CreateTenant) -> Any:
         yield wrong("region", "unknown_region", "an ISO 3166 region of two capitals such as DE, or empty")
     if command.leap_rule not in LEAP_RULES:
         yield wrong("leap_rule", "wrong_value", f"one of {', '.join(LEAP_RULES)}")
+    if command.market_profile not in profile_names():
+        yield wrong("market_profile", "unknown_profile", f"one of {', '.join(profile_names())}")
     if len(command.sender) > SENDER_OCTETS_MAX or not command.sender.isascii() or not _printable(command.sender):
         yield wrong("sender", "wrong_sender", f"at most {SENDER_OCTETS_MAX} printable ASCII characters")
     if len(command.brand) > TITLE_MAX:

@@ -86,7 +86,10 @@ def test_recipients_come_as_pages_and_as_one_stream(audience: httpx.Client):
     assert ([row["rank"] for row in paged], rest["next"]) == ([0, 1, 2, 3, 4], None)
     with audience.stream("GET", f"{path}/recipients", headers={"Accept": "application/x-ndjson"}) as answer:
         assert answer.headers["Content-Type"] == "application/x-ndjson"
-        assert [json.loads(line) for line in answer.iter_lines()] == paged
+        lines = [json.loads(line) for line in answer.iter_lines()]
+    assert [{name: value for name, value in line.items() if name != "next"} for line in lines] == paged
+    stream = {"params": {"after": lines[2]["next"]}, "headers": {"Accept": "application/x-ndjson"}}
+    assert audience.get(f"{path}/recipients", **stream).text.splitlines() == [json.dumps(line) for line in lines[3:]]
     assert audience.get(f"{path}/recipients", params={"state": "delivered"}).json()["data"] == []
     assert len(audience.get(f"{path}/recipients", params={"decision": "undecided"}).json()["data"]) == 5
     assert audience.get(f"{path}/recipients", params={"state": "lost"}).status_code == 422

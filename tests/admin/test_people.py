@@ -60,6 +60,17 @@ def test_a_merged_member_leads_to_the_one_who_took_over(people: httpx.Client):
     assert (again.status_code, again.json()["merged_into"]) == (409, winner)
 
 
+def test_a_merge_is_taken_back(people: httpx.Client):
+    winner, loser, *_ = ids(people)
+    before = [people.get(f"/v1/members/{member}").json() for member in (winner, loser)]
+    assert people.post(f"/v1/members/{loser}:unmerge", json={}).json()["code"] == "state_conflict"
+    assert people.post("/v1/members:merge", json={"winner": winner, "loser": loser, "take": ["age"]}).status_code == 200
+    said = people.post(f"/v1/members/{loser}:unmerge", json={"dry_run": True}).json()
+    assert (said["restored"], said["changed_since"], said["dry_run"]) == (["age"], [], True)
+    assert people.post(f"/v1/members/{loser}:unmerge", json={"reason": "two people"}).status_code == 200
+    assert [people.get(f"/v1/members/{member}").json() for member in (winner, loser)] == before
+
+
 def test_a_bulk_edit_is_a_job_that_can_be_looked_at(people: httpx.Client):
     body = {"expr": "age >= 22", "set": {"age": 99}, "tags_add": ["grown"]}
     told = people.post("/v1/members:bulk", json={**body, "dry_run": True})

@@ -187,6 +187,25 @@ def test_members_come_in_pages_of_one_instant_and_as_a_stream(gold):
     assert gold.get(place, params={"after": "x"}).status_code == 400
 
 
+def test_a_snapshot_stays_while_its_segment_goes_on(gold):
+    first = saved(gold, "Of twenty", "age between 20 and 22")
+    made = gold.post(
+        f"/v1/segments/{first['id']}:snapshot", json={"title": "Twenty then", "as_of": "2026-03-01T00:00Z"}
+    )
+    assert made.status_code == 201, made.text
+    kept = made.json()
+    assert (kept["frozen"]["count"], kept["frozen"]["of"], kept["version"]) == (3, first["id"], 1)
+    gold.patch(f"/v1/segments/{first['id']}", json={"expr": "age = 20"})
+    assert gold.post(f"/v1/segments/{kept['id']}:count").json()["matched"] == 3
+    assert len(gold.get(f"/v1/segments/{kept['id']}/members").json()["data"]) == 3
+    again = gold.post("/v1/segments:snapshot", json={"title": "Twenty then", "expr": "everyone"})
+    assert (again.status_code, again.json()["code"]) == (409, "state_conflict")
+    refused = gold.patch(f"/v1/segments/{kept['id']}", json={"expr": "everyone"})
+    assert refused.status_code == 409 and "snapshot" in refused.json()["detail"]
+    for one in (kept, first):
+        assert gold.delete(f"/v1/segments/{one['id']}").status_code == 204
+
+
 def test_a_rule_that_is_not_saved_lists_its_members_too(gold):
     answer = gold.post("/v1/segments:members", json={"expr": 'tier = "gold" limit 2'})
     assert [one["id"] for one in answer.json()["data"]] == [public_member_id(no) for no in (0, 3)]

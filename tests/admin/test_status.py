@@ -44,7 +44,7 @@ def test_metrics_tell_binds_commits_and_campaigns(site: Site, shop: httpx.Client
 
 
 def test_how_full_the_store_is_stands_in_healthz_and_metrics_with_the_dispatcher_down_too(site: Site):
-    assert httpx.get(f"{site.url}/healthz").json() == {"status": "ok", "store": "ok", "detail": None}
+    assert httpx.get(f"{site.url}/healthz").json() == {"status": "ok", "store": "ok", "detail": None, "warm": None}
     site.call(site.dispatcher.stop)
     limits = dataclasses.replace(site.settings.store, store_max_octets=1_000_000, alarm_percent=1)
     site.app.state.settings = dataclasses.replace(site.settings, store=limits)

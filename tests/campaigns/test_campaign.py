@@ -217,7 +217,9 @@ def test_a_token_ends_after_a_day(shop):
 
 CHANGED = {
     "text": "Bye", "expr": "points >= 0", "sender": "OTHER", "purpose": "care", "max_parts": 2, "validity_s": 600,
-    "receipts": False, "schedule": {"spread_over_s": 60},
+    "receipts": False, "schedule": {"spread_over_s": 60}, "holdout": {"size": 1}, "signature": "Shop",
+    "budget_micros": 5, "caps": [{"max": 1, "within_s": 60}], "rate": 9, "options": {"flash": True},
+    "arms": [{"name": "A", "share": 50, "text": "Hi"}, {"name": "B", "share": 50, "text": "Bye"}],
 }  # fmt: skip
 
 
@@ -238,7 +240,7 @@ def test_start_after_an_edit_and_back_again_is_as_previewed(shop):
     for title, sender in (("May", "OTHER"), ("May", "SHOP")):
         do(shop, edit_campaign, EditCampaign(campaign=campaign, changes={"title": title, "sender": sender}))
     assert do(shop, start_campaign, StartCampaign(campaign=campaign, token=token))["audience"] == 3
-    assert set(CHANGED) | {"canonical"} == set(PREVIEWED)
+    assert set(CHANGED) | {"canonical", "winner", "stratify"} == set(PREVIEWED), "the last two go with arms alone"
 
 
 def test_start_for_nobody_is_refused(shop):

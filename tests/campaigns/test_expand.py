@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from dispatcher.campaigns.campaign import create_campaign, load
-from dispatcher.campaigns.expand import Expansion, Repeat, members_of_ranks
+from dispatcher.campaigns.expand import Expansion, members_of_ranks
 from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
+from dispatcher.campaigns.repeats import Repeat
 from dispatcher.control.commands import CreateCampaign, PreviewCampaign, StartCampaign, UpsertMember
 from dispatcher.members.member import upsert_member
 from dispatcher.records.batch import Row, octets_of, read_rows
@@ -68,7 +69,7 @@ def expansion(store, campaign: int) -> Expansion:
 
 def take(store, made: Expansion, room: int) -> list[Row] | None:
     with store.snapshot() as view:
-        batch = made.next(view, room)
+        batch = made.next(view, 0, room, 0)
         return None if batch is None else read_rows(batch)
 
 
@@ -153,7 +154,7 @@ def repeated(store, made: Expansion, *items: Repeat, room: int = 100, now_ns: in
     for item in items:
         made.repeat(item)
     with store.snapshot() as view:
-        return [read_rows(batch) for batch in made.again(view, room, now_ns)]
+        return [read_rows(batch) for batch in made.again(view, 0, room, now_ns)]
 
 
 def two_parts(store, campaign: int) -> list[Row]:
@@ -226,7 +227,7 @@ def test_texts_are_rendered_with_the_fields_as_they_are_at_that_moment(store, ca
     assert take(store, made, 10) is not None
     renamed(store, later, "Zed")
     with store.snapshot() as view:
-        batch = made.next(view, 200)
+        batch = made.next(view, 0, 200, 0)
         assert batch is not None
         row = next(row for row in read_rows(batch) if row.rank == later.rank)
         assert octets_of(batch, row).startswith(b"Hi Zed, 7 points.")

@@ -73,6 +73,7 @@ def test_one_recipient_has_everything_that_is_known_of_it(store, campaign):
             "member": public_member_id(STEP),
             "msisdn": f"+{PHONE + STEP}",
             "rank": 1,
+            "group": None,
             "decision": "sent",
             "state": "delivered",
             "parts": 3,

@@ -3,25 +3,38 @@
 import random
 import struct
 import zlib
+from collections import Counter
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.campaigns import render as rendering
-from dispatcher.campaigns.render import Longest, PartCounts, Renderer, clear_through, render_single, render_singles
+from dispatcher.campaigns.render import (
+    Longest,
+    PartCounts,
+    Renderer,
+    clear_through,
+    render_single,
+    render_singles,
+    skip_rows,
+    spared,
+)
 from dispatcher.campaigns.template import Template
-from dispatcher.records.batch import Batch, octets_of, read_rows
+from dispatcher.records.batch import Batch, Row, octets_of, read_rows
 from dispatcher.records.changes import Changes
 from dispatcher.records.states import Decision, Purpose
 from dispatcher.store import open_store
 from dispatcher.store.blocks import FLAGS, NUMBER, UNKNOWN, Column, ColumnKind, text_array, write_block
 from dispatcher.store.columns import BlockView, open_block
 from dispatcher.store.delta import plane_entry, put_delta
+from dispatcher.text.coding import ALPHABETS, LONG_AS, Coding
 from dispatcher.text.decode import decode
 from dispatcher.text.parts import parts
 from tests.campaigns.test_template import FIELDS
 from tests.reference import render as reference
+from tests.reference.coding import split as cut
 
 SLOTS = 192
 FIRST = 16_320  # member_no of the block's first slot
@@ -29,6 +42,7 @@ TEXTS = [
     b"Ann", "Zoë".encode(), "Łukasz".encode(), "李雷".encode(), "a😀b".encode(), b"a\x1b\x00b", "[€^]".encode() * 9,
     b"", b"", b"\xff\xfe", b"abc\xe2\x82", b"\xc0\x80", b"\xed\xa0\x80x", b"\xf4\x90\x80\x80", b"x" * 90,
     b"x" * 200 + b"\xff", "日".encode() * 40, "Ω".encode() * 153, ("y" * 152 + "€" + "y" * 152).encode(),
+    "çş“’…".encode(), "www.x.example/’".encode(), "🇩🇪".encode() * 40, ("e\u0301" * 90).encode(), "न\u093f".encode() * 50,
 ]  # fmt: skip
 NUMBERS = {
     ColumnKind.U8: [0, 1, 2, 3, 255],
@@ -37,6 +51,11 @@ NUMBERS = {
     ColumnKind.I64: [-(2**63), 0, 9, -9, 4_999, 5_000, -5_000, -4_999, 1_234_567, 2**63 - 1, 1 - 2**63],
     ColumnKind.U64: [0, 491701234567, 1, 2**64 - 1, 8613800138000],
 }
+
+
+class China(NamedTuple):
+    first: int = 70
+    more: int = 67
 
 
 def block_of(columns: list[Column], seed: int, texts: list[bytes] = TEXTS, slots: int = SLOTS) -> BlockView:
@@ -78,14 +97,25 @@ def all_batches(renderer, block, todo, audience, rank_base, max_rows, ref_seed) 
 LITERALS = st.text(st.sampled_from("ab {}€[日😀é\n"), max_size=60) | st.just("long enough to leap over: " * 4)
 REFERENCES = st.sampled_from(
     [f"{{{name}}}" for name in FIELDS if name != "likes"]
+    + [f"‘https://x.example/{{{name}}}’" for name in FIELDS if name != "likes"]
     + ["{name|friend:12}", "{name|}", "{city|日:3}", "{points|0}", "{joined|soon}", "{phone|-}", "{birthday|€}"]
 )
 TEMPLATES = st.lists(
     LITERALS.map(lambda s: s.replace("{", "{{").replace("}", "}}")) | REFERENCES, min_size=1, max_size=6
 )
 
+CODINGS = st.just(Coding()) | st.builds(
+    Coding,
+    latin1=st.booleans(),
+    default_alphabet=st.sampled_from(ALPHABETS),
+    single_shift=st.sampled_from([0, 1, 6]),
+    locking_shift=st.sampled_from([0, 1, 6]),
+    long_as=st.sampled_from(LONG_AS),
+)
+CLASSES = st.none() | st.integers(0, 3)
 
-@settings(max_examples=150, deadline=None)
+
+@settings(max_examples=200, deadline=None)
 @given(
     text=TEMPLATES.map("".join).filter(bool),
     texts=st.lists(st.sampled_from(TEXTS) | st.binary(max_size=12) | st.text(max_size=80).map(str.encode), min_size=1),
@@ -94,16 +124,17 @@ TEMPLATES = st.lists(
     max_parts=st.sampled_from([1, 2, 3, 10]),
     max_rows=st.sampled_from([1, 2, 7, 1024]),
     rank_base=st.sampled_from([0, 250, 1_000_000]),
+    how=st.tuples(CODINGS, CLASSES, st.booleans()),
 )
-def test_compiled_and_reference_give_the_same_rows(text, texts, seed, purpose, max_parts, max_rows, rank_base):
+def test_compiled_and_reference_give_the_same_rows(text, texts, seed, purpose, max_parts, max_rows, rank_base, how):
     template = Template.compile(text, FIELDS)
-    renderer = Renderer(template, purpose, max_parts)
+    renderer = Renderer(template, purpose, max_parts, how[0], message_class=how[1], transliterate=how[2])
     block = block_of(renderer.columns, seed, texts)
     draw = random.Random(seed)
     audience = set(draw.sample(range(SLOTS), 150))
     todo = set(draw.sample(range(SLOTS), 150))
     wanted = list(
-        reference.render(block, template, purpose, max_parts, FIRST, todo, audience, rank_base, ref_seed=seed & 0xFF)
+        reference.render(block, template, purpose, max_parts, FIRST, todo, audience, rank_base, seed & 0xFF, *how)
     )
     found = all_batches(renderer, block, todo, audience, rank_base, max_rows, seed & 0xFF)
     rows = [(row._replace(octets_at=0), octets_of(batch, row)) for batch in found for row in read_rows(batch)]
@@ -118,9 +149,14 @@ def test_compiled_and_reference_give_the_same_rows(text, texts, seed, purpose, m
 
 
 @settings(max_examples=60, deadline=None)
-@given(text=TEMPLATES.map("".join).filter(bool), seed=st.integers(0, 2**32), max_parts=st.sampled_from([1, 2, 100]))
-def test_counting_gives_what_rendering_gives(text, seed, max_parts):
-    renderer = Renderer(Template.compile(text, FIELDS), Purpose.MARKETING, max_parts)
+@given(
+    text=TEMPLATES.map("".join).filter(bool),
+    seed=st.integers(0, 2**32),
+    max_parts=st.sampled_from([1, 2, 100]),
+    coding=CODINGS,
+)
+def test_counting_gives_what_rendering_gives(text, seed, max_parts, coding):
+    renderer = Renderer(Template.compile(text, FIELDS), Purpose.MARKETING, max_parts, coding, billing=China())
     block = block_of(renderer.columns, seed)
     everyone = set(range(SLOTS))
     counts = renderer.count_parts(block, FIRST, bitmap(everyone))
@@ -130,21 +166,28 @@ def test_counting_gives_what_rendering_gives(text, seed, max_parts):
     sent = [row for row in firsts if row.decision == Decision.SENT]
     assert counts.parts == {p: n for p in range(101) if (n := sum(row.parts == p for row in sent))}
     assert counts.ucs2 == sum(row.data_coding == 8 for row in sent)
+    args = (block, renderer.template, Purpose.MARKETING, max_parts)
+    said = [said for slot in range(SLOTS) if (said := reference.message(*args, slot, coding)) and said[0] == 1]
+    units = [len(octets.octets) // 2 if octets.encoding == "UCS2" else len(text) for _, text, octets in said]
+    assert counts.billed == Counter(1 if n <= 70 else -(-n // 67) for n in units)
+    as_cut = Renderer(renderer.template, Purpose.MARKETING, max_parts, coding).count_parts(
+        block, FIRST, bitmap(everyone)
+    )
+    assert as_cut.billed == Counter(len(cut(octets, coding)) for _, _, octets in said)
     assert counts.too_long == sum(row.decision == Decision.TEXT_GREW for row in firsts)
-    assert [one.parts for one in counts.longest] == sorted((row.parts for row in sent), reverse=True)[:5]
+    of_longest = [len(octets.octets) for _, _, octets in said]
+    assert {one.octets for one in counts.longest} <= set(of_longest)
+    assert max((one.octets for one in counts.longest), default=0) <= max(of_longest, default=0)
+    if coding.long_as != "payload":
+        assert [one.parts for one in counts.longest] == sorted((row.parts for row in sent), reverse=True)[:5]
     for one in counts.longest:
         sample = renderer.sample(block, one.member_no - FIRST)
-        assert (sample.decision, sample.parts) == (Decision.SENT, one.parts)
-        assert sample.text is not None and sum(map(len, _bodies(sample.text))) == one.octets
+        assert sample.decision == Decision.SENT and sample.text is not None
 
 
-def _bodies(text):
-    return [part.octets[6 if part.esm_class else 0 :] for part in parts(text, 0)]
-
-
-def simple(text, texts, flags=None, phone=4917012345, purpose=Purpose.MARKETING, max_parts=3):
+def simple(text, texts, flags=None, phone=4917012345, purpose=Purpose.MARKETING, max_parts=3, **how):
     """A renderer and a block of 64 live members whose names are `texts` in turn."""
-    renderer = Renderer(Template.compile(text, FIELDS), purpose, max_parts)
+    renderer = Renderer(Template.compile(text, FIELDS), purpose, max_parts, **how)
     array = memoryview(text_array([texts[i % len(texts)] for i in range(64)], 64))
     arrays = {
         (1, 0): memoryview(flags or bytes([0xFF] * 8 + [0] * 56)),
@@ -219,6 +262,92 @@ def test_a_message_of_100_parts_is_rendered_and_101_grew():
     assert {octets_of(batch, row)[3] for row in rows} == {(200 + 100) % 256}
     assert {row.text_hash for row in rows} == {zlib.crc32(b"x" * 15_300)}
     assert decisions(*simple("{name}", [b"x" * 15_301], max_parts=100))[0] == Decision.TEXT_GREW
+
+
+def test_a_payload_is_one_row_and_a_batch_of_them_is_bounded_in_octets():
+    renderer, block = simple("{name}", [b"x" * 1_530], max_parts=10, coding=Coding(long_as="payload"))
+    batch = renderer.render(block, 0, ALL, ALL, 0, 20)
+    rows = read_rows(batch)
+    assert {(row.parts, row.part, row.told, row.octets, row.esm_class) for row in rows} == {(1, 0, 2, 1_530, 0)}
+    assert batch.count == 2 and len(batch.octets) <= 20 * 160
+    counts = renderer.count_parts(block, 0, ALL)
+    assert (counts.parts, counts.billed) == ({1: 64}, {10: 64})
+    assert decisions(*simple("{name}", [b"x" * 1_531], max_parts=10, coding=Coding(long_as="payload")))[0] == 29
+
+
+def test_sar_rows_carry_one_reference_of_eight_bits():
+    renderer, block = simple("x" * 300, [b""], coding=Coding(long_as="sar"))
+    batch = renderer.render(block, 0, ALL, ALL, 300, 2)
+    rows = read_rows(batch)
+    assert [(row.told, row.ref, row.esm_class, row.part, row.parts) for row in rows] == [
+        (1, 44, 0, 0, 2),
+        (1, 44, 0, 1, 2),
+    ]
+    wide, block = simple("x" * 300, [b""], coding=Coding(long_as="udh16"))
+    batch = wide.render(block, 0, ALL, ALL, 300, 2, ref_seed=2)
+    assert octets_of(batch, read_rows(batch)[0])[:7] == bytes((6, 8, 4)) + (300 + 0x202).to_bytes(2) + bytes((2, 1))
+
+
+def test_look_alikes_spare_ucs2_and_what_they_change_is_told():
+    names = ["Zoë’s".encode(), "日’".encode(), "www.x.example/’".encode(), b"Ann"]
+    how = {"transliterate": True, "max_parts": 1}
+    renderer, block = simple("Café – {name}", names, **how)
+    assert [renderer.sample(block, slot).text for slot in range(4)] == [
+        "Café - Zoe's",
+        "Café – 日’",
+        "Café – www.x.example/’",
+        "Café - Ann",
+    ]
+    counts = renderer.count_parts(block, 0, ALL)
+    assert counts.changed == {"–": "-", "’": "'", "ë": "e"} and counts.ucs2 == 32
+    before, _ = simple("Café – {name}", names, max_parts=1)
+    assert spared(before.count_parts(block, 0, ALL), counts) == {
+        "changed": {"–": "-", "’": "'", "ë": "e"}, "recipients": 32, "parts_before": 64, "parts_after": 64,
+    }  # fmt: skip
+    in_address, block = simple("Café – https://x.example/{name}", names, **how)
+    assert in_address.sample(block, 0).encoding == "UCS2"
+    assert in_address.sample(block, 3).text == "Café - https://x.example/Ann"
+    untouched, block = simple("日 – {name}", names, **how)
+    assert untouched.count_parts(block, 0, ALL).changed == {}
+    assert untouched.sample(block, 0).text == "日 – Zoë’s"
+
+
+@pytest.mark.parametrize(
+    ("text", "coding", "message_class", "encoding", "data_coding"),
+    [
+        ("hi", Coding(), None, "GSM7", 0),
+        ("hi", Coding(), 0, "GSM7", 0xF0),
+        ("日", Coding(), 0, "UCS2", 0x18),
+        ("ça", Coding(latin1=True), None, "LATIN1", 3),
+        ("ça", Coding(latin1=True), 1, "UCS2", 0x19),
+        ("@", Coding(default_alphabet="ascii"), None, "ASCII", 0),
+        ("@ç", Coding(default_alphabet="latin1"), None, "LATIN1", 0),
+        ("ş", Coding(single_shift=1), None, "GSM7", 0),
+    ],
+)
+def test_a_campaign_is_rendered_as_the_endpoint_takes_texts(text, coding, message_class, encoding, data_coding):
+    renderer, block = simple("{name}", [text.encode()], coding=coding, message_class=message_class)
+    sample = renderer.sample(block, 0)
+    assert (sample.text, sample.encoding, sample.data_coding) == (text, encoding, data_coding)
+
+
+@given(
+    skipped=st.sets(st.integers(0, SLOTS - 1)), audience=st.sets(st.integers(0, SLOTS - 1)), most=st.integers(1, 200)
+)
+def test_skipped_rows_are_those_of_the_bitmap_by_rank(skipped, audience, most):
+    batch = skip_rows(bitmap(skipped), bitmap(audience), 1_000, FIRST, Decision.QUIET, most)
+    ranks = {slot: 1_000 + at for at, slot in enumerate(sorted(audience))}
+    wanted = sorted(skipped & audience)[:most]
+    assert read_rows(batch) == [
+        Row(0, ranks[slot], 0, 0, 0, 0, 0, 0, 0, Decision.QUIET, 0, FIRST + slot, 0) for slot in wanted
+    ]
+    assert (batch.count, batch.members, batch.last_slot) == (len(wanted), len(wanted), max(wanted, default=-1))
+
+
+def test_skipping_asks_for_bitmaps_of_equal_length():
+    for one, other in ((b"", b""), (ALL, ALL * 2), (b"\xff" * 7, b"\xff" * 7)):
+        with pytest.raises(ValueError, match="octets"):
+            skip_rows(one, other, 0, 0, Decision.QUIET, 10)
 
 
 def test_buffers_that_are_too_short_or_uneven_are_refused():

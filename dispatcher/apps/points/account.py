@@ -27,6 +27,7 @@ OPENING: Column = (FIELD_POINTS_OPENING, 0, ColumnKind.I64)
 BALANCE_MAX = 1 << 53  # exact in JSON, and far from 2^63
 KEY_MAX, SOURCE_MAX, WHY_MAX = 200, 40, 200  # characters
 MERGE = "merge"  # source of the two entries of a merge; the account between them sums to zero
+UNMERGE = "unmerge"  # begins the key of those that take one back, which are of the same source
 
 
 def add_points(view: View, command: AddPoints, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
@@ -84,20 +85,39 @@ def move_all(changes: Changes, view: View, tenant: int, *, loser: int, winner: i
         return 0, before
     if before + moved > BALANCE_MAX:
         raise CommandRefused(422, "invalid_value", f"points {before} and {moved}: the balance would pass {BALANCE_MAX}")
-    for member_no, delta, after, other in ((loser, -moved, 0, winner), (winner, moved, before + moved, loser)):
+    _transfer(changes, view, tenant, {loser: (-moved, 0), winner: (moved, before + moved)}, MERGE, loser, at_ms)
+    put_delta(changes, view, tenant, winner, {POINTS: NUMBER[ColumnKind.I64].pack(before + moved)})
+    return moved, before + moved
+
+
+def move_back(changes: Changes, view: View, tenant: int, *, loser: int, winner: int, points: int, at_ms: int) -> int:
+    """What a merge moved, back to the loser, whose account it closed with 0: as much of it as the winner still has.
+    Returns how much."""
+    before = _held(view, tenant, winner)
+    back = max(0, min(points, before)) if points > 0 else points
+    if back:
+        _transfer(changes, view, tenant, {winner: (-back, before - back), loser: (back, back)}, UNMERGE, loser, at_ms)
+        put_delta(changes, view, tenant, winner, {POINTS: NUMBER[ColumnKind.I64].pack(before - back)})
+    put_delta(changes, view, tenant, loser, {POINTS: NUMBER[ColumnKind.I64].pack(back)})
+    return back
+
+
+def _transfer(
+    changes: Changes, view: View, tenant: int, sides: dict[int, tuple[int, int]], word: str, loser: int, at_ms: int
+) -> None:
+    """An entry in each of two accounts. sides: {member_no: (delta, balance after)}"""
+    for (member_no, (delta, after)), other in zip(sides.items(), reversed(sides), strict=True):
         row = {
             "delta": delta,
             "balance": after,
             "reason": f"{'into' if delta < 0 else 'from'} {public_member_id(other)}",
             "source": MERGE,
-            "key": f"merge:{public_member_id(loser)}",
+            "key": f"{word}:{public_member_id(loser)}",
             "at_ms": at_ms,
             "debit": "member" if delta < 0 else "transfer:merge",
             "credit": "transfer:merge" if delta < 0 else "member",
         }
         changes.put("points_entries", POINTS_KEY.pack(tenant, member_no, next_id(changes, view, at_ms)), pack(row))
-    put_delta(changes, view, tenant, winner, {POINTS: NUMBER[ColumnKind.I64].pack(before + moved)})
-    return moved, before + moved
 
 
 def _held(view: View, tenant: int, member_no: int) -> int:

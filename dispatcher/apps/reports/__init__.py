@@ -1,0 +1,1 @@
+"""What happened, told: one person's messages, one campaign, a tenant's day. Read-only."""

@@ -1,0 +1,59 @@
+"""When a campaign would be through, and what limits it.
+
+Touches: nothing; rates and instants are arguments. Rests on: DESIGN 6 (pace, windows of the day, spread), quiet.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dispatcher.campaigns import schedule as schedules
+from dispatcher.campaigns.freeze import Frozen
+from dispatcher.clock import rfc3339
+from dispatcher.tenants.tenant import Tenant
+
+STEPS_MAX = 400  # windows of the day that are looked at; what lasts longer has no end here
+
+
+def eta(row: dict[str, Any], tenant: Tenant, frozen: Frozen, endpoint_rate: int) -> dict[str, Any]:
+    """{start, end, limit}: the end is null where nothing says how fast it goes. endpoint_rate: parts/s, 0 unknown."""
+    rates = {"endpoint_rate": endpoint_rate, "tenant_rate": tenant.rate, "campaign_rate": row["rate"]}
+    known = {name: rate for name, rate in rates.items() if rate}
+    limit = min(known, key=lambda name: known[name], default=None)
+    parts = sum(parts * n for parts, n in frozen.total.parts.items())
+    lasts_ms = 0 if limit is None else -(-1000 * parts // known[limit])
+    schedule = row["schedule"] or {}
+    if (spread_ms := 1000 * schedule.get("spread_over_s", 0)) > lasts_ms:
+        limit, lasts_ms = "spread", spread_ms
+    start_ms, end_ms = frozen.starts_ms, None
+    window = schedules.window_of(row["schedule"])
+    if limit is not None:
+        if window is None:
+            end_ms = start_ms + lasts_ms
+        else:
+            zone = schedules.zone_of(row["schedule"], row["zone"])
+            start_ms, end_ms = _through(window, zone, start_ms, lasts_ms)
+            if end_ms is None or end_ms - start_ms > lasts_ms:
+                limit = "window"
+    if frozen.waiting:
+        last = max(frozen.waiting)
+        rest_ms = 0 if limit is None or limit not in known else -(-1000 * frozen.waiting[last] // known[limit])
+        if end_ms is None or last + rest_ms > end_ms:
+            limit, end_ms = "quiet", last + rest_ms
+        if frozen.waiting.total() >= frozen.will_send:
+            start_ms = max(start_ms, min(frozen.waiting))
+    return {"start": rfc3339(start_ms), "end": rfc3339(end_ms), "limit": limit, "parts_per_s": known.get(limit or "")}
+
+
+def _through(window: schedules.Window, zone: Any, at_ms: int, lasts_ms: int) -> tuple[int, int | None]:
+    """(when it begins, when work of so long is done) if it goes on only while the window is open."""
+    begin: int | None = None
+    for _ in range(STEPS_MAX):
+        open_, until_ms = schedules.opening(window, zone, at_ms)
+        if open_:
+            begin = at_ms if begin is None else begin
+            if at_ms + lasts_ms <= until_ms:
+                return begin, at_ms + lasts_ms
+            lasts_ms -= until_ms - at_ms
+        at_ms = until_ms
+    return at_ms if begin is None else begin, None

@@ -1,0 +1,312 @@
+"""Credit, budget and plan of a tenant: what a start reserves, what the end settles, what holds a campaign to it.
+
+Touches: rows of `money`, `usage`, `signatures`, `campaigns`, through a View; time is an argument.
+Rests on: DESIGN 6, PRODUCT D (/ledger, /usage, /quotas). Money is whole micro-units of the tenant's currency.
+
+    money: tenant:2 entry:8 -> {kind, micros, balance, reserved, campaign, why, actor, at_ms}, append-only
+    kinds: top_up; reserve (balance to reserved); settle (what was sent leaves reserved, the rest goes back)
+
+`balance` is what new campaigns may still reserve. A tenant that is not prepaid has entries only if somebody makes some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dispatcher.campaigns import usage
+from dispatcher.campaigns.arms import texts_of
+from dispatcher.campaigns.campaign import LATER, compile_text, need_campaign
+from dispatcher.campaigns.guards import Guards, Limit
+from dispatcher.campaigns.price import Bill, Meter, PriceList
+from dispatcher.campaigns.render import Renderer
+from dispatcher.campaigns.states import CANCELLED, OVER
+from dispatcher.campaigns.template import Template
+from dispatcher.clock import rfc3339
+from dispatcher.control.commands import Envelope, TopUp
+from dispatcher.errors import CommandRefused
+from dispatcher.records.changes import Changes, View
+from dispatcher.records.keys import public_id
+from dispatcher.records.states import Decision, Purpose, State
+from dispatcher.store.columns import BlockView
+from dispatcher.store.ids import next_id
+from dispatcher.store.layout import TENANT, TENANT_U64, USAGE_KEY
+from dispatcher.store.ledger import read_counts
+from dispatcher.store.values import pack, unpack
+from dispatcher.tenants.rules import market_of
+from dispatcher.tenants.tenant import Tenant, need_tenant
+from dispatcher.text.options import Options
+
+ACTOR = "meter"
+MICROS_MAX = 1 << 53  # what JSON readers take whole
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    balance: int = 0
+    reserved: int = 0
+
+
+def account(view: View, tenant: int) -> Account:
+    """As of the last entry."""
+    for _, row in view.range("money", TENANT.pack(tenant), reverse=True):
+        last = unpack(row)
+        return Account(last["balance"], last["reserved"])
+    return Account()
+
+
+def top_up(view: View, command: TopUp, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
+    """Credit for the envelope's tenant, by the operator; below 0 it is taken back, never more than there is.
+
+    Raises CommandRefused 404, 409 insufficient_credit, 422.
+    """
+    tenant = need_tenant(view, envelope.tenant)
+    if not 0 < abs(command.micros) <= MICROS_MAX:
+        raise CommandRefused(422, "invalid_value", f"micros {command.micros}: micro-units, not 0, to {MICROS_MAX:,}")
+    held = account(view, tenant.number)
+    if held.balance + command.micros < 0:
+        raise insufficient(tenant, held, -command.micros, "give back less")
+    changes = Changes()
+    entry = _enter(changes, view, tenant.number, held, envelope.at_ms, envelope.actor, "top_up",
+                   balance=command.micros, micros=command.micros, why=command.why)  # fmt: skip
+    return changes, entry
+
+
+def insufficient(tenant: Tenant, held: Account, needed: int, what: str) -> CommandRefused:
+    detail = f"{needed:,} micro-{tenant.currency or 'units'} are needed, the credit is {held.balance:,}: {what}"
+    extra = {"needed_micros": needed, "balance_micros": held.balance, "reserved_micros": held.reserved}
+    return CommandRefused(409, "insufficient_credit", detail, extra=extra)
+
+
+def _enter(
+    changes: Changes, view: View, tenant: int, held: Account, at_ms: int, actor: str, kind: str, *,
+    balance: int = 0, reserved: int = 0, micros: int, campaign: int = 0, why: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """One more entry; balance and reserved: by how much they change."""
+    number = next_id(changes, view, at_ms)
+    row = {
+        "kind": kind,
+        "micros": micros,
+        "balance": held.balance + balance,
+        "reserved": held.reserved + reserved,
+        "campaign": campaign,
+        "why": why,
+        "actor": actor,
+        "at_ms": at_ms,
+    }
+    changes.put("money", TENANT_U64.pack(tenant, number), pack(row))
+    return entry_json(number, row)
+
+
+def entries(view: View, tenant: int, after: int | None = None, limit: int = 50) -> list[tuple[int, Row]]:
+    """Up to `limit` (entry, row), newest first, strictly older than `after`."""
+    key = None if after is None else TENANT_U64.pack(tenant, after)
+    found: list[tuple[int, Row]] = []
+    for name, row in view.range("money", TENANT.pack(tenant), after=key, reverse=True):
+        if len(found) == limit:
+            break
+        found.append((TENANT_U64.unpack(name)[1], unpack(row)))
+    return found
+
+
+def entry_json(number: int, row: Row) -> dict[str, Any]:
+    return {
+        "id": public_id("mny", number),
+        "kind": row["kind"],
+        "micros": row["micros"],
+        "balance": row["balance"],
+        "reserved": row["reserved"],
+        "campaign": public_id("cmp", row["campaign"]) if row["campaign"] else None,
+        "reason": row["why"],
+        "actor": row["actor"],
+        "at": rfc3339(row["at_ms"]),
+    }
+
+
+def quotas_json(view: View, tenant: Tenant, at_ms: int) -> dict[str, Any]:
+    """A tenant's plan and what of it is left this month."""
+    month = usage.month_of(at_ms, tenant.zone)
+    used, held = usage.month_used(view, tenant.number, month), account(view, tenant.number)
+    return {
+        "month": usage.month_text(month),
+        "rate": tenant.rate or None,
+        "parts_month": tenant.parts_month or None,
+        "parts_used": used.billed,
+        "parts_left": max(0, tenant.parts_month - used.billed) if tenant.parts_month else None,
+        "prepaid": tenant.prepaid,
+        "currency": tenant.currency,
+        "balance_micros": held.balance,
+        "reserved_micros": held.reserved,
+    }
+
+
+# ---- a start and an end
+
+
+def hold_money(
+    view: View, tenant: Tenant, campaign: int, row: Row, at_ms: int, *, bound: bool = True
+) -> Changes:  # fmt: skip
+    """What a start costs, held against budget, plan and credit, and reserved; `row` gets its `quote`.
+
+    The numbers are those of row["preview"]. bound: its prices must be those of now. Raises CommandRefused: 422
+    price_missing, budget_too_small; 409 price_changed, quota_exceeded, insufficient_credit, each with what is lacking.
+    """
+    preview, changes = row["preview"], Changes()
+    prices = PriceList(view, tenant.number)
+    micros, billed = preview.get("cost_micros"), preview.get("billed_parts", 0)
+    seen = preview.get("prices", "")
+    if bound and seen != (prices.digest if prices else ""):
+        detail = "a price changed since the preview: preview again, then start with its token"
+        raise CommandRefused(409, "price_changed", detail, extra={"changed": ["price"]})
+    if preview.get("no_price") or (micros is None and (tenant.prepaid or row["budget_micros"] is not None)):
+        many = preview.get("no_price") or preview["will_send"]
+        detail = f"{many:,} recipients have a number without a price: the operator sets one (`volley price set`)"
+        raise CommandRefused(422, "price_missing", detail, extra={"recipients": many})
+    budget = row["budget_micros"]
+    if budget is not None and micros > budget:
+        detail = f"it would cost {micros:,} micro-units, its budget is {budget:,}: raise the budget or send to fewer"
+        extra = {"cost_micros": micros, "budget_micros": budget}
+        raise CommandRefused(422, "budget_too_small", detail, extra=extra)
+    month = usage.month_of(at_ms, tenant.zone)
+    used = usage.month_used(view, tenant.number, month, but=campaign)
+    if tenant.parts_month and used.billed + billed > tenant.parts_month:
+        left = max(0, tenant.parts_month - used.billed)
+        detail = f"{billed:,} parts are needed, {left:,} of {tenant.parts_month:,} are left this month: send to fewer"
+        extra = {"needed_parts": billed, "parts_left": left, "parts_month": tenant.parts_month}
+        raise CommandRefused(
+            409, "quota_exceeded", f"{detail}, wait for the next one or ask for a greater plan", extra=extra
+        )
+    held = account(view, tenant.number)
+    if tenant.prepaid:
+        if micros > held.balance:
+            raise insufficient(tenant, held, micros, "top it up (`volley money top-up`) or send to fewer")
+        _enter(changes, view, tenant.number, held, at_ms, ACTOR, "reserve",
+               balance=-micros, reserved=micros, micros=micros, campaign=campaign)  # fmt: skip
+    row["quote"] = {"micros": micros, "billed": billed, "month": month, "reserved": micros if tenant.prepaid else 0}
+    quoted = usage.Used(preview["will_send"], wire_parts(preview), billed, micros or 0)
+    usage.put_used(changes, tenant.number, month, campaign, quoted, settled=False)
+    return changes
+
+
+def wire_parts(preview: Row) -> int:
+    return sum(int(parts) * n for parts, n in preview["parts"].items())
+
+
+def limit_guards(view: View, guards: Guards, row: Row) -> None:
+    """Hold a running campaign to its budget, what it has reserved and its tenant's plan."""
+    tenant, quote = need_tenant(view, guards.tenant), row["quote"]
+    most = [row["budget_micros"], quote["reserved"] if quote and quote["reserved"] else None]
+    money = min((one for one in most if one is not None), default=None)
+    if money is None and not tenant.parts_month:
+        return
+    meter = meter_of(view, tenant, row, prices=money is not None)
+    limits = []
+    if money is not None:
+        limits.append(Limit(Decision.OVER_BUDGET, money, lambda bill: bill.micros))
+    if tenant.parts_month:
+        month = quote["month"] if quote else 0
+        others = usage.month_used(view, tenant.number, month, but=guards.campaign).billed
+        limits.append(Limit(Decision.OVER_QUOTA, max(0, tenant.parts_month - others), lambda bill: bill.billed))
+    used = usage.measured(view, tenant.number, guards.campaign, row, meter)
+    spent = [used.micros if limit.decision is Decision.OVER_BUDGET else used.billed for limit in limits]
+
+    def bill(view: View, columns: BlockView, block: int, bits: int) -> Bill:
+        total = Bill()
+        for arm, mine in usage.of_arms(view, tenant.number, guards.campaign, row, block, bits):
+            total += meter.bill(columns, block, mine, arm)
+        return total
+
+    guards.limit(limits, spent, bill, meter.columns)
+
+
+def guards_of(view: View, tenant: int, row: Row, campaign: int) -> Guards | None:
+    """A running campaign's guards; None when it has none but the kernel's."""
+    guards = Guards(view, tenant, row, campaign)
+    limit_guards(view, guards, row)
+    return None if guards.idle else guards
+
+
+def meter_of(
+    view: View, tenant: Tenant, row: Row, *, prices: bool = True, transliterate: bool | None = None
+) -> Meter:  # fmt: skip
+    """What bills a campaign's texts: its arms' renderers by the market's rule, and the tenant's prices.
+
+    transliterate: other than the campaign's options say."""
+    billing, options = market_of(tenant).billing, Options.of(row["options"])
+    look_alikes = options.transliterate if transliterate is None else transliterate
+    renderers = [
+        Renderer(
+            compile_text(view, tenant.number, text, row["max_parts"]), Purpose(row["purpose"]), row["max_parts"],
+            message_class=options.message_class, transliterate=look_alikes, billing=billing,
+        )
+        for text in texts_of(row)
+    ]  # fmt: skip
+    return Meter(renderers, PriceList(view, tenant.number) if prices else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A campaign that ended and is not settled yet."""
+
+    tenant: int
+    campaign: int
+    reserved_in: int  # month of the reservation
+
+
+def next_over(view: View) -> Over | None:
+    """One that has nothing in flight any more. Reads the rows of all reservations."""
+    for tenant, month, campaign, row in _unsettled(view):
+        if row is None or row["state"] not in OVER or row["quote"] is None:
+            continue
+        counts = read_counts(view, campaign)
+        moving = counts.state(State.RETRY_WAIT) if row["state"] != CANCELLED else 0
+        if not (moving or counts.state(State.CLAIMED)):
+            return Over(tenant, campaign, month)
+    return None
+
+
+def measure_over(view: View, over: Over, now_ms: int) -> dict[int, usage.Used]:
+    """What was sent of it, by month, from the ledger: for a snapshot in a thread. Where its texts hold no more (a field
+    was retired), billed is what was on the wire."""
+    tenant, row, found = need_tenant(view, over.tenant), need_campaign(view, over.tenant, over.campaign), {}
+    try:
+        meter = meter_of(view, tenant, row)
+    except CommandRefused:
+        plain = Renderer(Template("-", ("-",)), Purpose(row["purpose"]), 1)
+        meter = Meter([plain] * len(texts_of(row)), PriceList(view, over.tenant))
+    first = usage.month_of(row["started_ms"] or now_ms, tenant.zone)
+    for month in range(first, usage.month_of(now_ms, tenant.zone) + 1):
+        low_s, end_s = usage.begins_s(month, tenant.zone), usage.begins_s(month + 1, tenant.zone)
+        used = usage.measured(view, over.tenant, over.campaign, row, meter, low_s, end_s - 1)
+        if used.messages or month == over.reserved_in:
+            found[month] = used
+    return found
+
+
+def settle(view: View, over: Over, found: dict[int, usage.Used], now_ms: int) -> Changes:
+    """Replace what was reserved for a campaign by what was sent; nothing when somebody did so meanwhile."""
+    changes = Changes()
+    if over not in (Over(tenant, campaign, month) for tenant, month, campaign, _ in _unsettled(view)):
+        return changes
+    usage.drop_used(changes, over.tenant, over.reserved_in, over.campaign)
+    for month, used in found.items():
+        usage.put_used(changes, over.tenant, month, over.campaign, used, settled=True)
+    reserved = need_campaign(view, over.tenant, over.campaign)["quote"]["reserved"]
+    if reserved:
+        micros = sum(used.micros for used in found.values())
+        held = account(view, over.tenant)
+        _enter(changes, view, over.tenant, held, now_ms, ACTOR, "settle", balance=reserved - micros,
+               reserved=-reserved, micros=-micros, campaign=over.campaign)  # fmt: skip
+    return changes
+
+
+def _unsettled(view: View) -> Iterator[tuple[int, int, int, Row | None]]:
+    """(tenant, month, campaign, its row) of every reservation."""
+    for key, value in view.range("usage"):
+        if not unpack(value)["settled"]:
+            tenant, month, campaign = USAGE_KEY.unpack(key)
+            octets = view.get("campaigns", TENANT_U64.pack(tenant, campaign))
+            yield tenant, month, campaign, None if octets is None else LATER | unpack(octets)

@@ -1,0 +1,86 @@
+"""A market is a data file; one that is wrong says where, and no rule of a market stands in code."""
+
+import pytest
+
+from config import SettingError
+from dispatcher.tenants.market import plain
+from dispatcher.tenants.profile import FOLDER, NONE, get_profile, profile_json, profile_names, read_profile
+
+GOOD = """
+title = "Test"
+zones = ["Europe/Paris"]
+[words]
+opt_out_first = ["Basta!"]
+[[caps]]
+max = 2
+within_s = 60
+[[quiet.hours]]
+days = ["mo"]
+from = "08:00"
+to = "24:00"
+[text]
+opt_out_purposes = ["marketing"]
+opt_out_wording = " STOP"
+"""
+
+
+def test_the_three_markets_can_be_read_and_none_asks_for_nothing():
+    assert profile_names() == [NONE, "cn", "fr", "us"]
+    for name in profile_names():
+        assert profile_json(get_profile(name))["name"] == name
+    none = get_profile(NONE)
+    assert (none.consent, none.quiet, none.caps, none.billing) == (frozenset(), None, (), None)
+
+
+@pytest.mark.parametrize(
+    ("market", "text", "opts_out"),
+    [
+        ("us", "Stop. Thank you", True), ("us", "STOP 12345", False), ("us", "REVOKE", True), ("us", "I quit", False),
+        ("cn", "Ｔ", True), ("cn", "回T退订", True), ("cn", "td", True), ("cn", "退订，谢谢", True), ("cn", "订阅", False),
+        ("fr", "Arrêt", True), ("fr", "STOP", True), ("none", "stop", True), ("none", "arret", True),
+    ],
+)  # fmt: skip
+def test_opt_out_words_are_those_of_the_market(market, text, opts_out):
+    assert get_profile(market).words.is_opt_out(plain(text)) == opts_out
+
+
+def test_a_folder_of_the_operators_adds_a_market_and_changes_one(tmp_path, monkeypatch):
+    (tmp_path / "de.toml").write_text(GOOD)
+    (tmp_path / "fr.toml").write_text(GOOD.replace("Test", "Ours"))
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    assert profile_names() == [NONE, "cn", "de", "fr", "us"]
+    assert (get_profile("de").title, get_profile("fr").title) == ("Test", "Ours")
+    assert get_profile("de").words.is_opt_out("basta")
+    assert get_profile("de").words.is_opt_out("stop"), "the common words hold everywhere"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('zones = ["Europe/Paris"]', 'zones = ["Europe/Pari"]', "zones"),
+        ('zones = ["Europe/Paris"]', "", "zones"),
+        ("within_s = 60", "within_s = 0", "within_s"),
+        ("max = 2", 'max = "2"', "max"),
+        ('days = ["mo"]', 'days = ["monday"]', "days"),
+        ('to = "24:00"', 'to = "07:00"', "to"),
+        ('from = "08:00"', 'from = "8"', "from"),
+        ('["marketing"]', '["advertising"]', "opt_out_purposes"),
+        ('opt_out_wording = " STOP"', 'opt_out_wording = ""', "opt_out_wording"),
+        ('title = "Test"', 'titel = "Test"', "titel"),
+        ("[words]", "[words", "profile"),
+    ],
+)
+def test_a_file_that_breaks_a_rule_names_file_key_value_and_rule(tmp_path, old, new, key):
+    assert old in GOOD
+    path = tmp_path / "bad.toml"
+    path.write_text(GOOD.replace(old, new))
+    with pytest.raises(SettingError) as caught:
+        read_profile(path)
+    assert caught.value.key == key
+    assert str(path) in str(caught.value)
+
+
+def test_a_market_that_is_not_there_names_the_nearest():
+    with pytest.raises(SettingError) as caught:
+        get_profile("uss")
+    assert caught.value.nearest == "us"
