@@ -23,6 +23,7 @@ class Envelope:
     reason: str = ""
     request_key: str = ""  # "" = not asked to be repeat-safe
     fingerprint: str = ""  # of the request's body, so that a reused key with another body is refused
+    version: int | None = None  # of the object as the actor saw it: refused (412) when it is at another by now
     schema: int = SCHEMA
 
 
@@ -55,11 +56,12 @@ class CreateTenant(Command):
     sender: str = ""  # default source_addr
     brand: str = ""  # named in the STOP confirmation; "" = title
     leap_rule: str = "feb28"  # birthdays on 29 February in other years: feb28, mar1, or leap (not at all)
+    market_profile: str = "none"  # config/profiles
 
 
 @_command("tenant.edit")
 class EditTenant(Command):
-    """approval_above, count_change_percent."""
+    """What tenants/edit.py names: limits of approval, market profile, plan, caps and such."""
 
     changes: dict[str, Any]
 
@@ -99,6 +101,16 @@ class EditField(Command):
 
     title: str  # its name, or its public id
     changes: dict[str, Any]
+
+
+@_command("field.merge_values")
+class MergeValues(Command):
+    """Members with `value` of a dict get `into`, and the word means that from now on; `into` "": it means itself again."""
+
+    title: str
+    value: str
+    into: str = ""
+    dry_run: bool = False
 
 
 @_command("field.retire")
@@ -143,6 +155,14 @@ class MergeMembers(Command):
     dry_run: bool = False
 
 
+@_command("member.unmerge")
+class UnmergeMembers(Command):
+    """The member that was merged away is one again, with what it had."""
+
+    member_no: int
+    dry_run: bool = False
+
+
 @_command("member.bulk")
 class EditMembers(Command):
     """The same change to everybody whom `expr` matches now."""
@@ -168,11 +188,50 @@ class NoteExport(Command):
 class AddSuppression(Command):
     numbers: list[str]
     why: str = ""
+    signature: str = ""  # for what bears this signature alone
 
 
 @_command("suppression.remove")
 class RemoveSuppression(Command):
     numbers: list[str]
+    signature: str = ""
+
+
+@_command("suppression.import")
+class ImportSuppressions(Command):
+    """Numbers and hashes of numbers for one scope, as add; of a file, in pieces of at most 5,000."""
+
+    numbers: list[str] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)  # sha256 of the digits, hexadecimal
+    members: list[list[int]] = field(default_factory=list)  # [tenant, member_no] that hashes mean, as was found
+    upto: dict[str, int] = field(default_factory=dict)  # tenant -> the first member_no that was not looked at
+    signature: str = ""
+    why: str = ""
+    remove: bool = False
+
+
+@_command("consent.record")
+class RecordConsents(Command):
+    """Who said yes or no to a purpose, with evidence: [{number, purpose, given, source, text, at_ms}]."""
+
+    consents: list[dict[str, Any]]
+
+
+@_command("signature.register")
+class RegisterSignature(Command):
+    text: str
+    state: str = "registered"  # or pending, refused
+
+
+@_command("prices.set")
+class SetPrices(Command):
+    prices: dict[str, int | None]  # prefix of digits -> micro-units a billed part; None: away
+
+
+@_command("money.top_up")
+class TopUp(Command):
+    micros: int  # below 0: taken back
+    why: str = ""
 
 
 @_command("import.open")
@@ -234,6 +293,17 @@ class EditSegment(Command):
     changes: dict[str, Any]
 
 
+@_command("segment.snapshot")
+class SnapshotSegment(Command):
+    """Keep who `expr` matches as of an instant (None: now) under a new title."""
+
+    title: str
+    expr: str
+    of: int | None = None  # the segment whose rule it is
+    as_of_ms: int | None = None
+    description: str | None = None
+
+
 @_command("segment.delete")
 class DeleteSegment(Command):
     segment: int
@@ -250,6 +320,15 @@ class CreateCampaign(Command):
     validity_s: int = 172_800
     receipts: bool = True
     schedule: dict[str, Any] | None = None  # campaigns/schedule.py
+    arms: list[dict[str, Any]] = field(default_factory=list)  # {name, share, text}: campaigns/arm_rules.py
+    holdout: dict[str, Any] | None = None  # {percent | size, salt}
+    winner: dict[str, Any] | None = None  # {by, after_s, test_percent}
+    stratify: str = ""  # a dictionary field
+    signature: str = ""  # "": the tenant's
+    budget_micros: int | None = None
+    caps: list[dict[str, int]] = field(default_factory=list)  # {max, within_s}, beside those of market and tenant
+    rate: int = 0  # parts a second, 0: no limit of its own
+    options: dict[str, Any] | None = None  # {class, flash, replace_type, priority, ...}: text/options.py
 
 
 @_command("campaign.edit")
@@ -322,6 +401,27 @@ class ResendCampaign(Command):
     title: str = ""
 
 
+@_command("campaign.winner")
+class ChooseWinner(Command):
+    """The rest of a test's audience gets this arm's text, before the rule decides."""
+
+    campaign: int
+    arm: str  # its name
+
+
+@_command("uncertain.decide")
+class DecideUncertain(Command):
+    """A person's word on messages that may have arrived: sent, failed, or resend. Of a campaign those of `ranks`, or
+    all that fit the filter; or single messages."""
+
+    decision: str
+    campaign: int | None = None
+    ranks: list[int] = field(default_factory=list)  # none: by the filter
+    messages: list[str] = field(default_factory=list)  # public ids
+    cause: str = ""  # filter: timeout, bind_lost, kill, power_cut
+    before_ms: int | None = None  # filter: uncertain since before then
+
+
 @_command("campaign.test")
 class TestCampaign(Command):
     """The text as it is now to a few phones, beside any audience."""
@@ -361,6 +461,29 @@ class CancelMessage(Command):
     message: str  # its public id
 
 
+@_command("route.put")
+class PutRoute(Command):
+    """Make or change a route of the operator's (routes/stored.py)."""
+
+    title: str  # its name
+    values: dict[str, Any]  # keys of [[route]]; those left out stay as they are, of a new one as by default
+    new: bool = False  # there must be none of that name
+
+
+@_command("route.delete")
+class DeleteRoute(Command):
+    title: str
+
+
+@_command("route.ported")
+class TurnPorted(Command):
+    """From now on the ported numbers that were written by a load (routes/ported.py) are the table."""
+
+    count: int
+    networks: list[str]
+    file: str
+
+
 @_command("backup.note")
 class NoteBackup(Command):
     """Before all of the store leaves the house: who takes it where."""
@@ -368,9 +491,51 @@ class NoteBackup(Command):
     folder: str
 
 
+@_command("bind.connect")
+class ConnectBind(Command):
+    """Bound again, whatever an operator or a refusal said before."""
+
+    bind: str  # endpoint.number, or an endpoint for all its binds
+
+
+@_command("bind.drain")
+class DrainBind(Command):
+    """Submit nothing more, unbind when the window is answered; stays so until connected or a restart."""
+
+    bind: str
+
+
+@_command("bind.disconnect")
+class DisconnectBind(Command):
+    """End the connection at once; what is in the window is uncertain. Stays so until connected or a restart."""
+
+    bind: str
+
+
+@_command("bind.reveal")
+class RevealBind(Command):
+    """See numbers and texts in a trace of this bind, for ten minutes; needs a reason."""
+
+    bind: str
+
+
+@_command("bind.trace")
+class TraceBind(Command):
+    """What crossed a bind since the last of these. Asked for again and again; ends five seconds after the last."""
+
+    bind: str
+    number: str = ""  # only from and to this one
+    reveal: bool = False  # after bind.reveal
+
+
 @_command("status")
 class AskStatus(Command):
     """Live figures of the dispatcher (health.py): binds, lanes, writer, campaigns."""
+
+
+@_command("retries")
+class AskRetries(Command):
+    """What each command_status means: how often a message goes again, how far apart, until when."""
 
 
 def to_wire(command: Any, envelope: Envelope) -> dict[str, Any]:

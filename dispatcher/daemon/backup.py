@@ -22,6 +22,7 @@ from dispatcher.campaigns.states import remember
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import Envelope, NoteBackup
 from dispatcher.daemon import recovery
+from dispatcher.daemon.marks import open_marks
 from dispatcher.errors import CommandRefused
 from dispatcher.members.importer import FINAL, finish, put_import, read_import
 from dispatcher.outbox.entry import batches
@@ -119,7 +120,7 @@ def restores(view: View) -> list[dict[str, Any]]:
 
 def _settle(store: Store, manifest: dict[str, Any], now_ms: int) -> Restored:
     restored = Restored(now_ms, manifest["at_ms"], manifest["outcome_log_position"])
-    marks = recovery.open_marks(store.folder)
+    marks = open_marks(store.folder)
     assert not marks.same_boot, "marks that were just made speak of no boot"
     restored.uncertain = recovery.settle_claims(store, marks, now_ms).uncertain
     with store.begin_write() as view:

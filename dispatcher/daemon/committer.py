@@ -1,66 +1,75 @@
 """[trio] Group commit: what was claimed, answered and asked since the last one is one transaction; then it counts.
 
-Touches: the Book, the binds and the writer. Nothing leaves before its claim is on disk, no deliver_sm is answered and
-no command replied to before what it says is. Rests on: DESIGN 6; spike/durable for the gap and the credit.
+Touches: every channel's Book and binds, and the writer. Nothing leaves before its claim is on disk, no deliver_sm is
+answered and no command replied to before what it says is. Rests on: DESIGN 6; spike/durable for the gap.
+A commit holds one value of the log a Book. What a Book gives back is handed on only after the commit that holds it: it
+may be claimed into another Book then, and the log must have the one before the other.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import lmdb
 import structlog
 import trio
 
+from dispatcher.daemon.channel import Channel
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.feeder import Feeder
 from dispatcher.daemon.writer import FOLD_RECORDS, Job, Step, Work, Writer
 from dispatcher.errors import StoreFull
 from dispatcher.smpp.bind import Answer
 from dispatcher.smpp.consts import ESME_ROK
-from dispatcher.smpp.pool import Pool
-from dispatcher.smpp.pump import Book
+from dispatcher.smpp.pump import Pump
 
 WORKS_AT_ONCE = 256
-CREDIT_EVERY_S = 0.1
-AHEAD_LEAST = 8_192  # parts, without a rate: before anything is measured
-AHEAD_LEAST_PACED = 32  # with a rate below 100,000 parts/s
-AHEAD_GROWTH = 1.5  # above 3 periods, so that a credit that is the limit grows
+CUT_OCTETS = 2 << 20  # of journals in a commit: the others wait for the next, so that it stays near 4 MiB (DESIGN 2)
 FULL_RETRY_S = 0.5
 
 log = structlog.get_logger("committer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A channel's part of a commit."""
+
+    channel: Channel
+    value: memoryview
+    records: int
+    pumps: list[Pump]
+    answers: list[Answer]
+    returned: list[tuple[int, ...]]
 
 
 class Committer:
     """The loop. `do` and `post` bring steps into the next commit."""
 
     def __init__(
-        self, writer: Writer, book: Book, pool: Pool, feeder: Feeder, *, gap_s: float, ahead_max: int,
-        fold_every_s: float, settled: Callable[[], None], credit_raised: Callable[[int], None],
+        self, writer: Writer, channels: list[Channel], feeder: Feeder, *, gap_s: float, fold_every_s: float,
+        returned: Callable[[Channel, list[tuple[int, ...]]], None], settled: Callable[[], None],
     ) -> None:  # fmt: skip
-        self.writer, self.book, self.pool, self.feeder = writer, book, pool, feeder
+        self.writer, self.channels, self.feeder = writer, channels, feeder
         self.full = False  # the last commit failed for want of room
         self.feeding = True
         self.commits = 0
         self.period_s = 0.004
         self.times: deque[float] = deque(maxlen=4_096)
-        self.credit_max = 0
-        self._gap_s, self._ahead_max, self._fold_every_s = gap_s, ahead_max, fold_every_s
+        self._gap_s, self._fold_every_s = gap_s, fold_every_s
+        self._returned = returned
         self._settled = settled
-        self._credit_raised = credit_raised
         self._wake = trio.Event()
+        self._urgent = trio.Event()
         self._shield = trio.CancelScope()
         self._works: deque[Work] = deque()
-        self._answers: list[Answer] = []
         self._unfolded = 1  # a start looks once
         self._fold_at = 0.0
-        self._rate = 0.0
-        self._credit_at = time.monotonic()
-        self._credit_submits = 0
+        self._open = self._wide = False  # a pass of the fold is open; the last one needed several commits
+        self._first = 0  # whose journal is cut first
 
     def __repr__(self) -> str:
         return f"<Committer {self.commits} commits, period {self.period_s * 1e3:.1f} ms, full={self.full}>"
@@ -71,7 +80,7 @@ class Committer:
 
     @property
     def submits_per_s(self) -> float:
-        return self._rate
+        return sum(channel.submits_per_s for channel in self.channels)
 
     def kick(self) -> None:
         if not self._wake.is_set() and self._pending():
@@ -80,18 +89,26 @@ class Committer:
     def wake(self) -> None:
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Somebody waits for a one-time code: the next commit is made without the gap."""
+        self._urgent.set()
+        self._wake.set()
+
     def post(self, step: Step, then: Callable[[Work], None]) -> None:
         """Into the next commit; `then` is called in the trio thread when it is on disk or failed."""
         self._works.append(Work(step, then))
         self._wake.set()
 
-    async def do(self, step: Step) -> Any:
-        """The step's result, once it is on disk. Raises what the step raised, or StoreFull."""
+    async def do(self, step: Step, after: Callable[[], None] | None = None) -> Any:
+        """The step's result, once it is on disk; then `after` is called at once, before whoever waits runs on. Raises what
+        the step raised, or StoreFull."""
         done = trio.Event()
         kept: list[Work] = []
 
         def then(work: Work) -> None:
             kept.append(work)
+            if after is not None and work.error is None:
+                after()
             done.set()
 
         self.post(step, then)
@@ -100,25 +117,19 @@ class Committer:
             raise kept[0].error
         return kept[0].result
 
-    def answer_after_commit(self, answer: Answer) -> None:
-        """A deliver_sm whose content is in the journal already."""
-        self._answers.append(answer)
-        self._wake.set()
-
     def force_fold(self) -> None:
         self._unfolded = max(self._unfolded, 1)
         self._fold_at = 0.0
         self._wake.set()
 
-    def _least(self) -> int:
-        return max(1, min(2_048, int(self.book.credit) // 8))
+    def _waiting_records(self) -> int:
+        return sum(c.book.journal_records_waiting + len(c.deliveries.answers) for c in self.channels)
 
     def _pending(self) -> bool:
         return bool(
             self._works
-            or self._answers
-            or self.book.journal_records_waiting
-            or (self.feeding and self.pool.bound and self.feeder.wants(self._least()))
+            or self._waiting_records()
+            or (self.feeding and any(c.claims and self.feeder.wants(c) for c in self.channels))
             or (self._unfolded and time.monotonic() >= self._fold_at)
         )
 
@@ -133,7 +144,9 @@ class Committer:
                     await self._wake.wait()
                 self._wake = trio.Event()
                 self._settled()  # what waits for no commit: a confirmation, a campaign's end
-            await trio.sleep(max(0.0, began + self._gap_s - time.perf_counter()))
+            with trio.move_on_after(max(0.0, began + self._gap_s - time.perf_counter())):
+                await self._urgent.wait()
+            self._urgent = trio.Event()
             previous, began = began, time.perf_counter()
             if busy and previous:  # an idle stretch is no period
                 self.period_s += (began - previous - self.period_s) * 0.1
@@ -154,28 +167,28 @@ class Committer:
             with trio.move_on_after(seconds, shield=True):
                 for _ in range(10_000):
                     self._fold_at = 0.0
-                    if not (self._works or self._answers or self.book.journal_records_waiting or self._unfolded):
+                    if not (self._works or self._waiting_records() or self._unfolded):
                         return True
                     await self._commit()
-        log.error("not_flushed", records=self.book.journal_records_waiting)
+        log.error("not_flushed", records=self._waiting_records())
         return False
 
     async def _commit(self) -> None:
-        if self.feeding and not self.full and self.pool.bound:
+        if self.feeding and not self.full and any(c.claims for c in self.channels):
             with self.writer.store.snapshot() as view:
-                self.feeder.fill(view, self._least(), time.time_ns() // 1_000_000)
-            if self.book.credit > self.credit_max:
-                self.credit_max = self.book.credit
-                self._credit_raised(self.credit_max)
-        answers, self._answers = self._answers, []
-        value, records = self.book.cut()
-        pumps = list(self.pool.pumps())
-        for pump in pumps:
-            pump.cut()
+                for channel in self.channels:
+                    if channel.claims:
+                        self.feeder.fill(view, channel, time.time_ns() // 1_000_000)
+            for channel in self.channels:
+                channel.note_credit()
+        cuts = self._cut()
         works = [self._works.popleft() for _ in range(min(len(self._works), WORKS_AT_ONCE))]
+        records = sum(cut.records for cut in cuts)
         self._unfolded += records
-        fold = bool(self._unfolded) and (self._unfolded >= FOLD_RECORDS or time.monotonic() >= self._fold_at)
-        job = Job(value, records, works, fold)
+        fold = bool(self._unfolded) and (
+            time.monotonic() >= self._fold_at or (self._unfolded >= FOLD_RECORDS and not self._wide)
+        )
+        job = Job([cut.value for cut in cuts if cut.records], works, fold)
         self.writer.put(job)
         await job.done.wait()
         if job.error is not None:
@@ -184,21 +197,47 @@ class Committer:
         self.commits += 1
         self.times.append(job.took_s)
         if fold and job.error is None:
-            self._unfolded = 0 if job.folded_all else 1
-            self._fold_at = time.monotonic() + (self._fold_every_s if job.folded_all else 0.0)
+            self._wide, self._open = job.pass_open or self._open, job.pass_open
+            self._unfolded = 0 if job.folded_all else max(1, self._unfolded)
+            at_once = job.pass_open or not (job.folded_all or self._wide)
+            self._fold_at = time.monotonic() + (0.0 if at_once else self._fold_every_s)
         elif fold:
             self._fold_at = time.monotonic() + FULL_RETRY_S
-        self.book.committed()
-        for pump in pumps:
-            pump.committed()
-        for answer in answers:
-            answer(ESME_ROK)
+        for cut in cuts:
+            cut.channel.book.committed()
+            for pump in cut.pumps:
+                pump.committed()
+            for answer in cut.answers:
+                answer(ESME_ROK)
+            if cut.returned:
+                self._returned(cut.channel, cut.returned)
         self._settled()
         for work in works:
             work.then(work)
-        self.pool.push()
-        crash_point("after_write_before_response", lambda: self.pool.in_flight > 0)
-        self._credit()
+        for channel in self.channels:
+            channel.pool.push()
+        crash_point("after_write_before_response", lambda: any(c.pool.in_flight for c in self.channels))
+        for channel in self.channels:
+            channel.measure(self.period_s)
+
+    def _cut(self) -> list[_Cut]:
+        """The channels' journals, another first each time; one that would make the commit too long waits for the next."""
+        cuts: list[_Cut] = []
+        octets, n = 0, len(self.channels)
+        for i in range(n):
+            channel = self.channels[(self._first + i) % n]
+            if octets > CUT_OCTETS:
+                self._first = (self._first + i) % n
+                break
+            pumps = list(channel.pool.pumps())
+            answers, channel.deliveries.answers = channel.deliveries.answers, []
+            returned = channel.runs.take_returned()
+            value, records = channel.book.cut()
+            for pump in pumps:
+                pump.cut()
+            octets += len(value)
+            cuts.append(_Cut(channel, value, records, pumps, answers, returned))
+        return cuts
 
     async def _failed(self, job: Job) -> None:
         """No room, or an I/O error: its steps are refused, its journal tried until it is on disk. Nothing leaves."""
@@ -209,21 +248,25 @@ class Committer:
             raise job.error
         self.full = True
         log.error("store_full", reason=reason, steps_refused=len(job.works))
-        for work in job.works:
-            work.error = StoreFull(f"the store has no room: {reason}")
+        self._refuse(job.works, reason)  # at once: the disk may be long in coming back
         while True:
-            again = Job(job.value, job.records, [], False)
+            again = Job(job.values, [], False)
             self.writer.put(again)
             await again.done.wait()
             if again.error is None:
                 break
-            for work in self._works:
-                work.error = StoreFull(f"the store has no room: {reason}")
-                work.then(work)
-            self._works.clear()
+            self._refuse(self._works, reason)
             await trio.sleep(FULL_RETRY_S)
         self.full = False
         log.info("store_has_room_again")
+
+    def _refuse(self, works: list[Work] | deque[Work], reason: str) -> None:
+        """Tell each that nothing of it is kept; none is left."""
+        refused = list(works)
+        works.clear()
+        for work in refused:
+            work.error = StoreFull(f"the store has no room: {reason}")
+            work.then(work)
 
     def _idle_s(self) -> float:
         """How long nothing needs doing: until the next fold or repeat."""
@@ -234,19 +277,3 @@ class Committer:
         if due is not None and due > now:  # past: it waits for a bind or for room, and they wake us
             wait = min(wait, (due - now) / 1e9)
         return max(wait, 0.001)
-
-    def _credit(self) -> None:
-        """claim_credit = windows + ahead; ahead = 3 x commit period x rate, from what was measured (DESIGN 1)."""
-        now = time.monotonic()
-        if now - self._credit_at >= CREDIT_EVERY_S:
-            rate = (self.book.submits - self._credit_submits) / (now - self._credit_at)
-            self._rate += (rate - self._rate) * (0.5 if rate > self._rate else 0.25)
-            self._credit_at, self._credit_submits = now, self.book.submits
-        pace = self.book.rate
-        rate = min(self._rate, pace) if pace else self._rate
-        least = AHEAD_LEAST_PACED if pace and pace < 100_000 else AHEAD_LEAST
-        if pace and not self._rate:
-            rate = pace
-        ahead = min(self._ahead_max, max(least, math.ceil(3 * self.period_s * rate * AHEAD_GROWTH)))
-        windows = sum(pump.window for pump in self.pool.pumps())
-        self.book.credit = windows + ahead

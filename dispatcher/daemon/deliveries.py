@@ -1,7 +1,8 @@
 """What arrives off the pump's fast path: odd receipts, messages from phones. Durable first, then answered.
 
-Touches: the Book (receipts), the committer (messages). A flood is bounded: past WAITING_MAX only opt-outs are taken,
-the rest is answered ESME_RX_T_APPN and comes again. Rests on: SMPP_FACTS 8 and 12, PITFALLS D5 and F14.
+Touches: one account's Book (receipts), the committer (messages). A flood is bounded (outcomes/flood.py): past that, and
+past WAITING_MAX, only opt-outs are taken, the rest is answered ESME_RX_T_APPN and comes again. Rests on: SMPP_FACTS 8
+and 12, PITFALLS D5 and F14.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import structlog
 
 from dispatcher.apps.keywords import react
-from dispatcher.daemon.committer import Committer
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.writer import Work
 from dispatcher.outbox.entry import Entry
-from dispatcher.outcomes.inbound import Heard, Recent, hear, is_stop, seal_of
+from dispatcher.outcomes.flood import Flood, may_opt_out
+from dispatcher.outcomes.inbound import Heard, Recent, hear, overdue, seal_of
 from dispatcher.outcomes.receipt_text import read_receipt
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.events import Delivered
@@ -26,10 +28,12 @@ from dispatcher.smpp.bind import Answer
 from dispatcher.smpp.consts import ESME_ROK, ESME_RX_T_APPN
 from dispatcher.smpp.pdu import Message, Unparsed
 from dispatcher.smpp.pump import Book
-from dispatcher.tenants.market import plain
-from dispatcher.text.decode import decode
+
+if TYPE_CHECKING:
+    from dispatcher.daemon.committer import Committer
 
 WAITING_MAX = 10_000
+OVERDUE_EVERY_S = 5.0
 
 log = structlog.get_logger("deliveries")
 
@@ -52,14 +56,50 @@ class Deliveries:
     def __init__(self, book: Book, heard: Callable[[Heard, Entry | None], None]) -> None:
         self.book = book
         self.counters = Counters()
-        self.committer: Committer | None = None  # set by run.py: the two need each other
+        self.answers: list[Answer] = []  # to what is in the journal: they leave once that is on disk
+        self.committer: Committer | None = None  # set by dispatcher.py: the two need each other
         self._heard = heard
         self._recent = Recent()
+        self.flood = Flood()
+        self.default_alphabet = "gsm"  # set by channel.py: what data_coding 0 means here
+        self._looked_s = 0.0
 
     def kick(self) -> None:
         if self.committer is not None:
             crash_point("after_response_before_commit", lambda: self.book.journal_records_waiting > 0)
             self.committer.kick()
+            if time.monotonic() >= self._looked_s + OVERDUE_EVERY_S:
+                self._looked_s = time.monotonic()
+                self._end_overdue()
+
+    def ended(self) -> None:
+        """A bind has ended: answers on their way may not have arrived."""
+        if self.committer is not None:
+            self.committer.post(lambda view: (self._recent.doubt(_now_ms()), None), lambda work: None)
+
+    def _end_overdue(self) -> None:
+        """Give long messages that waited long enough for a part as they are, a commit each."""
+        assert self.committer is not None
+
+        def step(view: View) -> tuple[Changes, tuple[Heard, Entry | None] | None]:
+            found = overdue(view, _now_ms())
+            if found is None:
+                return Changes(), None
+            changes, heard = found
+            more, entry = react(view, heard, _now_ms(), self.book.endpoint)
+            changes.merge(more)
+            return changes, (heard, entry)
+
+        def then(work: Work) -> None:
+            if work.error is None and work.result is not None:
+                self._tell(*work.result)
+                self._end_overdue()
+
+        self.committer.post(step, then)
+
+    def _tell(self, heard: Heard, entry: Entry | None) -> None:
+        self.counters.inbound[heard.what] = self.counters.inbound.get(heard.what, 0) + 1
+        self._heard(heard, entry)
 
     def deliver(self, answer: Answer, message: Message | Unparsed) -> None:
         """Take one deliver_sm or data_sm. What cannot be read is counted, logged and answered, the session lives on."""
@@ -67,7 +107,7 @@ class Deliveries:
         if isinstance(message, Unparsed):
             self.counters.unparsed += 1
             log.warning("unparsed", reason=message.reason, octets=message.octets[:64].hex())
-            self.committer.answer_after_commit(answer)
+            self._answer_after_commit(answer)
             return
         delivered = Delivered(
             source_addr=message.source_addr,
@@ -79,9 +119,14 @@ class Deliveries:
         )
         if delivered.is_receipt:
             self._receipt(delivered)
-            self.committer.answer_after_commit(answer)
+            self._answer_after_commit(answer)
         else:
             self._message(answer, delivered)
+
+    def _answer_after_commit(self, answer: Answer) -> None:
+        assert self.committer is not None
+        self.answers.append(answer)
+        self.committer.wake()
 
     def _receipt(self, delivered: Delivered) -> None:
         receipt = read_receipt(delivered)
@@ -95,21 +140,24 @@ class Deliveries:
             return
         self.counters.receipts_odd += 1
         state = 0 if receipt.state is None else int(receipt.state)
-        self.book.receipt(receipt.message_id, state, receipt.err, receipt.subscriber)
+        self.book.receipt(receipt.message_id, state, receipt.err, receipt.subscriber, receipt.other_id)
 
     def _message(self, answer: Answer, delivered: Delivered) -> None:
         assert self.committer is not None
-        if self.committer.waiting >= WAITING_MAX:
-            text = decode(delivered.data_coding, delivered.octets, delivered.udhi)
-            if not is_stop(plain(text or "")):
-                self.counters.refused += 1
-                answer(ESME_RX_T_APPN)
-                return
+        taken = self.flood.takes(delivered, time.monotonic(), self.default_alphabet)
+        if taken and self.committer.waiting >= WAITING_MAX:
+            taken = may_opt_out(delivered, self.default_alphabet)
+        if not taken:
+            self.counters.refused += 1
+            answer(ESME_RX_T_APPN)
+            return
 
         def step(view: View) -> tuple[Changes, tuple[Heard, Entry | None]]:
-            now_ms = time.time_ns() // 1_000_000
-            changes, heard = hear(view, delivered, now_ms, self._recent)
-            more, entry = react(view, heard, now_ms)
+            now_ms, via = _now_ms(), self.book.endpoint
+            changes, heard = hear(
+                view, delivered, now_ms, self._recent, endpoint=via, default_alphabet=self.default_alphabet
+            )
+            more, entry = react(view, heard, now_ms, via)
             changes.merge(more)
             return changes, (heard, entry)
 
@@ -120,9 +168,11 @@ class Deliveries:
                     self._recent.forget(seal_of(delivered))
                 answer(ESME_RX_T_APPN)  # not kept: it must come again
                 return
-            heard, entry = work.result
-            self.counters.inbound[heard.what] = self.counters.inbound.get(heard.what, 0) + 1
-            self._heard(heard, entry)
+            self._tell(*work.result)
             answer(ESME_ROK)
 
         self.committer.post(step, then)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

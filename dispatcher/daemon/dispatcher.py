@@ -11,34 +11,37 @@ from typing import Any
 import structlog
 import trio
 
-from config import Endpoint, Settings
+from config import Settings
 from dispatcher.apps.messages import batch_and_position
 from dispatcher.campaigns import campaign as campaigns
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.clock import SystemClock
 from dispatcher.control.commands import Envelope
-from dispatcher.daemon import handlers, health, recovery
+from dispatcher.daemon import handlers, health, recovery, retries
+from dispatcher.daemon.binds import Binds
+from dispatcher.daemon.channel import Channel
 from dispatcher.daemon.committer import Committer
 from dispatcher.daemon.crash import crash_point
-from dispatcher.daemon.deliveries import Deliveries
 from dispatcher.daemon.feeder import Feeder
 from dispatcher.daemon.imports import Imports
+from dispatcher.daemon.lines import Lines
+from dispatcher.daemon.marks import Marks
+from dispatcher.daemon.resume import resume
 from dispatcher.daemon.schedule import CHANGES, Schedule
 from dispatcher.daemon.settler import Settler
 from dispatcher.daemon.writer import Work, Writer
 from dispatcher.errors import CommandRefused, StoreFull, WrongState
+from dispatcher.members.consents import withdrawn
 from dispatcher.members.erase import numbers_of
 from dispatcher.members.suppression import reach
 from dispatcher.outbox.entry import Entry, entries_of
 from dispatcher.outcomes.inbound import Heard
 from dispatcher.records.changes import Changes, View
-from dispatcher.records.states import Decision
+from dispatcher.records.states import Decision, Purpose
+from dispatcher.segments.snapshot import Frozen, freeze_segment, snapshot_segment
 from dispatcher.smpp.pool import Pool
-from dispatcher.smpp.pump import ACTION_OTHER, ACTIONS, POOLS, Book
+from dispatcher.smpp.pump import Book
 from dispatcher.store import Store, care, ledger
-
-NO_ENDPOINT = Endpoint(name="none", host="127.0.0.1", system_id="none", binds=1)
-RING, REPLY_RING = 1 << 16, 1 << 14
 
 log = structlog.get_logger("dispatcher")
 
@@ -56,43 +59,52 @@ class Rates:
 class Dispatcher:
     """Everything between the store and the sockets. Made by run.py after the recovery, inside trio."""
 
-    def __init__(self, settings: Settings, store: Store, marks: recovery.Marks, report: recovery.Recovery) -> None:
+    def __init__(self, settings: Settings, store: Store, marks: Marks, report: recovery.Recovery) -> None:
         self.settings, self.store, self.marks = settings, store, marks
         self.clock = SystemClock()
         self.started_ns = self.clock.monotonic_ns()
-        self.has_endpoint = bool(settings.endpoints)
-        endpoint = settings.endpoints[0] if settings.endpoints else NO_ENDPOINT
         tuning = settings.dispatcher
-        self.book = Book(
-            endpoint.binds * endpoint.window + 2_048, marks.words, ACTIONS, ACTION_OTHER,
-            ring=RING, reply_ring=REPLY_RING, ids=endpoint.receipt_ids, tries_max=tuning.tries_max,
+        self.lines = Lines(
+            settings, store, marks, heard=self._heard, changed=self._binds_changed,
+            make_room=lambda channel: self.feeder.make_room(channel),
         )  # fmt: skip
-        self.book.retry_ns = int(tuning.retry_s * 1e9)
-        self.book.set_rate(endpoint.rate, self.clock.monotonic_ns())
-        self.feeder = Feeder(self.book, endpoint, tuning.retry_s)
-        self.settler = Settler(store, self.book, self.feeder, settings.holding_s)
-        self.deliveries = Deliveries(self.book, self._heard)
-        self.pool = Pool(endpoint, self.book, self.deliveries, self._binds_changed)
+        self.channels = self.lines.channels
+        self.feeder = Feeder(self.channels, self.lines.router, tuning.retry_s)
+        self.feeder.replies.end_of = self.lines.end_of
+        self.settler = Settler(store, self.feeder, settings.holding_s)
         self.writer = Writer(store, sync_delay_s=settings.store.sync_delay_ms / 1e3)
         self.committer = Committer(
-            self.writer, self.book, self.pool, self.feeder,
-            gap_s=settings.store.commit_gap_ms / 1e3, ahead_max=tuning.claim_ahead_max,
-            fold_every_s=tuning.fold_every_s, settled=self._settled, credit_raised=self._credit_raised,
+            self.writer, self.channels, self.feeder, gap_s=settings.store.commit_gap_ms / 1e3,
+            fold_every_s=tuning.fold_every_s, returned=self._returned, settled=self._settled,
         )  # fmt: skip
-        self.deliveries.committer = self.committer
+        self.lines.committer = self.committer
+        for channel in self.channels:
+            channel.deliveries.committer = self.committer
         self.settler.fold = self.committer.force_fold
         self.imports: Imports | None = None
+        self.binds = Binds()
         self.schedule = Schedule(self)
         self.rates = Rates()
         self.stale_readers = 0  # slots of readers that died, cleared by housekeeping
         self.recovery = report
-        marks.words[recovery.CREDIT_SLOT] = 0
         with store.snapshot() as view:
             self.recoveries = recovery.recoveries(view)
         self._confirmations: list[Entry] = []
-        self._revoked_until: list[int] | None = None
         self._marking: set[int] = set()
-        recovery.resume(store, self.book, self.feeder, self.settler.note, settings.holding_s, self.clock.epoch_ms())
+        resume(store, self.feeder, self.settler.note, settings.holding_s, self.clock.epoch_ms())
+
+    @property
+    def book(self) -> Book:
+        """Of the first endpoint."""
+        return self.channels[0].book
+
+    @property
+    def pool(self) -> Pool:
+        """Of the first endpoint."""
+        return self.channels[0].pool
+
+    def _pools(self) -> list[Pool]:
+        return [channel.pool for channel in self.channels if channel.connects]
 
     # ---- commands
 
@@ -100,6 +112,12 @@ class Dispatcher:
         """One command: (reply, whether it was a repeat), after its commit. Raises CommandRefused or StoreFull."""
         if command.name == "status":
             return health.statistics(self), False
+        if command.name == "retries":
+            tuning = self.settings.dispatcher
+            return {"data": retries.table(retry_s=tuning.retry_s, tries_max=tuning.tries_max)}, False
+        asked = self.binds.find(self._pools(), command.bind) if command.name.startswith("bind.") else []
+        if command.name == "bind.trace":
+            return self.binds.trace(asked, command, envelope), False
         if command.name not in handlers.ON_FULL_DISK:
             limits = self.settings.store
             full = care.short_of(self.store, limits, limits.full_percent)
@@ -107,6 +125,8 @@ class Dispatcher:
                 raise StoreFull(full or "the store has no room for new work")
         if command.name == "campaign.preview":
             return await self._preview(command, envelope)
+        if command.name == "segment.snapshot":
+            return await self._snapshot(command, envelope)
 
         gone: list[int] = []
         taken: list[Entry] = []
@@ -127,8 +147,11 @@ class Dispatcher:
         withdrawn = self._take_out(command, envelope)
         if command.name == "campaign.stop_all":
             self._hold_all(envelope.tenant)
+        pending = self.committer.do(step, lambda: self._queue(taken))
+        if command.name == "message.send" and any(one.get("purpose") == Purpose.OTP for one in command.messages):
+            self.committer.hurry()
         try:
-            reply, replayed = await self.committer.do(step)
+            reply, replayed = await pending
         except (CommandRefused, StoreFull):
             if withdrawn is not None:
                 self.feeder.replies.add(withdrawn)
@@ -137,15 +160,24 @@ class Dispatcher:
             raise
         if replayed and command.name == "campaign.stop_all":
             self._stop_or_release(envelope.tenant)
-        for entry in taken:
-            self.feeder.replies.add(entry)
+        if asked and not replayed:
+            reply = self.binds.done(asked, command, envelope)
         if not replayed:
             self._tell(command, envelope)
             for number in gone:
                 self._revoke(envelope.tenant, number, Decision.SUPPRESSED)
+            if "resend" in reply:
+                self.settler.resend_by_hand(reply.pop("resend"), self.clock.epoch_ms(), self.clock.monotonic_ns())
             if "job" in reply and self.imports is not None:
                 self.imports.open(envelope.tenant, reply["job"])
         return reply, replayed
+
+    def _queue(self, taken: list[Entry]) -> None:
+        """Messages that are on disk now; a one-time code is claimed in the next commit."""
+        for entry in taken:
+            self.feeder.replies.add(entry)
+        if any(entry.purpose is Purpose.OTP for entry in taken):
+            self.committer.hurry()
 
     def _take_out(self, command: Any, envelope: Envelope) -> Entry | None:
         """A message to be cancelled: from here on nobody claims it. Raises CommandRefused when somebody has."""
@@ -166,7 +198,7 @@ class Dispatcher:
         def compute() -> tuple[int, Changes, dict[str, Any]]:
             with self.store.snapshot() as view:
                 row = campaigns.load(view, envelope.tenant, command.campaign)
-                changes, reply = preview_campaign(view, command, envelope)
+                changes, reply = preview_campaign(view, command, envelope, self._rate())
                 return (row["version"] if row else 0), changes, reply
 
         version, changes, reply = await trio.to_thread.run_sync(compute)
@@ -180,6 +212,30 @@ class Dispatcher:
 
         await self.committer.do(step)
         return reply, False
+
+    async def _snapshot(self, command: Any, envelope: Envelope) -> tuple[dict[str, Any], bool]:
+        """Matched on a snapshot in a thread; the commit only writes who that were."""
+
+        def match() -> Frozen:
+            with self.store.snapshot() as view:
+                return freeze_segment(view, command, envelope)
+
+        frozen = await trio.to_thread.run_sync(match)
+
+        def step(view: View) -> tuple[Changes, tuple[dict[str, Any], bool]]:
+            now_ms = self.clock.epoch_ms()
+            if (earlier := handlers.replay(view, envelope, now_ms)) is not None:
+                return Changes(), (earlier, True)
+            changes, reply = snapshot_segment(view, command, envelope, frozen)
+            handlers.finish(view, changes, command.name, envelope, reply, now_ms)
+            return changes, (reply, False)
+
+        return await self.committer.do(step)
+
+    def _rate(self) -> int:
+        """Parts a second of all endpoints together; 0 where one has no limit."""
+        rates = [endpoint.rate for endpoint in self.settings.endpoints]
+        return int(sum(rates)) if rates and all(rates) else 0
 
     def _tell(self, command: Any, envelope: Envelope) -> None:
         """Who must know of a command that is on disk now."""
@@ -195,25 +251,39 @@ class Dispatcher:
             self.feeder.stop(command.campaign)
         elif name in ("campaign.stop_all", "campaign.release"):
             self._stop_or_release(envelope.tenant)
-        elif name.startswith("field.") or name in ("member.upsert", "member.merge", "member.bulk"):
+        elif name == "campaign.winner":
+            self.schedule.tell_winner(envelope.tenant, command.campaign)
+        elif name == "uncertain.decide":
+            self.committer.force_fold()
+        elif name.startswith("field.") or name in ("member.upsert", "member.merge", "member.unmerge", "member.bulk", "tenant.edit"):
             self.fields_changed(envelope.tenant)
         elif name in ("import.open", "import.body_done", "import.commit", "import.undo") and self.imports is not None:
             self.imports.open(envelope.tenant, command.import_id)
-        elif name == "suppression.add":
+        elif name in ("suppression.add", "suppression.import"):
             with self.store.snapshot() as view:
-                for tenant, number in reach(view, command.numbers, envelope.tenant):
+                for tenant, number in reach(view, command, envelope.tenant):
                     self._revoke(tenant, number, Decision.SUPPRESSED)
+        elif name == "consent.record":
+            with self.store.snapshot() as view:
+                for number in withdrawn(view, command, envelope.tenant):
+                    self._revoke(envelope.tenant, number)
+        elif name.startswith("route."):
+            self.lines.read_routes()
         if name in CHANGES:
             self.schedule.changed()
-        self.pool.push()
+        self._push()
         self.committer.wake()
+
+    def _push(self) -> None:
+        for channel in self.channels:
+            channel.pool.push()
 
     def _hold_all(self, tenant: int) -> None:
         """Claim nothing more of a tenant's campaigns, or of all (0), before the rows say so: they may be thousands."""
         for known in list(self.feeder.campaigns.values()):
             if known.expansion is not None and tenant in (0, known.tenant):
                 self.feeder.pause(known.id)
-        self.pool.push()
+        self._push()
 
     def _stop_or_release(self, tenant: int) -> None:
         """Every campaign that is being sent, of one tenant or of all (0): paused or running as its row says now."""
@@ -238,9 +308,10 @@ class Dispatcher:
 
     def _binds_changed(self) -> None:
         crash_point("in_reconnect")
+        self.lines.look()
         self.committer.wake()
 
-    def _heard(self, heard: Heard, entry: Entry | None) -> None:
+    def _heard(self, channel: Channel, heard: Heard, entry: Entry | None) -> None:
         """A message from a phone is on disk: nothing more to who said STOP; the answer goes out."""
         if heard.what == "stop":
             self._revoke(heard.tenant, heard.number)
@@ -253,36 +324,27 @@ class Dispatcher:
         self.committer.wake()
 
     def _revoke(self, tenant: int, number: int, decision: Decision = Decision.OPTED_OUT) -> None:
-        """What was claimed before this moment and has not left must not; see _settled for when that is over."""
-        self.book.revoke(tenant, number, decision)
-        self._revoked_until = [self.book.position(pool)[0] for pool in POOLS]
+        """What was claimed before this moment and has not left must not; see Channel.forget_revoked for when that is over."""
+        for channel in self.channels:
+            channel.revoke(tenant, number, decision)
 
-    def _credit_raised(self, credit: int) -> None:
-        """More may be claimed than ever before in this life; told before such a claim is on disk."""
-        self.marks.words[recovery.CREDIT_SLOT] = credit
+    def _returned(self, channel: Channel, items: list[tuple[int, ...]]) -> None:
+        """What a channel gave back, once the commit is on disk that says so."""
+        now_ms, now_ns = self.clock.epoch_ms(), self.clock.monotonic_ns()
+        uncertain = self.feeder.returned(channel, items, now_ns)
+        if uncertain:
+            self.settler.returned(channel, uncertain, now_ms, now_ns)
 
     def _settled(self) -> None:
         """After each commit, in the trio thread."""
-        now_ms, now_ns = self.clock.epoch_ms(), self.clock.monotonic_ns()
-        items = self.book.take_returned()
-        if items:
-            uncertain = self.feeder.returned(items, now_ns)
-            if uncertain:
-                self.settler.returned(uncertain, now_ms, now_ns)
         if self._confirmations:
-            ready = [e for e in self._confirmations if not self.pool.flying_to(e.to)]
+            ready = [e for e in self._confirmations if not any(c.pool.flying_to(e.to) for c in self.channels)]
             for entry in ready:
                 self._confirmations.remove(entry)
                 self.feeder.replies.add(entry)
-        until = self._revoked_until
-        if until is not None and all(self.book.position(pool)[1] >= until[pool] for pool in POOLS):
-            self.book.forget_revoked()
-            self._revoked_until = None
-        words = self.marks.words
-        for pool in POOLS:
-            made, taken = self.book.position(pool)
-            if made == taken:
-                words[recovery.EMPTY_SLOT + pool] = self.writer.position
+        for channel in self.channels:
+            channel.forget_revoked()
+            channel.note_empty(self.writer.position)
         for campaign in self.feeder.finished():
             self._finish(campaign.tenant, campaign.id)
 
@@ -306,18 +368,22 @@ class Dispatcher:
         self.committer.force_fold()
 
     def second(self) -> None:
-        """Once a second: rates."""
-        book = self.book
-        self.rates.accepted_per_s = book.accepted - self.rates.accepted
-        self.rates.receipts_per_s = book.receipts - self.rates.receipts
-        self.rates.accepted, self.rates.receipts = book.accepted, book.receipts
+        """Once a second: rates, and how the endpoints stand."""
+        accepted = sum(channel.book.accepted for channel in self.channels) + self.lines.accepted_by_gone
+        receipts = sum(channel.book.receipts for channel in self.channels) + self.lines.receipts_by_gone
+        self.rates.accepted_per_s = accepted - self.rates.accepted
+        self.rates.receipts_per_s = receipts - self.rates.receipts
+        self.rates.accepted, self.rates.receipts = accepted, receipts
+        for channel in self.channels:
+            channel.second()
+        self.lines.look()
         self.committer.kick()
 
     async def settle(self) -> None:
         """Once a second, apart from the rates, for it may walk the log: held receipts, resends that are due."""
         await self.settler.tick(self.clock.epoch_ms(), self.clock.monotonic_ns())
         with self.store.snapshot() as view:
-            self.feeder.runs.tick(view, self.feeder, self.clock.monotonic_ns())
+            self.feeder.sweep_runs(view, self.clock.monotonic_ns())
         self.committer.kick()
 
     def note_recovery(self) -> None:

@@ -5,16 +5,22 @@ Touches: counters, /proc/self/status, statvfs. Never waits.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.records.keys import public_id
-from dispatcher.smpp.pump import BULK, REPLIES, URGENT
+from dispatcher.smpp.pump import BULK, POOLS, REPLIES, URGENT
 from dispatcher.store import care
 
 if TYPE_CHECKING:
+    from dispatcher.daemon.channel import Channel
     from dispatcher.daemon.dispatcher import Dispatcher
 
+TOTALS = (
+    "submits", "accepted", "refused", "throttled", "retried", "released", "uncertain", "late", "receipts",
+    "receipts_repeated", "stopped",
+)  # fmt: skip
 
 def anon_mb() -> float:
     """RssAnon of this process: memory that is ours, without mapped pages of the store."""
@@ -26,39 +32,26 @@ def anon_mb() -> float:
 
 def statistics(d: Dispatcher) -> dict[str, Any]:
     """The reply to `status`."""
-    book, committer = d.book, d.committer
+    channels, committer = d.channels, d.committer
     times = sorted(committer.times)
+    endpoints = [_endpoint(channel) for channel in channels if channel.connects]
     return {
         "uptime_s": round((d.clock.monotonic_ns() - d.started_ns) / 1e9, 3),
         "as_of_ms": d.clock.epoch_ms(),
-        "binds": [_bind(bind) for bind in d.pool.binds] if d.has_endpoint else [],
+        "endpoints": endpoints,
+        "alarms": [alarm for endpoint in endpoints for alarm in endpoint["alarms"]],
+        "binds": [bind.statistics() for channel in channels if channel.connects for bind in channel.pool.binds],
         "rates": {
             "submits_per_s": round(committer.submits_per_s),
             "accepted_per_s": round(d.rates.accepted_per_s),
             "receipts_per_s": round(d.rates.receipts_per_s),
         },
-        "totals": {
-            "submits": book.submits,
-            "accepted": book.accepted,
-            "refused": book.refused,
-            "throttled": book.throttled,
-            "retried": book.retried,
-            "released": book.released,
-            "uncertain": book.uncertain,
-            "late": book.late,
-            "receipts": book.receipts,
-            "receipts_repeated": book.receipts_repeated,
-            "stopped": book.stopped,
-        },
-        "lanes": {
-            "bulk": book.queued(BULK),
-            "replies": book.queued(REPLIES) + d.feeder.replies.waiting,
-            "urgent": book.queued(URGENT),
-        },
-        "claim_credit": book.credit,
-        "claim_credit_max": committer.credit_max,
-        "claimed_open": book.open_parts,
-        "in_flight": d.pool.in_flight,
+        "totals": {name: _sum(channels, name) for name in TOTALS},
+        "lanes": lanes(channels, d.feeder.replies.waiting),
+        "claim_credit": _sum(channels, "credit"),
+        "claim_credit_max": sum(channel.credit_max for channel in channels),
+        "claimed_open": _sum(channels, "open_parts"),
+        "in_flight": sum(channel.pool.in_flight for channel in channels),
         "writer": {
             "commits": committer.commits,
             "commit_ms_p50": round(times[len(times) // 2] * 1e3, 3) if times else None,
@@ -67,64 +60,80 @@ def statistics(d: Dispatcher) -> dict[str, Any]:
             "full": committer.full,
         },
         "recoveries": d.recoveries,
-        "held_receipts": book.n_held,
+        "held_receipts": _sum(channels, "n_held"),
         "uncertain_parts": len(d.settler.uncertain),
-        "ids_awaiting_receipt": book.index_live,
+        "ids_awaiting_receipt": _sum(channels, "index_live"),
         "anon_mb": anon_mb(),
         "store_octets": d.store.size_octets(),
         "care": care.look(d.store, d.settings.store).as_dict() | {"stale_readers": d.stale_readers},
         "campaigns": {
             public_id("cmp", c.id): {
-                "in_flight": book.run_open(c.run),
+                "in_flight": d.feeder.parts_open(c.id),
+                "waiting": c.expansion.waiting,
                 "per_s": round(committer.submits_per_s),
                 "limit": _limit(d),
             }
             for c in d.feeder.campaigns.values()
             if c.expansion is not None
         },
-        "inbound": dict(d.deliveries.counters.inbound),
+        "inbound": dict(sum((Counter(c.deliveries.counters.inbound) for c in channels), Counter())),
         "imports_running": d.imports.running if d.imports is not None else 0,
         "faults": {
-            "strange_responses": book.strange_responses,
-            "unparsed": d.deliveries.counters.unparsed,
-            "receipts_unread": d.deliveries.counters.receipts_unread,
-            "receipts_odd": d.deliveries.counters.receipts_odd,
+            "strange_responses": _sum(channels, "strange_responses"),
+            "unparsed": _counted(channels, "unparsed"),
+            "receipts_unread": _counted(channels, "receipts_unread"),
+            "receipts_odd": _counted(channels, "receipts_odd"),
             "receipts_unmatched": d.settler.counters.unmatched,
             "receipts_by_number": d.settler.counters.by_number,
             "receipts_several_candidates": d.settler.counters.several_candidates,
-            "held_overflow": book.held_overflow,
-            "inbound_refused": d.deliveries.counters.refused,
-            "store_full": d.deliveries.counters.store_full,
+            "held_overflow": _sum(channels, "held_overflow"),
+            "inbound_refused": _counted(channels, "refused"),
+            "store_full": _counted(channels, "store_full"),
         },
     }
 
 
-def _bind(bind: Any) -> dict[str, Any]:
-    pump = bind.pump
+def lanes(channels: list[Channel], replies: int) -> dict[str, int]:
+    """Parts claimed and not yet handed to a socket; answers also before they are claimed."""
+    queued = {lane: sum(channel.book.queued(lane) for channel in channels) for lane in POOLS}
+    return {"bulk": queued[BULK], "replies": queued[REPLIES] + replies, "urgent": queued[URGENT]}
+
+
+def _endpoint(channel: Channel) -> dict[str, Any]:
+    book = channel.book
     return {
-        "endpoint": bind.endpoint.name,
-        "bind": bind.number,
-        "state": bind.state,
-        "since_ms": bind.since_ms,
-        "binds": bind.binds,
-        "in_flight": pump.in_flight if pump is not None else 0,
-        "window": bind.endpoint.window,
-        "submits": pump.submits if pump is not None else 0,
-        "responses": pump.responses if pump is not None else 0,
-        "receipts": pump.delivers if pump is not None else 0,
-        "rtt_ms": round(pump.rtt_sum_ns / pump.rtt_count / 1e6, 3) if pump is not None and pump.rtt_count else None,
-        "last_error": bind.last_error,
+        **channel.pool.statistics(),
+        "number": channel.number,
+        "submits_per_s": round(channel.submits_per_s),
+        "accepted_per_s": round(channel.accepted_per_s),
+        "receipts_per_s": round(channel.receipts_per_s),
+        "totals": {name: getattr(book, name) for name in TOTALS},
+        "lanes": lanes([channel], 0),
+        "claim_credit": book.credit,
+        "claimed_open": book.open_parts,
+        "ids_awaiting_receipt": book.index_live,
+        "held_receipts": book.n_held,
+        "leaving": channel.leaving,
     }
+
+
+def _sum(channels: list[Channel], name: str) -> int:
+    return sum(int(getattr(channel.book, name)) for channel in channels)
+
+
+def _counted(channels: list[Channel], name: str) -> int:
+    return sum(int(getattr(channel.deliveries.counters, name)) for channel in channels)
 
 
 def _limit(d: Dispatcher) -> str:
     """What keeps it from going faster, in a word."""
-    if not d.pool.bound:
+    bound = [channel for channel in d.channels if channel.pool.bound]
+    if not bound:
         return "no_bind"
     if d.committer.full:
         return "disk_full"
-    if d.book.rate:
+    if all(channel.book.rate for channel in bound):
         return "endpoint_rate"
-    if d.pool.in_flight >= sum(pump.window for pump in d.pool.pumps()):
+    if all(c.pool.in_flight >= sum(pump.window for pump in c.pool.pumps()) for c in bound):
         return "window"
-    return "claim_credit" if d.book.open_parts >= d.book.credit else "cpu"
+    return "claim_credit" if all(c.book.open_parts >= c.book.credit for c in bound) else "cpu"

@@ -12,13 +12,23 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import trio
 
+from dispatcher.campaigns import money
+from dispatcher.campaigns.usage import Used
+from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.daily_counts import count_segments
-from dispatcher.daemon.sweeper import drop_old_answers, drop_old_values, settle_answers_by_time, settle_by_time
+from dispatcher.daemon.sharing import rest_s
+from dispatcher.daemon.sweeper import (
+    drop_old_answers,
+    drop_old_values,
+    note_swept,
+    settle_answers_by_time,
+    settle_by_time,
+)
 from dispatcher.errors import StoreFull
 from dispatcher.members.edit_jobs import unfinished_edits
 from dispatcher.members.widen import widen_some
 from dispatcher.records.changes import Changes, View
-from dispatcher.store import care
+from dispatcher.store import Snapshot, care, phones
 from dispatcher.store.columns import fold_some, folded_to
 from dispatcher.tenants.tenant import list_tenants
 
@@ -55,6 +65,8 @@ async def keep_house(d: Dispatcher) -> None:
                 delta_at = now
                 for tenant in tenants:
                     await fold_delta(d.committer, tenant)
+            if not (d.imports is not None and d.imports.running):  # the more wait, the fewer pages each moves
+                await move_numbers(d)
         except StoreFull as exc:
             log.warning("put_off", reason=str(exc))
 
@@ -71,8 +83,11 @@ async def _minute(d: Dispatcher) -> None:
     now_ms = d.clock.epoch_ms()
     with d.store.snapshot() as view:
         wait_s = d.settings.dispatcher.receipt_wait_s
-        settled = settle_by_time(view, d.book, d.feeder, now_ms, wait_s)
-        settled += settle_answers_by_time(view, d.book, d.feeder, now_ms, wait_s)
+        swept = settle_by_time(view, d.feeder, now_ms, wait_s)
+        settled = sum(sum(parts.values()) for parts in swept.values())
+        settled += settle_answers_by_time(view, d.feeder, now_ms, wait_s)
+    for of, parts in swept.items():
+        await d.committer.do(partial(note_swept, of=of, parts=parts, now_ms=now_ms))
     if settled:
         log.info("settled_by_time", parts=settled)
         d.committer.wake()
@@ -90,7 +105,28 @@ async def _minute(d: Dispatcher) -> None:
             d.imports.open(tenant, job_id)
     for tenant in tenants:
         await widen_fields(d.committer, tenant)
+    await settle_usage(d, now_ms)
     await count_segments(d, now_ms)
+
+
+async def settle_usage(d: Dispatcher, now_ms: int) -> None:
+    """Usage and credit of campaigns that are over, measured on a snapshot off the loop's thread. Raises StoreFull."""
+
+    def measure() -> tuple[money.Over, dict[int, Used]] | None:
+        with d.store.snapshot() as view:
+            over = money.next_over(view)
+            return None if over is None else (over, money.measure_over(view, over, now_ms))
+
+    while (found := await trio.to_thread.run_sync(measure)) is not None:
+        over, used = found
+        changed = await d.committer.do(partial(_settle, over=over, used=used, now_ms=now_ms))
+        if not changed:
+            break
+
+
+def _settle(view: View, over: money.Over, used: dict[int, Used], now_ms: int) -> tuple[Changes, bool]:
+    changes = money.settle(view, over, used, now_ms)
+    return changes, bool(changes)
 
 
 async def widen_fields(committer: Committer, tenant: int) -> None:
@@ -102,6 +138,23 @@ async def widen_fields(committer: Committer, tenant: int) -> None:
 
     while await committer.do(step):
         pass
+
+
+async def move_numbers(d: Dispatcher) -> None:
+    """Numbers that wait in the small table to the large one, all of them, when they are many. Raises StoreFull."""
+    with d.store.snapshot() as view:
+        if phones.waiting(view) < phones.MERGE_FROM:
+            return
+
+    def step(view: Snapshot) -> tuple[Changes, Any]:
+        changes = phones.merge_some(view)
+        crash_point("in_move", lambda: bool(changes))
+        return changes, bool(changes)
+
+    began = trio.current_time()
+    while not d.committer.full and await d.committer.do(step):
+        await trio.sleep(rest_s(d.committer.submits_per_s, trio.current_time() - began))
+        began = trio.current_time()
 
 
 async def fold_delta(committer: Committer, tenant: int) -> None:

@@ -24,6 +24,7 @@ from dispatcher.daemon import handlers
 from dispatcher.daemon.committer import Committer
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.housekeeping import fold_delta
+from dispatcher.daemon.sharing import rest_s, sending
 from dispatcher.errors import CommandRefused, StoreFull
 from dispatcher.members.bulk import BulkJob
 from dispatcher.members.edit_jobs import job_of
@@ -37,9 +38,7 @@ from dispatcher.store import Store
 
 AT_ONCE = 2  # imports parsed at the same time; more wait
 FULL_RETRY_S = 1.0
-SENDING = 1_000.0  # messages a second: from here on the parser takes only what processor time the rest leaves
-NICE = 10
-RESTING = 12_500.0  # messages a second for which a slice is followed by a rest as long as it took: see bench_import
+LOOK_S = 0.25  # how often the parser is told to give way, or to go on
 SWEEP_S = 60.0  # files and undos that are kept no longer, uploads that were never finished
 ACTOR = "dispatcher"
 
@@ -156,14 +155,14 @@ class Imports:
 
     async def _parse(self, job: ImportJob) -> None:
         """One life of the parser; it dies with this task."""
+        job.hold(sending(self._committer.submits_per_s))
+        over = trio.CancelScope()
         child = await trio.lowlevel.open_process(job.child_argv(), stdout=subprocess.PIPE)
         try:
             assert child.stdout is not None
             rest = b""
+            self._nursery.start_soon(self._give_way, child.pid, job, over)
             async for octets in child.stdout:
-                if self._committer.submits_per_s > SENDING:  # it says something twice a second
-                    with contextlib.suppress(OSError):
-                        os.setpriority(os.PRIO_PROCESS, child.pid, NICE)
                 *lines, rest = (rest + octets).split(b"\n")
                 for line in lines:
                     job.heard(line)
@@ -171,15 +170,28 @@ class Imports:
                 if job.finished:
                     break
         finally:
+            over.cancel()
             child.kill()
             with trio.CancelScope(shield=True):
                 await child.wait()
                 if child.stdout is not None:
                     await child.stdout.aclose()
 
+    async def _give_way(self, pid: int, job: ImportJob, over: trio.CancelScope) -> None:
+        """While messages are sent the parser takes what processor time nobody else wants, and keeps few runs ahead."""
+        gives_way = False
+        with over:
+            while True:
+                if (wanted := sending(self._committer.submits_per_s)) != gives_way:
+                    gives_way = wanted
+                    job.hold(wanted)
+                    with contextlib.suppress(AttributeError, OSError):  # elsewhere, or not allowed: it goes on as it is
+                        os.sched_setscheduler(pid, os.SCHED_IDLE if wanted else os.SCHED_OTHER, os.sched_param(0))
+                await trio.sleep(LOOK_S)
+
     async def _apply(self, job: Job) -> None:
         """Commit every slice there is now, one a commit, so that none is greater than a commit may be. The faster
-        messages are sent, the longer the rest after each: an import may slow a broadcast by less than a tenth."""
+        messages are sent, the longer the rest after each (sharing.py)."""
 
         def step(view: View) -> tuple[Changes, Any]:
             changes = job.next_slice(view, time.time_ns() // 1_000_000)
@@ -193,4 +205,4 @@ class Imports:
                     return
             except StoreFull:
                 await trio.sleep(FULL_RETRY_S)
-            await trio.sleep(self._committer.submits_per_s / RESTING * (trio.current_time() - began))
+            await trio.sleep(rest_s(self._committer.submits_per_s, trio.current_time() - began))

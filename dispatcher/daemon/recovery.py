@@ -1,72 +1,36 @@
 """What a start finds: claims of the process before, released or uncertain; ids that still await their receipt.
 
-Touches: the store (through steps of the writer's kind, before any task runs), the mark's mapping, the Book.
-Rests on: DESIGN 6 (the mark) and 8. After kill -9 (same boot_id) what was claimed at or above its pool's mark never
-left and is released; what is below and unsettled is uncertain. After a power cut the mark may be older than the
-claims: all claimed and unsettled is uncertain.
+Touches: the store (through steps of the writer's kind, before any task runs) and the marks.
+Rests on: DESIGN 6 (the mark) and 8. After kill -9 (same boot_id) what was claimed at or above the mark of its endpoint
+and lane never left and is released; what is below and unsettled is uncertain. After a power cut the mark may be older
+than the claims: all claimed and unsettled is uncertain. Endpoints that are configured no more have their marks too.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from dispatcher.campaigns.campaign import ACTIVE
-from dispatcher.campaigns.expand import Repeat, members_of_ranks
 from dispatcher.daemon.crash import crash_point
-from dispatcher.daemon.feeder import Feeder
-from dispatcher.daemon.runs import VERY_FEW
-from dispatcher.outbox.entry import batches, entries
-from dispatcher.outcomes.uncertain import Uncertain
-from dispatcher.records.batches import is_batch, is_message_batch
+from dispatcher.daemon.marks import CREDIT_SLOT, EMPTY_SLOT, Marks
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import State
-from dispatcher.smpp.pump import POOLS, Book, Kind, Settled
+from dispatcher.smpp.pump import POOLS, Book, Kind
 from dispatcher.store import Snapshot, Store, ledger
-from dispatcher.store.blocks import ColumnKind
-from dispatcher.store.columns import read_slot
-from dispatcher.store.layout import BLOCK, FIELD_MSISDN, TENANT_U64, U64
+from dispatcher.store.endpoints import endpoint_numbers
+from dispatcher.store.layout import BLOCK, U64
+from dispatcher.store.ledger import Place
 from dispatcher.store.values import pack, unpack
 
-MARKS_OCTETS = 4096
-# u64 words of the marks' file after the pools' own
-CREDIT_SLOT = 3  # the greatest claim_credit of the process that owned them
-EMPTY_SLOT = 4  # + pool: log position when the pool was last seen empty
 POWER_CUT_JUMP = 1 << 32  # claims made since the mapping last reached the disk are fewer
-_BOOT_AT, _BOOT_OCTETS = 64, 36
 REASON_KILL, REASON_POWER = 3, 4
-OPEN = (State.ACCEPTED, State.UNCERTAIN, State.RETRY_WAIT)  # something may still happen to them
 RECOVERIES_KEPT = 100
 JOURNAL_RECORDS_AT_ONCE = 50_000
 
-Note = Callable[[Uncertain, bool, int], None]  # what is uncertain, whether for the first time, since when (ms)
-
 log = structlog.get_logger("recovery")
-
-
-@dataclass(slots=True)
-class Marks:
-    """The mapped file: u64 a pool, the credit, the boot it was written in."""
-
-    octets: mmap.mmap
-    same_boot: bool
-    clean: bool  # there was no such file
-
-    @property
-    def words(self) -> memoryview:
-        return memoryview(self.octets)[:64].cast("Q")
-
-    def sign(self) -> None:
-        """From here on they speak of this boot."""
-        self.octets[_BOOT_AT : _BOOT_AT + _BOOT_OCTETS] = _boot_id()
-        self.octets.flush()
 
 
 @dataclass(slots=True)
@@ -83,19 +47,7 @@ class Recovery:
     settled_by_number: int = 0
     took_s: float = 0.0
     of_campaign: dict[str, int] = field(default_factory=dict)
-
-
-def open_marks(folder: Path) -> Marks:
-    """Map `marks` of the data folder. It outlives kill -9, not a power cut: compare the boot_id."""
-    path = folder / "marks"
-    clean = not path.exists()
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-    try:
-        os.posix_fallocate(fd, 0, MARKS_OCTETS)  # a hole would be SIGBUS on a full disk, with no exception to catch
-        octets = mmap.mmap(fd, MARKS_OCTETS)
-    finally:
-        os.close(fd)
-    return Marks(octets, octets[_BOOT_AT : _BOOT_AT + _BOOT_OCTETS] == _boot_id(), clean)
+    credits: dict[str, int] = field(default_factory=dict)  # claim_credit of each endpoint, by its name
 
 
 def fold_all(store: Store) -> None:
@@ -114,17 +66,20 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
     """
     began = time.perf_counter()
     fold_all(store)
-    words = marks.words
     with store.snapshot() as view:
+        names = {number: name for name, number in endpoint_numbers(view).items()} or {0: ""}
+        words = {number: marks.of(number) for number in names}
+        places: list[Place] = [(number, lane) for number in names for lane in POOLS]
         above: dict[tuple[int, int, int], int] = {}
         if marks.same_boot:
-            known = {pool: words[pool] for pool in POOLS}
-            since = {pool: words[EMPTY_SLOT + pool] for pool in POOLS}
+            known = {(number, lane): words[number][lane] for number, lane in places}
+            since = {(number, lane): words[number][EMPTY_SLOT + lane] for number, lane in places}
             following, above = ledger.claim_tail(view, known, since)
         else:
-            following = {pool: words[pool] + POWER_CUT_JUMP for pool in POOLS}
+            following = {(number, lane): words[number][lane] + POWER_CUT_JUMP for number, lane in places}
         claimed = _claimed(view)
-    recovery = Recovery(now_ms, marks.same_boot, int(words[CREDIT_SLOT]))
+    credits = {name: int(words[number][CREDIT_SLOT]) for number, name in names.items() if words[number][CREDIT_SLOT]}
+    recovery = Recovery(now_ms, marks.same_boot, sum(credits.values()), credits=credits)
     reason = REASON_KILL if marks.same_boot else REASON_POWER
     records: list[tuple[int, int, int, int, int]] = []
     for campaign, rank, parts in claimed:
@@ -150,11 +105,14 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
             if {(campaign, rank, p) for p in parts} <= above.keys()
         ]
         recovery.at_or_above_mark = still_open(view, released)
-        for pool in POOLS:
-            words[pool] = max(words[pool], following.get(pool, 0))
-            words[EMPTY_SLOT + pool] = ledger.next_position(view)
+        position = ledger.next_position(view)
+        for number, lane in places:
+            words[number][lane] = max(words[number][lane], following.get((number, lane), 0))
+            words[number][EMPTY_SLOT + lane] = position
     crash_point("in_recovery")
     marks.sign()
+    for number in names:
+        words[number][CREDIT_SLOT] = 0  # the next life's begins
     if recovery.at_or_above_mark:
         log.error("uncertain_above_the_mark", members=recovery.at_or_above_mark)
         with store.begin_write() as view:
@@ -200,32 +158,6 @@ def recoveries(view: View) -> list[dict[str, Any]]:
     return unpack(row)["all"] if row else []
 
 
-def resume(store: Store, book: Book, feeder: Feeder, note: Note, holding_s: float, now_ms: int) -> None:
-    """Open what is running, known or awaited: expansions, repeats, uncertain messages, replies, the index of ids."""
-    with store.snapshot() as view:
-        for key, octets in view.range("campaigns"):
-            tenant, campaign = TENANT_U64.unpack(key)
-            row = unpack(octets)
-            counts = ledger.read_counts(view, campaign)
-            active = row["state"] in ACTIVE
-            if not active and not any(map(counts.state, OPEN)):
-                continue
-            known = feeder.open_campaign(tenant, campaign, row, run=active or book.runs_free > VERY_FEW)
-            if active:
-                feeder.start(view, tenant, campaign, row)
-                if row["state"] in ("paused", "held"):
-                    feeder.pause(campaign)
-                _repeats(view, feeder, campaign)
-            elif counts.state(State.RETRY_WAIT):
-                feeder.run_of(campaign)
-                _give_up(view, feeder, campaign)
-            if counts.state(State.UNCERTAIN):
-                _uncertain(view, feeder, campaign, note)
-            assert known.id == campaign
-        _replies(view, feeder, note, now_ms)
-        _index(view, book, feeder, now_ms - int(2 * holding_s * 1000) - 60_000)
-
-
 def _claimed(view: Snapshot) -> list[tuple[int, int, list[int]]]:
     """(campaign, rank, parts) of everything in state CLAIMED."""
     found = []
@@ -257,122 +189,3 @@ def _log_all(store: Store, records: list[tuple[int, int, int, int, int]], report
                 view.txn.put(U64.pack(ledger.next_position(view)), value, db=view.tables["outcome_log"], append=True)
             if report is not None and first + JOURNAL_RECORDS_AT_ONCE >= len(records):
                 _keep(view, report)
-
-
-def _repeats(view: Snapshot, feeder: Feeder, campaign: int) -> None:
-    """Ranks that were refused for now: their parts that are not out yet go again at once."""
-    expansion = feeder.campaigns[campaign].expansion
-    assert expansion is not None
-    for rank, member_no, mask, tries in _refused_for_now(view, campaign):
-        expansion.repeat(Repeat(0, rank, member_no, mask, tries, fails=True))
-
-
-def _give_up(view: Snapshot, feeder: Feeder, campaign: int) -> None:
-    """The same of a campaign that was cancelled: the process before ended before it could say so."""
-    for rank, _, mask, _ in _refused_for_now(view, campaign):
-        for part in range(mask.bit_length()):
-            if mask >> part & 1:
-                feeder.give_up(feeder.campaigns[campaign].run, rank, part)
-
-
-def _refused_for_now(view: Snapshot, campaign: int) -> Iterator[tuple[int, int, int, int]]:
-    """(rank, member_no, bits of the parts that are not out, tries)"""
-    for chunk in ledger.chunks(view, campaign):
-        states = ledger.read_array(view, campaign, "state", chunk)
-        assert states is not None
-        ranks = ledger.ranks_in_state(states, State.RETRY_WAIT, chunk * BLOCK)
-        members = members_of_ranks(view, campaign, ranks)
-        for rank, mask, tries in _masks(view, campaign, chunk, ranks, (State.UNSENT, State.RETRY_WAIT)):
-            yield rank, members[rank], mask, tries
-
-
-def _masks(
-    view: Snapshot, campaign: int, chunk: int, ranks: list[int], wanted: tuple[State, ...]
-) -> list[tuple[int, int, int]]:
-    """(rank, bits of the parts in a wanted state, tries)"""
-    width = ledger.part_width(view, campaign, chunk)
-    counts = ledger.read_array(view, campaign, "parts", chunk)
-    tries = ledger.read_array(view, campaign, "tries", chunk)
-    spread = ledger.read_array(view, campaign, "part_state", chunk) if width > 1 else None
-    out = []
-    for rank in ranks:
-        r = rank - chunk * BLOCK
-        n = counts[r] if counts is not None else 1
-        mask = 1
-        if n > 1 and spread is not None:
-            mask = sum(1 << p for p in range(n) if spread[r * width + p] & 0x7F in wanted)
-        out.append((rank, mask, tries[r] if tries is not None else 0))
-    return out
-
-
-def _uncertain(view: Snapshot, feeder: Feeder, campaign: int, note: Note) -> None:
-    """Every part that may have been accepted, for whoever settles those. One claimed twice already is not sent again
-    by itself: the ledger does not tell a resend from a retry, and a message too few is listed, one too many is not."""
-    known = feeder.campaigns[campaign]
-    for chunk in ledger.chunks(view, campaign):
-        states = ledger.read_array(view, campaign, "state", chunk)
-        assert states is not None
-        ranks = ledger.ranks_in_state(states, State.UNCERTAIN, chunk * BLOCK)
-        members = members_of_ranks(view, campaign, ranks)
-        claimed = ledger.read_array(view, campaign, "submit_s", chunk)
-        assert claimed is not None
-        for rank, mask, tries in _masks(view, campaign, chunk, ranks, (State.UNCERTAIN,)):
-            number = number_of(view, known.tenant, members[rank])
-            claimed_ms = int.from_bytes(claimed[4 * (rank % BLOCK) : 4 * (rank % BLOCK) + 4], "little") * 1000
-            for part in range(mask.bit_length()):
-                if mask >> part & 1:
-                    note(Uncertain(campaign, known.run, rank, part, members[rank], number), tries < 2, claimed_ms)
-
-
-def number_of(view: View, tenant: int, member_no: int) -> int:
-    column = (FIELD_MSISDN, 0, ColumnKind.U64)
-    return int(read_slot(view, tenant, member_no, [column])[column] or 0)
-
-
-def _replies(view: Snapshot, feeder: Feeder, note: Note, now_ms: int) -> None:
-    """Single messages that are on disk and not out: to be claimed again; and those that may be out."""
-    for batch in batches(view):
-        assert is_batch(batch)
-        for entry in entries(view, batch):
-            chunk, r = divmod(entry.position, BLOCK)
-            states = ledger.read_array(view, batch, "state", chunk)
-            state = State(states[r]) if states is not None and r < len(states) else State.UNSENT
-            run = feeder.replies.open_batch(batch, entry.sender, entry.validity_s).run
-            valid = entry.expiry_ms > now_ms and not entry.cancelled
-            decided = states is not None and _decision(view, batch, chunk, r)
-            if state == State.UNSENT and not decided and (valid or (entry.decision and not entry.cancelled)):
-                feeder.replies.add(entry)
-            elif state == State.RETRY_WAIT and valid:
-                for _, mask, tries in _masks(view, batch, chunk, [entry.position], (State.UNSENT, State.RETRY_WAIT)):
-                    feeder.replies.send_again(batch, entry.position, mask, tries, 0)
-            elif state == State.UNCERTAIN:
-                for _, mask, tries in _masks(view, batch, chunk, [entry.position], (State.UNCERTAIN,)):
-                    for part in range(mask.bit_length()):
-                        if mask >> part & 1:
-                            item = Uncertain(batch, run, entry.position, part, entry.position, entry.to)
-                            note(item, valid and tries < 2, entry.created_ms)
-
-
-def _decision(view: Snapshot, batch: int, chunk: int, r: int) -> int:
-    decisions = ledger.read_array(view, batch, "decision", chunk)
-    return decisions[r] if decisions is not None and r < len(decisions) else 0
-
-
-def _index(view: Snapshot, book: Book, feeder: Feeder, held_since_ms: int) -> None:
-    """Ids accepted and without their final receipt, newest value first; then receipts still held."""
-    run_of = {c.id: c.run for c in feeder.campaigns.values()}
-    run_of |= {batch: known.run for batch, known in feeder.replies.batches.items() if is_message_batch(batch)}
-    settled = Settled()
-    held: list[tuple[int, int, int, int, int]] = []
-    inserted = 0
-    for _, value in ledger.log_values(view, reverse=True):
-        inserted += book.rebuild(value, run_of, settled)
-        held += book.held_in(value, held_since_ms)
-    for key, number, at_ms, status, state in held:
-        book.hold(key, number, at_ms, status, state)
-    if inserted:
-        log.info("index_rebuilt", ids=inserted, held=len(held))
-
-
-def _boot_id() -> bytes:
-    return Path("/proc/sys/kernel/random/boot_id").read_bytes()[:_BOOT_OCTETS]

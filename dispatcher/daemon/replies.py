@@ -1,41 +1,64 @@
-"""What is born alone on its way to the wire (answers, confirmations, single messages): a tenant's batches, and what of
-them goes once more.
+"""What is born alone on its way to the wire (answers, confirmations, single messages): a tenant's batches, by the
+endpoint that each message goes by, and what of them goes once more.
 
-Touches: the Book's pools and a View, by plain calls of the feeder. Rests on: DESIGN 4 (what is uncertain of purpose
+Touches: the channels' pools and a View, by plain calls of the feeder. Rests on: DESIGN 4 (what is uncertain of purpose
 service is sent again once, a one-time code while it is valid, a confirmation of STOP never).
+An answer to a message from a phone prefers the endpoint by which that came.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from dispatcher.campaigns.render import mark_again, render_singles
+from dispatcher.campaigns.repeats import NEVER_NS
 from dispatcher.daemon.lanes import LANE, Turns
 from dispatcher.outbox.entry import REPLY_VALIDITY_S, Entry, read_entry, withdrawn
 from dispatcher.records.batch import ROW, Batch
-from dispatcher.records.batches import is_message_batch, purpose_of_batch
+from dispatcher.records.batches import CONFIRMATIONS_BIT, is_message_batch, purpose_of_batch
 from dispatcher.records.changes import View
 from dispatcher.records.states import Decision, Purpose, State
-from dispatcher.smpp.pump import POOLS, Book, Kind
+from dispatcher.routes.plan import NO_ROUTE, WAIT, Plan
+from dispatcher.routes.router import Context, Router
+from dispatcher.smpp.pump import POOLS, Kind
 from dispatcher.store import ledger
+from dispatcher.text.coding import encoder
+from dispatcher.text.options import PLAIN, Options
 
-NEVER_NS = 1 << 63
+if TYPE_CHECKING:
+    from dispatcher.daemon.channel import Channel
+
 REPLIES_AT_ONCE = 512
 REPLY_PARTS = 16  # of one answer: more is no answer
+WAIT_NS = 500_000_000  # before one whose endpoint is down is looked at again
+ANYBODY = -3  # instead of an endpoint: nothing of it leaves, so any journal will do
 MOVING = (State.CLAIMED, State.RETRY_WAIT, State.UNCERTAIN, State.ACCEPTED)
 
 
 @dataclass(slots=True)
 class ReplyBatch:
-    """A tenant's answers, confirmations or messages of one purpose, waiting to be claimed."""
+    """A tenant's answers, confirmations or messages of one purpose."""
 
-    run: int
+    id: int
     sender: str
     validity_s: int
-    purpose: Purpose
-    entries: deque[Entry] = field(default_factory=deque)
+    options: Options = PLAIN
+    entries: dict[int, deque[Entry]] = field(default_factory=dict)  # waiting to be claimed, by endpoint
+
+    @property
+    def purpose(self) -> Purpose:
+        return purpose_of_batch(self.id)
+
+    @property
+    def waiting(self) -> int:
+        return sum(map(len, self.entries.values()))
+
+    def has(self, endpoint: int) -> bool:
+        return bool(self.entries.get(endpoint) or self.entries.get(ANYBODY))
 
 
 @dataclass(slots=True)
@@ -47,79 +70,125 @@ class Again:
     uncertain: int = 0  # those of them that go only if nothing has settled them by then
     tries: int = 0
     since_s: int = 0  # monotonic: when it was refused for now for the first time
+    endpoint: int = WAIT  # by which it went last; WAIT: not known
+    of: int = 1  # parts of the message
+    turn: int = -1  # of the router, as of which `goes_by` holds
+    goes_by: int = WAIT
 
 
 class Replies:
-    """Everything born alone that can still be claimed. `open_run(batch, sender, validity_s)` makes a batch known to the
-    Book."""
+    """Everything born alone that can still be claimed."""
 
-    def __init__(self, book: Book, open_run: Callable[[int, str, int], int]) -> None:
-        self.book = book
+    def __init__(self, channels: list[Channel], router: Router) -> None:
+        self.channels, self.router = channels, router
         self.batches: dict[int, ReplyBatch] = {}
-        self._open_run = open_run
-        self._of_run: dict[int, int] = {}
         self._again: dict[tuple[int, int], Again] = {}  # by batch and position
-        self._turns = {purpose: Turns() for purpose in Purpose}
+        self._turns: dict[int, dict[Purpose, Turns]] = {}  # by endpoint
+        self._turn = router.turn
         self.due_ns = NEVER_NS  # when the first of them is due
+        self.end_of: Callable[[Plan, int], int] = _by_number  # where ported numbers count: set by dispatcher.py
 
     def __repr__(self) -> str:
         return f"<Replies {len(self.batches)} batches, {self.waiting} waiting>"
 
     @property
     def waiting(self) -> int:
-        return sum(len(batch.entries) for batch in self.batches.values()) + len(self._again)
+        return sum(batch.waiting for batch in self.batches.values()) + len(self._again)
 
-    def wants(self, now_ns: int) -> bool:
-        """Something can be claimed now."""
-        lanes = {LANE[batch.purpose] for batch in self.batches.values() if batch.entries}
+    def wants(self, channel: Channel, now_ns: int) -> bool:
+        """Something can be claimed for a channel now."""
+        self._look()
+        lanes = {LANE[batch.purpose] for batch in self.batches.values() if batch.has(channel.number)}
         if self.due_ns <= now_ns:
             lanes |= set(POOLS[1:])
-        return any(self.book.room(lane) >= REPLY_PARTS for lane in lanes)
+        return any(channel.book.room(lane) >= REPLY_PARTS for lane in lanes)
 
-    def batch_of_run(self, run: int) -> int | None:
-        return self._of_run.get(run)
+    # ---- what there is
 
-    def open_batch(self, batch: int, sender: str, validity_s: int = REPLY_VALIDITY_S) -> ReplyBatch:
-        """The run of a batch; the octets of sender and validity are those of the next claim."""
+    def open_batch(
+        self, batch: int, sender: str, validity_s: int = REPLY_VALIDITY_S, options: Options = PLAIN
+    ) -> ReplyBatch:
+        """A batch that is known from here on; sender, validity and options are those of its next claim."""
         known = self.batches.get(batch)
-        if known is None or (known.sender, known.validity_s) != (sender, validity_s):
-            run = self._open_run(batch, sender, validity_s)
-            if known is None:
-                known = self.batches[batch] = ReplyBatch(run, sender, validity_s, purpose_of_batch(batch))
-                self._of_run[run] = batch
-            known.sender, known.validity_s = sender, validity_s
+        if known is None:
+            known = self.batches[batch] = ReplyBatch(batch, sender, validity_s)
+        known.sender, known.validity_s, known.options = sender, validity_s, options
         return known
+
+    def run_in(self, channel: Channel, batch: int) -> int | None:
+        """Its run in a channel's Book; None when nothing is known of it."""
+        known = self.batches.get(batch)
+        run = channel.runs.get(batch)
+        return run if run is not None or known is None else self._open(channel, known)
+
+    def _open(self, channel: Channel, known: ReplyBatch) -> int:
+        stop = not known.id & CONFIRMATIONS_BIT and known.purpose.honours_stop
+        return channel.runs.open(
+            known.id, known.id & 0xFFFF, known.sender,
+            receipts=is_message_batch(known.id), stop=stop, validity=known.validity_s,
+            options=known.options,
+        )  # fmt: skip
 
     def add(self, entry: Entry) -> None:
         """Queue a single message that is on disk."""
-        self.open_batch(entry.batch, entry.sender, entry.validity_s).entries.append(entry)
+        known = self.open_batch(entry.batch, entry.sender, entry.validity_s)
+        endpoint = self._goes_by(entry)
+        if endpoint == NO_ROUTE:
+            entry, endpoint = replace(entry, decision=Decision.NO_ROUTE), ANYBODY
+        known.entries.setdefault(endpoint, deque()).append(entry)
+
+    def _goes_by(self, entry: Entry) -> int:
+        """The endpoint's number, WAIT, NO_ROUTE or ANYBODY."""
+        if entry.decision:
+            return ANYBODY
+        if entry.via >= 0 and self.router.is_up(entry.via):
+            return entry.via
+        context = Context(entry.purpose, entry.tenant, entry.sender)
+        plan = self.router.plan(context, time.time_ns() // 1_000_000)
+        return self.end_of(plan, entry.to)
+
+    def _look(self) -> None:
+        """Routes turned: everything that waits is looked at anew, in its order."""
+        if self._turn == self.router.turn:
+            return
+        self._turn = self.router.turn
+        for known in self.batches.values():
+            queued = sorted((e for mine in known.entries.values() for e in mine), key=lambda e: e.position)
+            known.entries.clear()
+            for entry in queued:
+                self.add(entry if entry.decision != Decision.NO_ROUTE else replace(entry, decision=Decision(0)))
 
     def take_out(self, batch: int, position: int) -> Entry | None:
         """A message that nobody has claimed, nobody will claim any more; None when it is not waiting here."""
         known = self.batches.get(batch)
-        entry = next((entry for entry in known.entries if entry.position == position), None) if known else None
-        if known is not None and entry is not None:
-            known.entries.remove(entry)
-        return entry
+        for mine in known.entries.values() if known is not None else ():
+            for entry in mine:
+                if entry.position == position:
+                    mine.remove(entry)
+                    return entry
+        return None
 
     def let_go(self, view: View) -> None:
-        """Batches with nothing that waits or is awaited give their run back."""
+        """Batches with nothing that waits or is awaited give their runs back."""
         busy = {batch for batch, _ in self._again}
         for batch, known in list(self.batches.items()):
             counts = ledger.read_counts(view, batch)
             idle = (
-                not known.entries
+                not known.waiting
                 and batch not in busy
                 and not any(map(counts.state, MOVING[: 3 + is_message_batch(batch)]))
             )
-            if idle and self.book.close_run(known.run):
-                del self.batches[batch], self._of_run[known.run]
+            if idle and all([channel.runs.close(batch) for channel in self.channels]):
+                del self.batches[batch]
 
-    def send_again(self, batch: int, position: int, parts: int, tries: int, due_ns: int, since_s: int = 0) -> None:
-        """Some parts (bit a part) of an answer, not before `due_ns`."""
+    def send_again(
+        self, batch: int, position: int, parts: int, tries: int, due_ns: int, since_s: int = 0, endpoint: int = WAIT,
+        of: int = 1,
+    ) -> None:  # fmt: skip
+        """Some parts (bit a part) of an answer, not before `due_ns`; `endpoint`: by which it went last."""
         item = self._plan(batch, position, due_ns, tries)
         item.parts |= parts
-        item.since_s = since_s
+        item.since_s, item.endpoint, item.of, item.turn = since_s, endpoint, of, -1
 
     def resend_uncertain(self, batch: int, position: int, part: int, due_ns: int) -> None:
         """A part that may have been accepted, unless it is settled by the time it is claimed."""
@@ -132,43 +201,75 @@ class Replies:
         self.due_ns = min(self.due_ns, item.due_ns)
         return item
 
-    def fill(self, view: View, now_ms: int, now_ns: int) -> int:
+    # ---- claiming
+
+    def fill(self, view: View, channel: Channel, now_ms: int, now_ns: int) -> int:
         """Claim what is due, then what is new by purpose and in turn, as far as the pools have room; returns the rows
         claimed."""
+        self._look()
         made = 0
         if self.due_ns <= now_ns:
-            due = [key for key, item in self._again.items() if item.due_ns <= now_ns][:REPLIES_AT_ONCE]
-            for key in due:
-                if self.book.room(LANE[purpose_of_batch(key[0])]) < REPLY_PARTS:
+            for key, entry, item in list(self._due(view, channel, now_ms, now_ns)):
+                if channel.book.room(LANE[purpose_of_batch(key[0])]) < REPLY_PARTS:
                     continue
-                entry, item = read_entry(view, *key), self._again.pop(key)
-                if entry is not None and entry.expiry_ms > now_ms:
-                    made += self._claim_again(view, entry, item)
-                else:
-                    self._give_up(*key, item)
+                del self._again[key]
+                made += self._claim_again(view, channel, entry, item)
             self.due_ns = min((item.due_ns for item in self._again.values()), default=NEVER_NS)
-        waiting = [(known.purpose, batch) for batch, known in self.batches.items() if known.entries]
-        for purpose, turns in self._turns.items() if waiting else ():
+        waiting = [(known.purpose, batch) for batch, known in self.batches.items() if known.has(channel.number)]
+        turns = self._turns.setdefault(channel.number, {purpose: Turns() for purpose in Purpose}) if waiting else {}
+        for purpose, of_purpose in turns.items():
             mine = [batch for of, batch in waiting if of is purpose]
-            room = min(self.book.room(LANE[purpose]), REPLIES_AT_ONCE) if mine else 0
-            made += turns.serve(mine, room, lambda batch, most: self._claim_new(view, batch, most, now_ms))
+            room = min(channel.book.room(LANE[purpose]), REPLIES_AT_ONCE) if mine else 0
+            made += of_purpose.serve(mine, room, lambda batch, most: self._claim_new(view, channel, batch, most, now_ms))
         return made
 
-    def _claim_new(self, view: View, batch: int, most: int, now_ms: int) -> int:
-        known, made = self.batches[batch], 0
-        while known.entries and made < most and self.book.room(LANE[known.purpose]) >= REPLY_PARTS:
-            entry = known.entries.popleft()
-            if entry.expiry_ms > now_ms or entry.decision:  # else it stays unsent in its ledger
-                made += self._claim(view, entry, None)
+    def _due(
+        self, view: View, channel: Channel, now_ms: int, now_ns: int
+    ) -> Iterator[tuple[tuple[int, int], Entry, Again]]:
+        """What goes again by this channel now. What is too late for it is given up."""
+        due = [key for key, item in self._again.items() if item.due_ns <= now_ns][:REPLIES_AT_ONCE]
+        for key in due:
+            item = self._again[key]
+            if item.turn == self.router.turn and item.goes_by != channel.number and self.router.is_up(item.goes_by):
+                continue  # its own channel takes it
+            entry = read_entry(view, *key)
+            if entry is None or entry.expiry_ms <= now_ms:
+                self._give_up(*key, self._again.pop(key))
+                continue
+            if item.turn != self.router.turn:
+                item.turn, item.goes_by = self.router.turn, self._again_by(entry, item, channel)
+            if item.goes_by == channel.number:
+                yield key, entry, item
+            elif not self.router.is_up(item.goes_by):
+                item.due_ns = now_ns + WAIT_NS
+
+    def _again_by(self, entry: Entry, item: Again, channel: Channel) -> int:
+        """Where it went, while that is up or as long as other parts of it are out; else by its route."""
+        partly = item.parts != (1 << item.of) - 1
+        if item.endpoint >= 0 and (self.router.is_up(item.endpoint) or (partly and item.endpoint in self.router.standing)):
+            return item.endpoint
+        end = self._goes_by(entry)
+        return channel.number if end == ANYBODY else end
+
+    def _claim_new(self, view: View, channel: Channel, batch: int, most: int, now_ms: int) -> int:
+        known, made, lane = self.batches[batch], 0, LANE[purpose_of_batch(batch)]
+        for endpoint in (channel.number, ANYBODY):
+            mine = known.entries.get(endpoint)
+            while mine and made < most and channel.book.room(lane) >= REPLY_PARTS:
+                entry = mine.popleft()
+                if entry.expiry_ms > now_ms or entry.decision:  # else it stays unsent in its ledger
+                    made += self._claim(view, channel, entry, None)
         return made
 
     def _give_up(self, batch: int, position: int, item: Again) -> None:
         """Too late: what was refused for now fails; what may be out stays uncertain."""
+        channel = next((c for c in self.channels if c.runs.get(batch) is not None), self.channels[0])
+        run = self.run_in(channel, batch)
         for part in range(item.parts.bit_length()):
-            if (item.parts & ~item.uncertain) >> part & 1:
-                self.book.log(Kind.SETTLED, part, State.FAILED, position, self.batches[batch].run, 0)
+            if run is not None and (item.parts & ~item.uncertain) >> part & 1:
+                channel.book.log(Kind.SETTLED, part, State.FAILED, position, run, 0)
 
-    def _claim_again(self, view: View, entry: Entry, item: Again) -> int:
+    def _claim_again(self, view: View, channel: Channel, entry: Entry, item: Again) -> int:
         for part in range(item.uncertain.bit_length()):
             if item.uncertain >> part & 1 and (
                 ledger.state_of(view, entry.batch, entry.position, part) != State.UNCERTAIN
@@ -176,11 +277,13 @@ class Replies:
                 or withdrawn(view, entry)
             ):
                 item.parts &= ~(1 << part)
-        return self._claim(view, entry, item) if item.parts else 0
+        return self._claim(view, channel, entry, item) if item.parts else 0
 
-    def _claim(self, view: View, entry: Entry, item: Again | None) -> int:
-        batch = self.open_batch(entry.batch, entry.sender, entry.validity_s)
-        rendered = render_singles([(entry.text, entry.to, entry.position, entry.position)], entry.tenant)
+    def _claim(self, view: View, channel: Channel, entry: Entry, item: Again | None) -> int:
+        options = entry.options
+        batch = self.open_batch(entry.batch, entry.sender, entry.validity_s, options)
+        by = encoder(channel.coding, options.message_class, options.transliterate)
+        rendered = render_singles([(entry.text, entry.to, entry.position, entry.position)], entry.tenant, by=by)
         why = entry.decision or withdrawn(view, entry)
         if rendered.count > REPLY_PARTS:
             why = Decision.TEXT_GREW
@@ -189,5 +292,10 @@ class Replies:
             rendered = Batch(bytearray(row), bytearray(), 1, entry.position, 1)
         elif item is not None:
             mark_again(rendered, {entry.position: (item.parts, item.tries, item.since_s)})
-        self.book.claim(LANE[batch.purpose], batch.run, rendered.rows, rendered.count, rendered.octets)
+        lane, run = LANE[batch.purpose], self._open(channel, batch)
+        channel.book.claim(lane, run, rendered.rows, rendered.count, rendered.octets)
         return rendered.count
+
+
+def _by_number(plan: Plan, number: int) -> int:
+    return plan.one(number, [])

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
-from dispatcher.smpp.consts import Action
+from dispatcher.smpp.consts import STATUSES, Action
 from dispatcher.smpp.pump import Kind, action_of
 
 SECOND_NS = 1_000_000_000
@@ -44,3 +45,25 @@ def next_try(
         wait_ns = max(retry_ns, min(waited_s, LATER_MAX_S) * SECOND_NS)
         wait_ns += int(wait_ns * JITTER * random.random())
     return Try(now_ns + wait_ns, tries if action in FREE else tries + 1, since_s or now_s)
+
+
+def table(*, retry_s: float, tries_max: int) -> list[dict[str, Any]]:
+    """What each command_status means for a message, for people: how often it goes again, how far apart, until when.
+
+    `attempts` None: not counted, the validity ends it. Each status that no table lists is as the last row says.
+    """
+    rows = [(f"0x{status:08X}", name, action) for status, (name, action) in sorted(STATUSES.items())]
+    return [
+        {"command_status": status, "name": name, "action": action.name.lower(), **_rule(action, retry_s, tries_max)}
+        for status, name, action in [*rows, ("other", "", Action.BOUNDED)]
+        if action is not Action.DONE
+    ]
+
+
+def _rule(action: Action, retry_s: float, tries_max: int) -> dict[str, Any]:
+    if action is Action.FAIL:
+        return {"attempts": 1, "spacing_s": None, "until": "at once"}
+    if action is Action.LATER:
+        return {"attempts": None, "spacing_s": [retry_s, LATER_MAX_S * (1 + JITTER)], "until": "validity"}
+    free = action in FREE
+    return {"attempts": None if free else tries_max, "spacing_s": [retry_s, retry_s], "until": "validity"}

@@ -20,10 +20,11 @@ from dispatcher.daemon.control_server import serve_control
 from dispatcher.daemon.dispatcher import Dispatcher
 from dispatcher.daemon.housekeeping import keep_house
 from dispatcher.daemon.imports import Imports
-from dispatcher.smpp.pump import POOLS
+from dispatcher.daemon.lines import give_numbers
+from dispatcher.daemon.marks import open_marks
+from dispatcher.segments.warmup import Warmup
 from dispatcher.store import Store, open_store
 
-PACE_STEP_S = 0.001
 FLUSH_S = 1.5  # SIGTERM promises 15 s for all: drain_s, two of an unbind, and this
 
 log = structlog.get_logger("dispatcher")
@@ -47,7 +48,8 @@ async def _until_told(settings: Settings, store: Store) -> bool:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)
-            flushed = await live(settings, store, stop.wait)
+            with Warmup(store):
+                flushed = await live(settings, store, stop.wait)
             nursery.cancel_scope.cancel()
     return flushed
 
@@ -61,37 +63,28 @@ async def live(
 ) -> bool:
     """One life of a dispatcher over a store whose lock is held, from recovery to flush; it ends when `stop` does.
     Started once commands are heard. False when a full disk kept the last outcomes from it."""
-    marks = recovery.open_marks(settings.data)
+    marks = open_marks(settings.data)
+    give_numbers(store, settings.endpoints)
     report = recovery.settle_claims(store, marks, time.time_ns() // 1_000_000)
     d = Dispatcher(settings, store, marks, report)
-    if len(settings.endpoints) > 1:
-        log.warning("endpoints_unused", names=[e.name for e in settings.endpoints[1:]], reason="one endpoint for now")
     async with trio.open_nursery() as outer:
         line_max = settings.limits.import_line_octets_max
         d.imports = Imports(d.store, d.committer, outer, d.fields_changed, row_octets_max=line_max)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(d.committer.run)
             await nursery.start(serve_control, settings.control_socket, d.execute)
-            binds = trio.CancelScope()
-            if d.has_endpoint:
-                nursery.start_soon(_within, binds, d.pool.run)
-                nursery.start_soon(_pace, d)
+            await nursery.start(d.lines.run)
             nursery.start_soon(_seconds, d)
             nursery.start_soon(_settle, d)
             nursery.start_soon(keep_house, d)
             nursery.start_soon(d.schedule.run)
             d.imports.resume()
-            log.info("started", store=str(d.store.folder), endpoint=d.pool.endpoint.name if d.has_endpoint else None)
+            log.info("started", store=str(d.store.folder), endpoints=[c.name for c in d.channels if c.connects])
             task_status.started(d)
             await stop()
             log.info("stopping")
             d.committer.feeding = False
-            if d.has_endpoint:
-                answered = await d.pool.drain(settings.dispatcher.drain_s)
-                log.info("drained", answered=answered)
-                binds.cancel()
-                await trio.sleep(0.01)
-                log.info("given_back", parts=d.book.release_queued())
+            await d.lines.drain(settings.dispatcher.drain_s)
             d.committer.give_up_if_full()
             nursery.cancel_scope.cancel()
         outer.cancel_scope.cancel()
@@ -99,23 +92,6 @@ async def live(
     d.writer.stop()
     log.info("stopped")
     return flushed
-
-
-async def _within(scope: trio.CancelScope, function: object) -> None:
-    with scope:
-        await function()  # type: ignore[operator]
-
-
-async def _pace(d: Dispatcher) -> None:
-    """Where a rate or a hold keeps parts back, push them when their time comes; a window wakes binds by itself."""
-    while True:
-        wait_s = (d.book.next_send_ns - time.monotonic_ns()) / 1e9
-        queued = any(map(d.book.queued, POOLS))
-        if queued and wait_s <= 0 and (d.book.rate or d.book.hold_until_ns):
-            d.pool.push()
-            d.committer.kick()
-            wait_s = (d.book.next_send_ns - time.monotonic_ns()) / 1e9
-        await trio.sleep(max(PACE_STEP_S, min(wait_s, 0.05)) if queued else 0.01)
 
 
 async def _seconds(d: Dispatcher) -> None:

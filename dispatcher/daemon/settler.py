@@ -1,6 +1,6 @@
 """[trio] What is uncertain, and what settles it: a late answer, a receipt by id in the log or by number, a resend.
 
-Touches: the Book's journal, the ledger through snapshots. tick() is called once a second by a task of run.py; the log
+Touches: the channels' journals, the ledger through snapshots. tick() is called once a second by a task of run.py; the log
 is walked in a thread. Rests on: DESIGN 4 (what an uncertain message of each purpose is) and 8 (held receipts after the
 holding time). A one-time code goes again while its validity lasts, which a restart counts from its last claim.
 """
@@ -15,17 +15,21 @@ from dataclasses import dataclass
 import structlog
 import trio
 
-from dispatcher.campaigns.expand import Repeat
+from dispatcher.campaigns.campaign import LATER
+from dispatcher.campaigns.repeats import Repeat
+from dispatcher.daemon.channel import Channel
 from dispatcher.daemon.feeder import Feeder
+from dispatcher.daemon.resume import NOBODY_KNOWS
 from dispatcher.outcomes.uncertain import Uncertain, UncertainSet
 from dispatcher.records.batches import is_batch, is_message_batch
 from dispatcher.records.changes import View
 from dispatcher.records.states import Purpose, State
-from dispatcher.smpp.pump import Book, Kind, Settled
+from dispatcher.smpp.pump import Kind, Settled
 from dispatcher.store import Store, ledger
 from dispatcher.store.layout import BLOCK, TENANT_U64
 from dispatcher.store.values import unpack
 
+Held = tuple[int, int, int, int, int]  # a receipt's key, number, state, status, at_ms
 BY_NUMBER = 1 << 24  # in a receipt record's status: how it was matched
 
 log = structlog.get_logger("settler")
@@ -45,8 +49,8 @@ class Counters:
 class Settler:
     """Owns the set of uncertain parts of this process."""
 
-    def __init__(self, store: Store, book: Book, feeder: Feeder, holding_s: float) -> None:
-        self.store, self.book, self.feeder, self.holding_s = store, book, feeder, holding_s
+    def __init__(self, store: Store, feeder: Feeder, holding_s: float) -> None:
+        self.store, self.feeder, self.holding_s = store, feeder, holding_s
         self.uncertain = UncertainSet()
         self.counters = Counters()
         self._resend: list[tuple[int, int, Uncertain, int]] = []
@@ -55,13 +59,13 @@ class Settler:
         self._due: list[tuple[Uncertain, int]] = []  # looked at once what is in the journal is in the ledger
         self.fold: Callable[[], None] = lambda: None  # asks for that; set by dispatcher.py
 
-    def returned(self, items: list[tuple[int, ...]], now_ms: int, now_ns: int) -> None:
-        """Parts that the pump has just made uncertain."""
+    def returned(self, channel: Channel, items: list[tuple[int, ...]], now_ms: int, now_ns: int) -> None:
+        """Parts that a channel's pump has just made uncertain."""
         for _, run, rank, part, _, member_no, number, *_ in items:
-            id = self.feeder.id_of_run(run)
+            id = channel.runs.id_of(run)
             if id is not None:
                 first_ms = self._resent.get((id, rank, part))
-                item = Uncertain(id, run, rank, part, member_no, number)
+                item = Uncertain(id, channel.number, rank, part, member_no, number)
                 self.note(item, first_ms is None, now_ms if first_ms is None else first_ms, now_ns)
 
     def note(self, item: Uncertain, first: bool, first_ms: int, now_ns: int | None = None) -> None:
@@ -78,12 +82,25 @@ class Settler:
             if item.campaign in self.feeder.campaigns:
                 self.feeder.campaigns[item.campaign].waiting += 1
 
+    def resend_by_hand(self, parts: list[list[int]], now_ms: int, now_ns: int) -> None:
+        """A person wants these sent again: [campaign or batch, rank, part, member_no]."""
+        for id_, rank, part, member_no in parts:
+            campaign = self.feeder.campaigns.get(id_)
+            if campaign is not None and campaign.expansion is not None:
+                campaign.expansion.repeat(Repeat(now_ns, rank, member_no, 1 << part, 1))
+            elif is_batch(id_):
+                self.feeder.replies.resend_uncertain(id_, rank, part, now_ns)
+            self._resent[id_, rank, part] = now_ms
+
     async def tick(self, now_ms: int, now_ns: int) -> None:
         """Held receipts past the holding time, then resends that are due, after the receipts held for their numbers."""
         due, self._due = self._due, []
-        held = self.book.take_held(max(0, now_ms - int(self.holding_s * 1000)))
-        held += self._held_for({item.number for item, _ in due})
-        known = await trio.to_thread.run_sync(self._in_log, {key for key, *_ in held}) if held else {}
+        numbers = {item.number for item, _ in due}
+        held: list[tuple[Channel, Held]] = []
+        for channel in self.feeder.channels:
+            mine = channel.book.take_held(max(0, now_ms - int(self.holding_s * 1000))) + _held_for(channel, numbers)
+            held += [(channel, one) for one in mine]
+        known = await trio.to_thread.run_sync(self._in_log, held) if held else {}
         if held or due:
             with self.store.snapshot() as view:
                 self._settle_held(view, held, known)
@@ -94,40 +111,32 @@ class Settler:
         if self._due:  # the next tick decides on them: what may have settled them meanwhile is folded by then
             self.fold()
 
-    def _held_for(self, numbers: set[int]) -> list[tuple[int, int, int, int, int]]:
-        """The receipts held for these numbers, however young."""
-        mine = []
-        for key, number, state, status, at_ms in self.book.take_held((1 << 63) - 1) if numbers else ():
-            if number in numbers:
-                mine.append((key, number, state, status, at_ms))
-            else:
-                self.book.hold(key, number, at_ms, status, state)
-        return mine
-
     def _settle_held(
-        self, view: View, held: list[tuple[int, int, int, int, int]], known: dict[int, tuple[int, int, int]]
+        self, view: View, held: list[tuple[Channel, Held]], known: dict[tuple[int, int], tuple[int, int, int]]
     ) -> None:
-        for key, number, state, status, at_ms in held:
-            if key in known:
+        for channel, (key, number, state, status, at_ms) in held:
+            found = known.get((channel.number, key))
+            if found is not None:
                 self.counters.held_matched_in_log += 1
-                campaign, rank, part = known[key]
+                campaign, rank, part = found
                 if ledger.state_of(view, campaign, rank, part) not in (state, State.DELIVERED):
-                    run = self._run_of(view, campaign)
+                    run = self._run_of(view, channel, campaign)
                     if run is not None:
-                        self.book.log(Kind.RECEIPT, part, state, rank, run, status)
+                        channel.book.log(Kind.RECEIPT, part, state, rank, run, status)
                 continue
             fits = [
                 item
                 for item in self.uncertain.of(number)
-                if ledger.state_of(view, item.campaign, item.rank, item.part) == State.UNCERTAIN
+                if item.endpoint in (channel.number, NOBODY_KNOWS)
+                and ledger.state_of(view, item.campaign, item.rank, item.part) == State.UNCERTAIN
                 and self._claimed_s(view, item) <= at_ms // 1000
             ]
             asked = [item for item in fits if not is_batch(item.campaign) or is_message_batch(item.campaign)]
             fits = asked or fits  # an answer asks for no receipt
-            run = self._run_of(view, fits[0].campaign) if len(fits) == 1 else None
+            run = self._run_of(view, channel, fits[0].campaign) if len(fits) == 1 else None
             if run is not None:
                 item = fits[0]
-                self.book.log(Kind.RECEIPT, item.part, state, item.rank, run, (status & 0xFFFFFF) | BY_NUMBER)
+                channel.book.log(Kind.RECEIPT, item.part, state, item.rank, run, (status & 0xFFFFFF) | BY_NUMBER)
                 self.uncertain.remove(item)
                 self.counters.by_number += 1
             elif fits:
@@ -135,29 +144,33 @@ class Settler:
             else:
                 self.counters.unmatched += 1
 
-    def _run_of(self, view: View, campaign: int) -> int | None:
+    def _run_of(self, view: View, channel: Channel, campaign: int) -> int | None:
         """Of one that was let go of when all of it was final, too: a receipt may be days late."""
-        run = self.feeder.run_of(campaign)
+        run = self.feeder.run_in(channel, campaign)
         if run is not None or is_batch(campaign):
             return run
         for key, octets in view.range("campaigns"):
             tenant, id = TENANT_U64.unpack(key)
             if id == campaign:
-                return self.feeder.open_campaign(tenant, campaign, unpack(octets)).run
+                self.feeder.open_campaign(tenant, campaign, LATER | unpack(octets))
+                return self.feeder.run_in(channel, campaign)
         return None
 
-    def _in_log(self, keys: set[int]) -> dict[int, tuple[int, int, int]]:
-        """Where the index has forgotten an id, the log still has it: repeats of old receipts end here. In a thread, for
-        the log is days long."""
-        wanted = Settled()
-        for key in keys:
-            wanted.put(key)
-        found: dict[int, tuple[int, int, int]] = {}
+    def _in_log(self, held: list[tuple[Channel, Held]]) -> dict[tuple[int, int], tuple[int, int, int]]:
+        """Where the index has forgotten an id, the log still has it: repeats of old receipts end here. By endpoint and
+        key: (campaign, rank, part). In a thread, for the log is days long."""
+        wanted: dict[int, tuple[Channel, Settled]] = {}
+        for channel, (key, *_) in held:
+            wanted.setdefault(channel.number, (channel, Settled()))[1].put(key)
+        found: dict[tuple[int, int], tuple[int, int, int]] = {}
         with self.store.snapshot() as view:
             for _, value in ledger.log_values(view):
                 trio.from_thread.check_cancelled()
-                for key, campaign, rank, part in self.book.find_ids(value, wanted):
-                    found[key] = (campaign, rank, part)
+                _, _, endpoint = ledger.value_header(value)
+                if endpoint in wanted:
+                    channel, keys = wanted[endpoint]
+                    for key, campaign, rank, part in channel.book.find_ids(value, keys):
+                        found[endpoint, key] = (campaign, rank, part)
         return found
 
     def _claimed_s(self, view: View, item: Uncertain) -> int:
@@ -186,3 +199,14 @@ class Settler:
         self.uncertain.remove(item)
         self._resent[item.campaign, item.rank, item.part] = first_ms
         self.counters.resent += 1
+
+
+def _held_for(channel: Channel, numbers: set[int]) -> list[Held]:
+    """A channel's receipts held for these numbers, however young."""
+    mine = []
+    for key, number, state, status, at_ms in channel.book.take_held((1 << 63) - 1) if numbers else ():
+        if number in numbers:
+            mine.append((key, number, state, status, at_ms))
+        else:
+            channel.book.hold(key, number, at_ms, status, state)
+    return mine

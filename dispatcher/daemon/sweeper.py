@@ -1,7 +1,8 @@
 """Time settles the rest: receipts that never came, uncertain messages nobody could settle, log values and answers
 nobody needs.
 
-Touches: the ledger through snapshots, the Book's journal, tables outcome_log and outbox through steps of the writer.
+Touches: the ledger through snapshots, the journals by the feeder, tables outcome_log, outbox and audit through steps of
+the writer.
 Rests on: DESIGN 4 (uncertain at validity + 24 h ends as unknown, accepted without a receipt by then as no_receipt) and
 8 (at most 256 values a commit). Message ids of a value that is dropped are no longer found; log_kept_days says when.
 """
@@ -11,13 +12,15 @@ from __future__ import annotations
 from typing import Any
 
 from dispatcher.campaigns import campaign as campaigns
+from dispatcher.campaigns.campaign import DAEMON
 from dispatcher.daemon.feeder import Feeder
 from dispatcher.outbox.entry import batches, entries, read_entry
 from dispatcher.records.batches import is_message_batch
-from dispatcher.records.changes import Changes
+from dispatcher.records.changes import Changes, View
+from dispatcher.records.keys import public_id
 from dispatcher.records.states import State
-from dispatcher.smpp.pump import Book, Kind
-from dispatcher.store import Snapshot, ledger
+from dispatcher.smpp.pump import Kind
+from dispatcher.store import Snapshot, audit, ledger
 from dispatcher.store.layout import BLOCK, U64, U64_U32
 
 RECORDS_AT_ONCE = 10_000
@@ -27,9 +30,12 @@ MOVING = (State.CLAIMED, State.RETRY_WAIT, State.ACCEPTED, State.UNCERTAIN)
 BY_TIME = {State.ACCEPTED: State.NO_RECEIPT, State.UNCERTAIN: State.UNKNOWN}
 
 
-def settle_by_time(view: Snapshot, book: Book, feeder: Feeder, now_ms: int, wait_s: float) -> int:
+Swept = dict[tuple[int, int], dict[str, int]]  # (tenant, campaign) -> parts by the state that they end in
+
+
+def settle_by_time(view: Snapshot, feeder: Feeder, now_ms: int, wait_s: float) -> Swept:
     """Journal the end of what is past its campaign's validity and the wait; returns the parts settled in this call."""
-    done = 0
+    done, swept = 0, Swept()
     for known in list(feeder.campaigns.values()):
         row = campaigns.load(view, known.tenant, known.id)
         if row is None or not row["started_ms"] or not row["receipts"]:
@@ -38,26 +44,35 @@ def settle_by_time(view: Snapshot, book: Book, feeder: Feeder, now_ms: int, wait
             continue
         counts = ledger.read_counts(view, known.id)
         for state, end in BY_TIME.items():
-            run = feeder.run_of(known.id) if counts.state(state) else None
-            if run is not None:
-                done += _settle(view, book, known.id, run, state, end, RECORDS_AT_ONCE - done)
+            parts = _settle(view, feeder, known.id, state, end, RECORDS_AT_ONCE - done) if counts.state(state) else 0
+            if parts:
+                swept.setdefault((known.tenant, known.id), {})[end.word] = parts
+            done += parts
             if done >= RECORDS_AT_ONCE:
-                return done
-    return done
+                return swept
+    return swept
 
 
-def settle_answers_by_time(view: Snapshot, book: Book, feeder: Feeder, now_ms: int, wait_s: float) -> int:
+def note_swept(view: View, of: tuple[int, int], parts: dict[str, int], now_ms: int) -> tuple[Changes, None]:
+    """The audit's entry of what time has ended in a campaign."""
+    changes, (tenant, campaign) = Changes(), of
+    why = "its validity and the wait for receipts are over"
+    audit.note(view, changes, DAEMON, "campaign.swept", tenant, now_ms, public_id("cmp", campaign), why, parts=parts)
+    return changes, None
+
+
+def settle_answers_by_time(view: Snapshot, feeder: Feeder, now_ms: int, wait_s: float) -> int:
     """The same of single messages, past their expiry and the wait; answers and confirmations ask for no receipt."""
     done = 0
-    for batch, known in feeder.replies.batches.items():
+    for batch in list(feeder.replies.batches):
         counts = ledger.read_counts(view, batch)
         for state, end in BY_TIME.items() if is_message_batch(batch) else [(State.UNCERTAIN, State.UNKNOWN)]:
             if counts.state(state):
-                done += _settle_entries(view, book, batch, known.run, state, end, now_ms - int(wait_s * 1000))
+                done += _settle_entries(view, feeder, batch, state, end, now_ms - int(wait_s * 1000))
     return done
 
 
-def _settle_entries(view: Snapshot, book: Book, batch: int, run: int, state: State, end: State, expired_ms: int) -> int:
+def _settle_entries(view: Snapshot, feeder: Feeder, batch: int, state: State, end: State, expired_ms: int) -> int:
     done = 0
     for chunk in ledger.chunks(view, batch):
         states = ledger.read_array(view, batch, "state", chunk)
@@ -69,7 +84,7 @@ def _settle_entries(view: Snapshot, book: Book, batch: int, run: int, state: Sta
             if entry is not None and expired_ms < entry.expiry_ms:
                 continue
             for part in ledger.parts_in_state(view, batch, position, state):
-                book.log(Kind.SETTLED, part, end, position, run, 0)
+                feeder.log(batch, Kind.SETTLED, part, end, position)
                 done += 1
     return done
 
@@ -98,7 +113,7 @@ def drop_old_answers(view: Snapshot, kept_ms: int, now_ms: int, after: tuple[int
     return changes, None
 
 
-def _settle(view: Snapshot, book: Book, campaign: int, run: int, state: State, end: State, room: int) -> int:
+def _settle(view: Snapshot, feeder: Feeder, campaign: int, state: State, end: State, room: int) -> int:
     done = 0
     for chunk in ledger.chunks(view, campaign):
         states = ledger.read_array(view, campaign, "state", chunk)
@@ -107,7 +122,7 @@ def _settle(view: Snapshot, book: Book, campaign: int, run: int, state: State, e
             if done >= room:
                 return done
             for part in ledger.parts_in_state(view, campaign, rank, state):
-                book.log(Kind.SETTLED, part, end, rank, run, 0)
+                feeder.log(campaign, Kind.SETTLED, part, end, rank)
                 done += 1
     return done
 
@@ -118,7 +133,7 @@ def drop_old_values(view: Snapshot, kept_ms: int, now_ms: int) -> tuple[Changes,
     end = ledger.next_position(view)
     settled: dict[int, bool] = {}
     for looked, (position, value) in enumerate(ledger.log_values(view)):
-        base_ms, runs = ledger.value_header(value)
+        base_ms, runs, _ = ledger.value_header(value)
         if looked >= VALUES_AT_ONCE or now_ms - base_ms < kept_ms or position + len(value) // 8 == end:
             break
         for run in runs:

@@ -43,15 +43,15 @@ class Work:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One transaction: the journal's value, some steps, perhaps a fold."""
+    """One transaction: the journals' values, of a Book each, some steps, perhaps a fold."""
 
-    value: memoryview
-    records: int
+    values: list[memoryview]
     works: list[Work]
     fold: bool
     done: trio.Event = field(default_factory=trio.Event)
     error: BaseException | None = None
     folded_all: bool = True
+    pass_open: bool = False  # the fold goes on with the chunks that follow (store/fold.py)
     took_s: float = 0.0
     position: int = 0
 
@@ -91,16 +91,19 @@ class Writer:
     def _commit(self, job: Job) -> None:
         position = self.position
         with self.store.begin_write() as view:
-            if job.records:
-                view.txn.put(U64.pack(position), job.value, db=view.tables["outcome_log"], append=True)
-                position += len(job.value) // 8
+            for value in job.values:
+                view.txn.put(U64.pack(position), value, db=view.tables["outcome_log"], append=True)
+                position += len(value) // 8
             for work in job.works:
                 self._step(view, work)
+            if job.works:  # a person's settlement is a value of the log too
+                position = max(position, ledger.next_position(view))
             if job.fold:
                 _, job.folded_all = ledger.fold(view)
+                job.pass_open = ledger.pass_open(view)
                 crash_point("in_fold")
             crash_point("in_receipt_commit", lambda: _has_receipt(job))
-            crash_point("before_commit", lambda: job.records > 0)
+            crash_point("before_commit", lambda: bool(job.values))
         job.position, self.position = self.position, position
 
     def _step(self, view: Snapshot, work: Work) -> None:
@@ -119,4 +122,4 @@ class Writer:
 
 
 def _has_receipt(job: Job) -> bool:
-    return job.records > 0 and any(record[0] in (Kind.RECEIPT, Kind.HELD) for record in ledger.records(job.value))
+    return any(record[0] in (Kind.RECEIPT, Kind.HELD) for value in job.values for record in ledger.records(value))

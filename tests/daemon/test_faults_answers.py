@@ -14,7 +14,7 @@ ESME_RSUBMITFAIL, VENDOR = 0x45, 0x55F
 
 
 @pytest.mark.parametrize("status", [ESME_RTHROTTLED, ESME_RMSGQFUL])
-@in_house(600)
+@in_house(600, endpoint={"adapt_rate": False})
 async def test_what_is_refused_for_now_is_sent_again_and_delivered(house: House, status: int):
     house.smsc.change(status_every=((7, status),))
     campaign = await house.send()
@@ -36,7 +36,7 @@ async def test_a_full_queue_is_tried_ever_more_slowly(house: House):
     assert house.judge(campaign)["states"]["delivered"] == 20
 
 
-@in_house(400, dispatcher={"retry_s": 0.4})
+@in_house(400, endpoint={"adapt_rate": False}, dispatcher={"retry_s": 0.4})
 async def test_after_a_throttle_nothing_leaves_for_the_retry_time(house: House):
     house.smsc.change(status_every=((100, ESME_RTHROTTLED),))
     await house.send_all()

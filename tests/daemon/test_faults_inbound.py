@@ -186,7 +186,7 @@ async def test_an_answer_of_ours_never_strays_to_the_next_connection(house: Hous
     assert len(house.inbox()) == 5
 
 
-@in_house(50, dispatcher={"retry_s": 0.2})
+@in_house(50, endpoint={"adapt_rate": False}, dispatcher={"retry_s": 0.2})
 async def test_an_answer_that_is_throttled_waits_before_it_goes_again(house: House):
     number = house.numbers[3]
     house.smsc.change(status_every=((1, ESME_RTHROTTLED),))

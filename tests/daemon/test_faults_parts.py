@@ -38,7 +38,7 @@ async def test_a_message_of_more_parts_than_the_window_still_leaves_whole(house:
 
 
 @pytest.mark.parametrize("status", [ESME_RTHROTTLED, ESME_RMSGQFUL])
-@in_house(200)
+@in_house(200, endpoint={"adapt_rate": False})
 async def test_a_part_refused_for_now_goes_again_alone(house: House, status: int):
     house.smsc.change(status_every=((70, status),))
     counts = house.judge(await house.send_all(LONG_TEXT))

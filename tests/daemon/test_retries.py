@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from dispatcher.daemon.retries import JITTER, LATER_MAX_S, SECOND_NS, next_try
+from dispatcher.daemon.retries import JITTER, LATER_MAX_S, SECOND_NS, next_try, table
 from dispatcher.smpp.consts import ESME_RMSGQFUL, ESME_RTHROTTLED
 from dispatcher.smpp.pump import Kind
 
@@ -42,3 +42,15 @@ def test_a_status_that_says_little_uses_a_try_and_one_that_never_left_uses_none(
     assert again is not None and (again.due_ns, again.tries) == (2 * SECOND_NS, 2)
     back = next_try(Kind.RELEASED, 0, 1, 7, SECOND_NS, retry_ns=RETRY_NS, validity_s=DAY_S)
     assert back is not None and (back.due_ns, back.tries, back.since_s) == (SECOND_NS, 1, 7)
+
+
+def test_the_table_says_of_each_status_how_often_how_far_apart_and_until_when():
+    rows = {row["command_status"]: row for row in table(retry_s=1.0, tries_max=3)}
+    throttled, queue_full, wrong, other = (
+        rows[status] for status in ("0x00000058", "0x00000014", "0x0000000B", "other")
+    )
+    assert (throttled["action"], throttled["attempts"], throttled["spacing_s"]) == ("throttled", None, [1.0, 1.0])
+    assert (queue_full["attempts"], queue_full["spacing_s"], queue_full["until"]) == (None, [1.0, 375.0], "validity")
+    assert (wrong["attempts"], wrong["until"]) == (1, "at once")
+    assert (other["action"], other["attempts"]) == ("bounded", 3)
+    assert "0x00000000" not in rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dispatcher.daemon.runs import KEPT_NS, NO_RUN
+from dispatcher.daemon.runs import KEPT_NS
 from tests.daemon.test_faults_receipts import ids, receipt
 from tests.fakes.house import House, in_house
 
@@ -10,7 +10,7 @@ from tests.fakes.house import House, in_house
 def tick(house: House, now_ns: int) -> None:
     assert house.dispatcher is not None and house.store is not None
     with house.store.snapshot() as view:
-        house.dispatcher.feeder.runs.tick(view, house.dispatcher.feeder, now_ns)
+        house.dispatcher.feeder.sweep_runs(view, now_ns)
 
 
 @in_house(20)
@@ -34,7 +34,7 @@ async def test_a_campaign_that_let_go_of_its_number_is_found_by_its_receipts_in_
     used = book.runs_used
     await house.until(lambda: feeder.let_go(feeder.campaigns[campaign], whole=False))
     await house.until(lambda: book.runs_used == used - 1)
-    assert feeder.campaigns[campaign].run == NO_RUN
+    assert feeder.channels[0].runs.get(campaign) is None
     other = await house.send()  # takes the number
     for number, id_ in list(ids(house).items())[:20]:
         house.smsc.inject(receipt(int(number), b"id:" + id_.encode() + b" stat:DELIVRD err:000"))

@@ -7,19 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from config import Endpoint
+from dispatcher.campaigns.campaign import load, save
+from dispatcher.daemon.channel import Channel
 from dispatcher.daemon.feeder import Feeder
+from dispatcher.daemon.housekeeping import _minute
 from dispatcher.daemon.sweeper import ENTRIES_AT_ONCE, drop_old_answers, settle_answers_by_time
 from dispatcher.outbox.entry import Entry, add_entry, entries
 from dispatcher.records.batches import batch_of
-from dispatcher.records.changes import Changes
+from dispatcher.records.changes import Changes, View
+from dispatcher.records.keys import public_id
 from dispatcher.records.states import Purpose, State
-from dispatcher.smpp.pump import ACTION_OTHER, ACTIONS, REPLIES, Book, Kind
-from dispatcher.store import Store, ledger, open_store
+from dispatcher.smpp.pump import REPLIES, Kind
+from dispatcher.store import Store, audit, ledger, open_store
 from dispatcher.store.layout import U64
+from tests.fakes.channels import new_feeder
+from tests.fakes.house import House, in_house
 
 HOUR, DAY = 3_600_000, 86_400_000
-ENDPOINT = Endpoint(name="none", host="127.0.0.1", system_id="none", binds=1)
 
 
 @pytest.fixture
@@ -60,22 +64,26 @@ def positions(store: Store) -> list[int]:
 
 def feeder_with(store: Store, *states: tuple[int, int]) -> Feeder:
     """One whose batch has these positions in the ledger, as (position, kind of the record after its claim)."""
-    feeder = Feeder(Book(100, memoryview(bytearray(64)).cast("Q"), ACTIONS, ACTION_OTHER), ENDPOINT, 1.0)
+    feeder = new_feeder()
     with store.begin_write() as view:
         for entry in entries(view, batch_of(1)):
             if entry.position in dict(states):
                 feeder.replies.add(entry)
-        feeder.replies.fill(view, 0, 0)
+        feeder.replies.fill(view, channel(feeder), 0, 0)
         for position, kind in states:
-            feeder.book.log(kind, 0, 1, position, feeder.replies.batches[batch_of(1)].run, 0)
+            feeder.log(batch_of(1), kind, 0, 1, position)
         commit(view, feeder)
     return feeder
 
 
+def channel(feeder: Feeder) -> Channel:
+    return feeder.channels[0]
+
+
 def commit(view, feeder: Feeder) -> None:
-    value, _ = feeder.book.cut()
+    value, _ = channel(feeder).book.cut()
     view.txn.put(U64.pack(ledger.next_position(view)), bytes(value), db=view.tables["outcome_log"], append=True)
-    feeder.book.committed()
+    channel(feeder).book.committed()
     ledger.fold(view)
 
 
@@ -95,8 +103,8 @@ def test_an_answer_that_may_still_move_is_kept_until_it_has_ended(store: Store):
     sweep(store, now_ms=2 * DAY)
     assert positions(store) == [1, 2, 3]
     with store.begin_write() as view:
-        assert settle_answers_by_time(view, feeder.book, feeder, HOUR + DAY - 1, wait_s=86_400) == 0
-        assert settle_answers_by_time(view, feeder.book, feeder, HOUR + DAY, wait_s=86_400) == 1
+        assert settle_answers_by_time(view, feeder, HOUR + DAY - 1, wait_s=86_400) == 0
+        assert settle_answers_by_time(view, feeder, HOUR + DAY, wait_s=86_400) == 1
         commit(view, feeder)
         assert ledger.state_of(view, batch_of(1), 1, 0) == State.UNKNOWN
     sweep(store, now_ms=2 * DAY)
@@ -122,6 +130,27 @@ def test_an_answer_refused_until_it_is_too_late_has_failed(store: Store):
     feeder = feeder_with(store, (0, Kind.RETRY))
     feeder.replies.send_again(entry.batch, 0, 1, 1, 0)
     with store.begin_write() as view:
-        assert feeder.replies.fill(view, HOUR, 1) == 0 and feeder.book.queued(REPLIES) == 1
+        assert feeder.replies.fill(view, channel(feeder), HOUR, 1) == 0 and channel(feeder).book.queued(REPLIES) == 1
         commit(view, feeder)
         assert ledger.state_of(view, entry.batch, 0, 0) == State.FAILED
+
+
+@in_house(30, receipts=0.0)
+async def test_what_time_ends_in_a_campaign_is_in_the_audit(house: House):
+    campaign = await house.send("Hi", validity_s=60)
+    await house.until(lambda: house.state(campaign) == "done")
+
+    def long_ago(view: View) -> tuple[Changes, None]:
+        row = load(view, 1, campaign)
+        assert row is not None
+        row["started_ms"] -= 30 * DAY
+        return save(1, campaign, row), None
+
+    await house.dispatcher.committer.do(long_ago)
+    await _minute(house.dispatcher)
+    await house.until(lambda: house.counts(campaign)["states"]["no_receipt"] == 30)
+    with house.dispatcher.store.snapshot() as view:
+        ((_, entry), *_), _ = audit.newest_first(view, command="campaign.swept")
+    assert (entry["actor"], entry["parts"], entry["object"]) == (
+        "dispatcher", {"no_receipt": 30}, public_id("cmp", campaign),
+    )  # fmt: skip

@@ -1,0 +1,144 @@
+"""[trio] All endpoints of this process: their channels, how they stand, and the routes over them; a reload of both.
+
+Touches: the store's numbers of endpoints and routes; the channels' binds. Rests on: DESIGN 9 (a reload drops no bind that
+did not change). An endpoint that is down for longer than its routes wait gives what is claimed for it back, so that the
+others send it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from config import Endpoint, Settings
+from dispatcher.daemon.channel import NO_ENDPOINT, Channel
+from dispatcher.daemon.marks import Marks
+from dispatcher.outbox.entry import Entry
+from dispatcher.outcomes.inbound import Heard
+from dispatcher.routes.plan import Plan
+from dispatcher.routes.ported import get_ported, ported_values
+from dispatcher.routes.router import Router
+from dispatcher.routes.stored import routes_in_force
+from dispatcher.store import Store
+from dispatcher.store.endpoints import endpoint_numbers, number_endpoints
+
+if TYPE_CHECKING:
+    from dispatcher.daemon.committer import Committer
+
+log = structlog.get_logger("lines")
+
+
+def give_numbers(store: Store, endpoints: tuple[Endpoint, ...]) -> None:
+    """At a start, before the claims of the process before are looked at: every endpoint has its number."""
+    with store.begin_write() as view:
+        view.apply(number_endpoints(view, [endpoint.name for endpoint in endpoints]))
+
+
+class Lines:
+    """`channels` is one list for all who read it; it is never empty."""
+
+    def __init__(
+        self, settings: Settings, store: Store, marks: Marks, *,
+        heard: Callable[[Channel, Heard, Entry | None], None], changed: Callable[[], None],
+        make_room: Callable[[Channel], None],
+    ) -> None:  # fmt: skip
+        self.settings, self.store, self.marks = settings, store, marks
+        self.committer: Committer | None = None  # set by dispatcher.py
+        self.channels: list[Channel] = []
+        self.accepted_by_gone = self.receipts_by_gone = 0  # of channels that are no more
+        self._heard, self._changed, self._make_room = heard, changed, make_room
+        self._scopes: dict[int, trio.CancelScope] = {}
+        with store.snapshot() as view:
+            numbers = endpoint_numbers(view)
+        for endpoint in settings.endpoints:
+            self.channels.append(self._make(numbers[endpoint.name], endpoint))
+        if not self.channels:
+            self.channels.append(self._make(0, NO_ENDPOINT))
+        self.router = Router({})
+        self.read_routes()
+
+    def __repr__(self) -> str:
+        return f"<Lines {self.channels!r} {self.router!r}>"
+
+    def _make(self, number: int, endpoint: Endpoint) -> Channel:
+        channel = Channel(
+            number, endpoint, self.marks.of(number), self.settings.dispatcher,
+            heard=self._heard, changed=self._changed, make_room=self._make_room,
+        )  # fmt: skip
+        channel.deliveries.committer = self.committer
+        return channel
+
+    @property
+    def connects(self) -> bool:
+        """There is an endpoint."""
+        return self.channels[0].connects
+
+    # ---- routes
+
+    def read_routes(self) -> None:
+        """Routes, endpoints or ported numbers are others now."""
+        endpoints = {c.name: (c.number, c.endpoint.weight) for c in self.channels if c.connects and not c.leaving}
+        with self.store.snapshot() as view:
+            routes = [(one.route, one.source) for one in routes_in_force(view, self.settings.routes)]
+            ported = get_ported(view)
+        self.router.set(endpoints, routes, ported.networks, ported.generation)
+        self.look()
+
+    def end_of(self, plan: Plan, number: int) -> int:
+        """The endpoint of one number, WAIT or NO_ROUTE."""
+        if not plan.asks_networks:
+            return plan.one(number, [])
+        with self.store.snapshot() as view:
+            return plan.one(number, ported_values(view, self.router.generation))
+
+    def look(self) -> None:
+        """How the endpoints stand now."""
+        now_ns = time.monotonic_ns()
+        for channel in self.channels:
+            channel.look(now_ns)
+        turned = self.router.look({channel.number: channel.down_s(now_ns) for channel in self.channels})
+        for channel in self.channels:
+            if not channel.pool.bound and channel.connects and self.router.is_replaced(channel.number):
+                channel.give_back()
+        if turned and self.committer is not None:
+            self.committer.wake()
+
+    # ---- their lives
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hold the binds of every endpoint until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for channel in self.channels:
+                self._connect(channel)
+            task_status.started()
+            await trio.sleep_forever()
+
+    def _connect(self, channel: Channel) -> None:
+        if channel.connects:
+            scope = self._scopes[channel.number] = trio.CancelScope()
+            self._nursery.start_soon(_within, scope, channel)
+
+    async def drain(self, seconds: float) -> None:
+        """The end: nothing more is submitted, windows are answered, binds said goodbye to; what is left is given back."""
+        async with trio.open_nursery() as nursery:
+            for channel in self.channels:
+                if channel.connects:
+                    nursery.start_soon(self._drain, channel, seconds)
+        for scope in self._scopes.values():
+            scope.cancel()
+        await trio.sleep(0.01)
+        for channel in self.channels:
+            log.info("given_back", endpoint=channel.name, parts=channel.book.release_queued())
+
+    async def _drain(self, channel: Channel, seconds: float) -> None:
+        log.info("drained", endpoint=channel.name, answered=await channel.pool.drain(seconds))
+
+
+async def _within(scope: trio.CancelScope, channel: Channel) -> None:
+    with scope:
+        await channel.pool.run()
