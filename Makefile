@@ -8,13 +8,18 @@ KERNELS := $(shell find dispatcher -name '_*.pyx' -o -name '*.pxd' -o -name '*.h
 DATA ?= data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test run bench lint build lock clean
+.PHONY: help demo test run bench soak mutants fuzz sim long lint build lock clean
 
 help:
 	@echo "make demo    build, then a million members (MEMBERS=n), one broadcast, a kill -9, and every message accounted for"
 	@echo "make test    the whole test suite"
 	@echo "make run     volley serve on ./$(DATA), which is made when absent"
 	@echo "make bench   every figure of the README, each with its check"
+	@echo "make soak    dispatchers killed at random for MINUTES=10, each run judged; SEED=n makes the same runs again"
+	@echo "make mutants our own code broken a line at a time: the tests must notice (MUTANTS=\"name name\" for some)"
+	@echo "make fuzz    the decoders under sanitizers, guided by coverage (SECONDS=n)"
+	@echo "make sim     simulated faults and kills by seed (SEEDS=n)"
+	@echo "make long    the long forms of the fault tests, seeds and mutations"
 	@echo "make lint    ruff and mypy"
 	@echo "make build   .venv, the pinned packages, the kernels, the volley command"
 	@echo "make lock    renew requirements.lock and requirements-dev.lock"
@@ -33,6 +38,23 @@ run: build
 
 bench: build $(V)/.dev
 	$(V)/bin/volley bench all
+
+soak: build $(V)/.dev
+	$(V)/bin/python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+mutants: build $(V)/.dev
+	$(V)/bin/python -m tests.mutants $(MUTANTS)
+
+fuzz: build $(V)/.dev
+	$(V)/bin/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+sim: build $(V)/.dev
+	VOLLEY_SEEDS=$(or $(SEEDS),1000) VOLLEY_FIRST_SEED=$(or $(FIRST_SEED),0) \
+		$(V)/bin/python -m pytest --numprocesses 2 tests/sim/test_seeds.py
+
+long: build $(V)/.dev
+	VOLLEY_LONG=1 VOLLEY_SEEDS=2000 VOLLEY_FUZZ_SECONDS=300 VOLLEY_MUTATIONS=1000000 \
+		$(V)/bin/python -m pytest tests/fuzz tests/sim tests/daemon tests/smpp
 
 lint: build $(V)/.dev
 	$(V)/bin/ruff check .

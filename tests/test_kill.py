@@ -36,20 +36,22 @@ SLOW: dict[str, Any] = {"smsc": "slow", "window": 40, "ahead": 128}
 PACED: dict[str, Any] = {"smsc": "slower", "window": 100, "ahead": 128, "rate": 800}
 
 
+def random_scenario(rng: random.Random) -> Scenario:
+    """One or two kills at random moments of a campaign, beside one of the simulators."""
+    return Scenario(
+        kills=tuple(round(rng.random() * 0.97, 3) for _ in range(rng.choice((1, 1, 1, 1, 2)))),
+        store=rng.choice(("marketing", "marketing", "long", "transactional")),
+        smsc=rng.choice(("fast", "slow", "drop", "strict")),
+        window=rng.choice((10, 25, 100)),
+        binds=rng.choice((1, 2, 4)),
+        rate=rng.choice((0, 0, 0, 4_000)),
+        ahead=rng.choice((64, 512, 32_768)),
+    )
+
+
 def _random_moments(count: int) -> dict[str, Scenario]:
     rng = random.Random(20_261)
-    return {
-        f"random-{number}": Scenario(
-            kills=tuple(round(rng.random() * 0.97, 3) for _ in range(rng.choice((1, 1, 1, 1, 2)))),
-            store=rng.choice(("marketing", "marketing", "long", "transactional")),
-            smsc=rng.choice(("fast", "slow", "drop", "strict")),
-            window=rng.choice((10, 25, 100)),
-            binds=rng.choice((1, 2, 4)),
-            rate=rng.choice((0, 0, 0, 4_000)),
-            ahead=rng.choice((64, 512, 32_768)),
-        )
-        for number in range(count)
-    }
+    return {f"random-{number}": random_scenario(rng) for number in range(count)}
 
 
 POINTS = {

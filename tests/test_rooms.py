@@ -31,15 +31,16 @@ ARROWS: dict[str, set[str]] = {
     "logs": set(),
     "records": {"errors"},
     "control": BASE,
-    "text": BASE,
+    "text": BASE | {"config"},
     "store": BASE | {"config"},
     "smpp": BASE | {"config", "clock"},  # the simulator has a clock of its own
     "tenants": DATA | {"fastmatch"},
     "members": DATA | {"fastmatch", "tenants"},
+    "routes": DATA | {"tenants"},
     "segments": DATA | {"fastmatch", "tenants", "members"},
     "outbox": DATA | {"tenants", "members", "text"},
     "outcomes": DATA | {"tenants", "members", "text"},
-    "campaigns": DATA | {"tenants", "members", "segments", "text"},
+    "campaigns": DATA | {"fastmatch", "routes", "tenants", "members", "segments", "text"},
     "apps": DATA | {"tenants", "members", "segments", "text", "outbox", "outcomes", "campaigns"},
 }
 READ = set(ARROWS) - {"smpp", "outbox"}  # what admin may see
@@ -63,7 +64,11 @@ LIBRARIES: dict[str, set[str]] = {  # of the rooms that are held to few
 }
 TRIO = (
     "dispatcher/smpp/bind.py",
+    "dispatcher/smpp/connect.py",
+    "dispatcher/smpp/outbind.py",
     "dispatcher/smpp/pool.py",
+    "dispatcher/smpp/pulse.py",
+    "dispatcher/smpp/tls.py",
     "dispatcher/smpp/smsc.py",
     "dispatcher/smpp/smsc_peer.py",
     "dispatcher/daemon/",

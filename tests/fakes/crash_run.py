@@ -55,10 +55,21 @@ class Smsc:
     def __init__(self, folder: Path, *options: str) -> None:
         folder.mkdir(parents=True)
         self.log = folder / "smsc.log"
-        argv = [sys.executable, "-m", "dispatcher.cli", "smsc", "--port", "0", "--log", str(self.log), *options]
-        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline().rpartition(":")[2])
+        self._options = options
+        self._process, self.port = self._start(0)
+
+    def _start(self, port: int) -> tuple[subprocess.Popen[str], int]:
+        argv = [sys.executable, "-m", "dispatcher.cli", "smsc", "--port", str(port), "--log", str(self.log)]
+        process = subprocess.Popen([*argv, *self._options], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        return process, int(process.stdout.readline().rpartition(":")[2])
+
+    def die_and_come_back(self, down_s: float) -> None:
+        """kill -9; after a while another on the same port and the same log, which remembers nothing."""
+        self._process.kill()
+        self._process.communicate()
+        time.sleep(down_s)
+        self._process, _ = self._start(self.port)
 
     def stop(self) -> dict[str, Any]:
         """Its summary."""

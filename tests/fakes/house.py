@@ -15,7 +15,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from dispatcher.store import Store, ledger, open_store
 from dispatcher.store.values import unpack
 from dispatcher.store.verify import find_problems
 from dispatcher.tenants.tenant import create_tenant
-from dispatcher.text.octets import encode
+from dispatcher.text.coding import encode
 from dispatcher.text.parts import parts
 from tests.fakes.people import run_import
 from tests.fakes.shop import do
@@ -158,19 +158,27 @@ class House:
         old = self.settings
         one = old.endpoints[0]
         fresh = Endpoint(**{name: getattr(one, name) for name in one.__slots__} | changed)
-        self.settings = Settings(data=old.data, store=old.store, dispatcher=old.dispatcher, endpoints=(fresh,))
+        self.settings = replace(old, endpoints=(fresh, *old.endpoints[1:]))
 
     # ---- the dispatcher's life
 
     async def start(self, file_octets: int | None = None) -> None:
         """The dispatcher, until its commands are heard. file_octets: how long a file its process may write."""
-        self.endpoint(port=self.port)
+        self._place()
         if self.process:
             await self._start_process(file_octets)
             return
         self.store = self.store or open_store(self.settings.data, write=True, sync=False)
         self._stop, self._ended = trio.Event(), trio.Event()
         self.dispatcher = await self.nursery.start(self._live)
+
+    def _place(self) -> None:
+        """Where the simulators listen."""
+        self.endpoint(port=self.port)
+
+    @property
+    def smscs(self) -> list[Smsc]:
+        return [self.smsc]
 
     async def _live(self, *, task_status: trio.TaskStatus[Dispatcher]) -> None:
         assert self.store is not None and self._stop is not None and self._ended is not None
@@ -184,7 +192,9 @@ class House:
         lines = []
         for name, table in (("store", self.settings.store), ("dispatcher", self.settings.dispatcher)):
             lines += [f"[{name}]", *_toml(table)]
-        lines += ["[[endpoint]]", *_toml(self.settings.endpoints[0])]
+        for name, tables in (("endpoint", self.settings.endpoints), ("route", self.settings.routes)):
+            for table in tables:
+                lines += [f"[[{name}]]", *_toml(table)]
         (self.settings.data / "volley.toml").write_text("\n".join(lines))
         self.child = await open_dispatcher(self.settings.data)
         if file_octets is not None:
@@ -329,11 +339,12 @@ class House:
         lines = self.lines()
         verdict = judge(account, lines, replies, resends=resends)
         assert (verdict.lost, verdict.duplicates_on_wire, verdict.replies_missing) == (0, 0, []), verdict
-        summary = self.smsc.summary()
-        assert summary["accepted"] == len(lines)
-        assert summary["unexpected_answers"] <= summary["garbage_sent"], (
-            "an answer to what was not asked on that connection"
-        )
+        summaries = [smsc.summary() for smsc in self.smscs]
+        assert sum(summary["accepted"] for summary in summaries) == len(lines)
+        for summary in summaries:
+            assert summary["unexpected_answers"] <= summary["garbage_sent"], (
+                "an answer to what was not asked on that connection"
+            )
         if not resends:
             most = Counter((line.destination, line.octets_hash, line.part) for line in lines).most_common(1)
             assert not most or most[0][1] == 1, most
@@ -379,4 +390,5 @@ def _toml(table: Any) -> Iterator[str]:
         if name == "data":
             continue
         shown = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else value
+        shown = list(value) if isinstance(value, tuple) else shown
         yield f"{name} = {shown}"

@@ -1,0 +1,1 @@
+"""Kills without end: `make soak MINUTES=n`. Nothing here is collected by pytest."""
