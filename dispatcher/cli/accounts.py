@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from dispatcher.cli.common import Call, common, id_of, tenant_id
 from dispatcher.cli.init import make_key
-from dispatcher.control.commands import CreateTenant, EditTenant, RevokeKey
+from dispatcher.control.commands import CreateTenant, EditTenant, RegisterSignature, RevokeKey
 from dispatcher.records.keys import public_id
 
 
@@ -28,12 +30,11 @@ def tenant_group() -> None:
     show_default=True,
     help="When somebody born on 29 February has a birthday in other years; leap: not at all.",
 )
+@click.option("--market", "market_profile", default="none", show_default=True, help="`volley profile list`.")
 @common
-def create_tenant_command(
-    call: Call, name: str, zone: str, region: str, sender: str, brand: str, leap_rule: str
-) -> None:
+def create_tenant_command(call: Call, name: str, **parts: str) -> None:
     """Make a tenant; prints its id."""
-    command = CreateTenant(title=name, zone=zone, region=region, sender=sender, brand=brand, leap_rule=leap_rule)
+    command = CreateTenant(title=name, **parts)
     reply = call.do(command, tenant=0)
     call.show(reply, str(reply["id"]))
 
@@ -44,18 +45,69 @@ def create_tenant_command(
     "--approval-above", type=click.IntRange(0), metavar="MESSAGES", help="Above, somebody else approves; 0: never."
 )
 @click.option("--count-change-percent", type=click.IntRange(0), help="A scheduled campaign further off is held.")
+@click.option(
+    "--leap-rule", type=click.Choice(["feb28", "mar1", "leap"]), help="As of tenant add: who was born 29 Feb."
+)
+@click.option("--market", "market_profile", metavar="NAME", help="Its market profile: `volley profile list`.")
+@click.option("--signature", help="Who its texts say that they are from; '' for nobody.")
+@click.option("--zone-field", metavar="FIELD", help="Where a member's own IANA zone stands; '' for by the number.")
+@click.option(
+    "--cap",
+    "caps",
+    multiple=True,
+    metavar="GROUP:MAX/SECONDS",
+    help="Messages to one number, as marketing:2/604800, beside those of the market; repeatable; `none` for none.",
+)
+@click.option("--rate", type=click.IntRange(0), metavar="PARTS/S", help="Of its plan; 0: no limit.")
+@click.option("--parts-month", type=click.IntRange(0), metavar="PARTS", help="Of its plan; 0: no limit.")
+@click.option("--prepaid/--postpaid", default=None, help="Whether it sends on credit alone: `volley money`.")
+@click.option("--currency", metavar="EUR", help="Of its prices and credit.")
 @common
-def edit_tenant_command(call: Call, tenant: str, **changes: int | None) -> None:
+def edit_tenant_command(call: Call, tenant: str, caps: tuple[str, ...], **changes: Any) -> None:
     """Change the rules that a tenant's campaigns are held against. Example:
 
     \b
       volley tenant edit ten_0000000000001 --approval-above 10000
+      volley tenant edit ten_0000000000001 --market fr --cap marketing:2/604800
     """
     given = {name: value for name, value in changes.items() if value is not None}
+    if caps:
+        given["caps"] = [_cap(text) for text in caps if text != "none"]
     if not given:
         raise click.UsageError("say what to change")
     reply = call.do(EditTenant(changes=given), tenant=id_of("ten", tenant, "TENANT"))
     call.show(reply)
+
+
+def _cap(text: str) -> dict[str, Any]:
+    group, _, rest = text.partition(":")
+    most, _, within_s = rest.partition("/")
+    if not most.isdecimal() or not within_s.isdecimal():
+        raise click.UsageError(f"--cap {text!r}: as marketing:2/604800, at most 2 in 604,800 s")
+    return {"group": group, "max": int(most), "within_s": int(within_s)}
+
+
+@tenant_group.command("signature")
+@click.argument("tenant", metavar="ten_...")
+@click.argument("text", required=False)
+@click.option("--state", type=click.Choice(["registered", "pending", "refused"]), default="registered")
+@click.option("--reason", default="", help="Kept with it.")
+@common
+def signature_command(call: Call, tenant: str, text: str | None, state: str, reason: str) -> None:
+    """Who a tenant may call itself in a text: register TEXT, or list what there is. Example:
+
+    \b
+      volley tenant signature ten_0000000000001 CornerShop
+    """
+    from dispatcher.campaigns.wording import signatures_json
+
+    number = id_of("ten", tenant, "TENANT")
+    if text is None:
+        with call.reading() as view:
+            call.show_rows(["text", "state"], signatures_json(view, number))
+        return
+    reply = call.do(RegisterSignature(text=text, state=state), tenant=number, reason=reason)
+    call.show(reply, f"{reply['text']}  {reply['state']}")
 
 
 @tenant_group.command("list")
@@ -74,6 +126,13 @@ def list_tenants_command(call: Call) -> None:
                 "sender": tenant.sender,
                 "approval_above": tenant.approval_above,
                 "count_change_percent": tenant.count_change_percent,
+                "leap_rule": tenant.leap_rule,
+                "market_profile": tenant.market_profile,
+                "caps": list(tenant.caps),
+                "rate": tenant.rate,
+                "parts_month": tenant.parts_month,
+                "prepaid": tenant.prepaid,
+                "currency": tenant.currency,
                 "members": tenant.next_member_no,
             }
             for tenant in list_tenants(view)

@@ -33,6 +33,7 @@ from dispatcher.store.backup import (
     read_manifest,
     write_backup,
 )
+from dispatcher.store.courtesy import give_way
 from dispatcher.store.layout import SCHEMA
 
 MB = 1_000_000
@@ -56,9 +57,12 @@ EPILOG = """\b
     show_default=True,
     help="Give up when the store grows more than this meanwhile: what it lets go is held back for so long.",
 )
+@click.option("--hurry", is_flag=True, help="Do not leave the processor to those who send.")
 @click.option("--reason", default="", help="Kept in the audit log.")
 @common
-def write_command(call: Call, folder: Path, max_mb_s: float | None, growth_max_mb: int, reason: str) -> None:
+def write_command(
+    call: Call, folder: Path, max_mb_s: float | None, growth_max_mb: int, hurry: bool, reason: str
+) -> None:
     """Copy the store, as of one moment, into DIR, which must be new or empty; sending goes on.
 
     DIR has data.mdb and manifest.json. Not in it: volley.toml, the files of imports that are not done, exports, logs.
@@ -66,6 +70,8 @@ def write_command(call: Call, folder: Path, max_mb_s: float | None, growth_max_m
     """
     folder = folder.absolute()
     check_folder(folder)
+    if not hurry:
+        give_way()
     try:
         call.do(NoteBackup(folder=str(folder)), tenant=0, reason=reason)
     except (DispatcherError, OSError, lmdb.Error) as exc:  # a full disk, a dispatcher of another version: no hindrance

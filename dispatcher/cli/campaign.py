@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 import time
@@ -14,8 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from dispatcher.cli.campaign_moves import MOVES
-from dispatcher.cli.common import Call, F, common, id_of, of_tenant
+from dispatcher.cli.campaign_reports import REPORTS, said
+from dispatcher.cli.campaign_written import written
+from dispatcher.cli.common import Call, common, id_of, of_tenant
+from dispatcher.cli.guard_options import with_guards
+from dispatcher.cli.message_options import with_options
 from dispatcher.cli.talk import NoAnswer, ask
+from dispatcher.cli.uncertain import decide_command, uncertain_command
 from dispatcher.clock import SystemClock
 from dispatcher.control.commands import (
     AskStatus,
@@ -26,61 +30,22 @@ from dispatcher.control.commands import (
     StartCampaign,
 )
 from dispatcher.records.keys import public_id
-from dispatcher.records.states import CampaignState, Decision, Purpose, State
+from dispatcher.records.states import CampaignState, Purpose
 from dispatcher.store import open_store
 
 WATCH_S = 0.25
 RECEIPTS_QUIET_S = 5.0  # a done campaign is watched until no receipt has come for so long
 OVER = (CampaignState.DONE, CampaignState.CANCELLED)
-COLUMNS = [
-    "rank",
-    "msisdn",
-    "decision",
-    "state",
-    "parts",
-    "error",
-    "message_id",
-]  # what 80 characters hold; --json has all
 DEFAULTS = CreateCampaign(title="")
 
 
 @click.group("campaign")
 def campaign_group() -> None:
-    """Campaigns: draft, preview, approve, start, watch."""
+    """Campaigns: draft, preview, approve, start, watch, report."""
 
 
-for _move in MOVES:
-    campaign_group.add_command(_move)
-
-
-def _written(function: F) -> F:
-    """--at and the rest of a schedule; passed on as `schedule`, None where nothing is given."""
-
-    @click.option(
-        "--at", metavar="TIME", help="Start then: 2026-12-01T09:00 in the zone, or with Z. Else with `start`."
-    )
-    @click.option("--zone", default="tenant", show_default=True, help="Of TIME, of the window and the repetition.")
-    @click.option("--window", metavar="FROM-TO", help="Hours of the day in which messages leave, as 09:00-20:00.")
-    @click.option("--days", metavar="mo,tu,...", help="Days of the window; every day unless given.")
-    @click.option("--spread-s", type=int, default=0, help="Spread the messages over so many seconds.")
-    @click.option("--repeat", default="", metavar="RRULE", help="Again and again, as FREQ=WEEKLY;BYDAY=MO; needs --at.")
-    @click.option("--if-late", type=click.Choice(["run", "drop"]), default="run", help="What came due while down.")
-    @functools.wraps(function)
-    def wrapped(
-        call: Call, at: str | None, zone: str, window: str | None, days: str | None, spread_s: int, repeat: str,
-        if_late: str, **rest: Any,
-    ) -> Any:  # fmt: skip
-        schedule: dict[str, Any] = {"at": at, "zone": zone, "spread_over_s": spread_s, "repeat": repeat}
-        schedule["if_late"] = if_late
-        if window is not None:
-            opens, _, closes = window.partition("-")
-            schedule["window"] = {"from": opens, "to": closes} | ({"days": days.split(",")} if days else {})
-        elif days:
-            raise click.UsageError("--days needs --window FROM-TO")
-        given = at is not None or window is not None or spread_s or repeat
-        return function(call, schedule=schedule if given else None, **rest)
-
-    return wrapped  # type: ignore[return-value]
+for _command in (*MOVES, *REPORTS, uncertain_command, decide_command):
+    campaign_group.add_command(_command)
 
 
 @campaign_group.command("create")
@@ -96,15 +61,21 @@ def _written(function: F) -> F:
 @click.option("--no-receipts", "receipts", is_flag=True, flag_value=False, default=True, help="Ask for none.")
 @of_tenant
 @common
-@_written
+@written
+@with_guards
+@with_options
 def create_command(call: Call, tenant: str | None, **parts: Any) -> None:
     """Make a draft; prints its id. With --at, `start` keeps it until then. Example:
 
     \b
       volley campaign create Spring --text "Hello {name|you}" --segment "visits > 3"
+      volley campaign create Alarm --text "Gate 4, now" --flash --priority 3 --valid-until 2026-12-01T12:00:00Z
       volley campaign create Weekly --text Hi --at 2026-12-07T09:00 --repeat "FREQ=WEEKLY;BYDAY=MO" --window 09:00-20:00
+      volley campaign create Test --arm "A:50:Hello {name|you}" --arm "B:50:New in town" --holdout 10% \\
+        --winner replied:20%:3600
     """
-    reply = call.do(CreateCampaign(**parts), tenant=call.tenant(tenant))
+    given = {name: value for name, value in parts.items() if value is not None}
+    reply = call.do(CreateCampaign(**given), tenant=call.tenant(tenant))
     call.show(reply, str(reply["id"]))
 
 
@@ -118,13 +89,18 @@ def create_command(call: Call, tenant: str | None, **parts: Any) -> None:
 @click.option("--max-parts", type=int)
 @click.option("--validity-s", type=int)
 @click.option("--no-time", is_flag=True, help="Take its schedule away.")
+@click.option("--no-arms", is_flag=True, help="One text again; takes the test of the arms away too.")
+@click.option("--no-holdout", is_flag=True, help="Send to everybody.")
 @click.option("--version", type=int, help="Only if the campaign is still at this one.")
 @of_tenant
 @common
-@_written
+@written
+@with_guards
+@with_options
 def edit_command(
-    call: Call, tenant: str | None, campaign: str, no_time: bool, schedule: dict[str, Any] | None, **parts: Any
-) -> None:
+    call: Call, tenant: str | None, campaign: str, no_time: bool, no_arms: bool, no_holdout: bool,
+    schedule: dict[str, Any] | None, **parts: Any,
+) -> None:  # fmt: skip
     """Change what has not started; it is a draft again, and an approval of it is gone. Example:
 
     \b
@@ -133,6 +109,8 @@ def edit_command(
     changes = {name: value for name, value in parts.items() if value is not None}
     if schedule is not None or no_time:
         changes["schedule"] = schedule
+    changes |= {"arms": [], "winner": None} if no_arms else {}
+    changes |= {"holdout": None} if no_holdout else {}
     if not changes:
         raise click.UsageError("say what to change")
     reply = call.do(EditCampaign(campaign=_campaign(campaign), changes=changes), tenant=call.tenant(tenant))
@@ -214,42 +192,6 @@ def progress_command(call: Call, tenant: str | None, campaign: str, watch: bool)
         _watch_bar(steps)
 
 
-@campaign_group.command("recipients")
-@click.argument("campaign", metavar="cmp_...")
-@click.option("--state", type=click.Choice([state.word for state in State]))
-@click.option("--decision", type=click.Choice([decision.word for decision in Decision]))
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--after", type=int, metavar="RANK", help="Go on after this one.")
-@of_tenant
-@common
-def recipients_command(
-    call: Call,
-    tenant: str | None,
-    campaign: str,
-    state: str | None,
-    decision: str | None,
-    limit: int,
-    after: int | None,
-) -> None:
-    """Who was in the audience, what was decided about each and what became of it."""
-    from dispatcher.campaigns.campaign import need_campaign
-    from dispatcher.campaigns.recipients import recipients
-
-    number, which = call.tenant(tenant), _campaign(campaign)
-    with call.reading() as view:
-        need_campaign(view, number, which)
-        rows = recipients(
-            view,
-            number,
-            which,
-            after_rank=after,
-            limit=limit,
-            state=State[state.upper()] if state else None,
-            decision=Decision[decision.upper()] if decision else None,
-        )
-    call.show_rows(COLUMNS, rows)
-
-
 def _campaign(text: str) -> int:
     return id_of("cmp", text, "CAMPAIGN")
 
@@ -261,9 +203,24 @@ def _preview_lines(seen: Mapping[str, Any]) -> Iterator[str]:
     yield f"will send  {seen['will_send']:,}"
     parts = ", ".join(f"{n:,} of {count} part{'s' * (count != '1')}" for count, n in seen["parts"].items())
     yield f"parts      {parts or 'none'}; GSM 7-bit {seen['alphabet']['gsm7']:,}, UCS-2 {seen['alphabet']['ucs2']:,}"
+    if seen["cost_micros"] is not None:
+        balance = seen["balance_after_micros"]
+        after = f", balance after {balance:,}" if balance is not None else ""
+        unit = f"micro-{seen['currency'] or 'units'}"
+        yield f"cost       {seen['cost_micros']:,} {unit} for {seen['billed_parts']:,} parts{after}"
+    if seen["waiting"]:
+        first = seen["waiting_until"][0]["at"]
+        yield f"waiting    {seen['waiting']:,} for their quiet hours to end, the first until {first}"
+    if seen["eta"]["end"]:
+        yield f"eta        {seen['eta']['start']} to {seen['eta']['end']}, limited by {seen['eta']['limit']}"
+    yield from (f"dearer     {_dearer(one)}" for one in seen["dearer"][:3])
     yield f"start      {seen['schedule']}" + ("; somebody else approves it first" if seen["approval_needed"] else "")
     yield from (f"sample     {_plain(sample['text'])}" for sample in seen["samples"][:3])
     yield from (f"note       {warning}" for warning in seen["warnings"])
+
+
+def _dearer(one: Mapping[str, Any]) -> str:
+    return f"{one['field']} {_plain(one['value'])!r} makes {one['parts']} parts of {one['without']}"
 
 
 def _plain(text: str) -> str:
@@ -329,16 +286,4 @@ def _watch_bar(steps: Iterator[dict[str, Any]]) -> None:
         task = bar.add_task("", total=None, said="")
         for step in _until_over(steps):
             done = step["audience"] - step["unsent"]
-            bar.update(task, description=step["state"], total=step["audience"], completed=done, said=_said(step))
-
-
-def _said(step: Mapping[str, Any]) -> str:
-    """What stands beside the bar: the counters that are not zero, the rate and the time left."""
-    names = ("in_flight", "retry_wait", "awaiting_receipt", "delivered", "failed", "expired", "uncertain")
-    words = [f"{step[name]:,} {name.replace('_', ' ')}" for name in names if step[name]]
-    skipped = sum(step["skipped"].values())
-    words += [f"{skipped:,} skipped"] if skipped else []
-    words += [f"{step['per_s']:,}/s"] if step["per_s"] else []
-    words += [f"{step['eta_s']:,} s left"] if step["eta_s"] is not None else []
-    words += [f"waits until {step['waiting_until']}"] if step.get("waiting_until") else []
-    return ", ".join(words)
+            bar.update(task, description=step["state"], total=step["audience"], completed=done, said=said(step))

@@ -11,6 +11,7 @@ from dispatcher.cli.common import Call, common, id_of, of_tenant
 from dispatcher.control.commands import (
     ApproveCampaign,
     CancelCampaign,
+    ChooseWinner,
     CloneCampaign,
     PauseCampaign,
     RejectCampaign,
@@ -74,6 +75,23 @@ def test_command(call: Call, tenant: str | None, campaign: str, phones: tuple[st
 test_command.__test__ = False  # type: ignore[attr-defined]  # no test, whatever pytest thinks of its name
 
 
+@click.command("winner")
+@click.argument("campaign", metavar="cmp_...")
+@click.argument("arm")
+@click.option("--reason", default="", help="Kept in the campaign's history.")
+@of_tenant
+@common
+def winner_command(call: Call, tenant: str | None, campaign: str, arm: str, reason: str) -> None:
+    """Of a test: the rest of the audience gets ARM's text from now on. Example:
+
+    \b
+      volley campaign winner cmp_01J0000000000 B --reason "clear enough"
+    """
+    command = ChooseWinner(campaign=id_of("cmp", campaign, "CAMPAIGN"), arm=arm)
+    reply = call.do(command, tenant=call.tenant(tenant), reason=reason)
+    call.show(reply, f"{reply['won']['arm']} has won")
+
+
 @click.command("stop-all")
 @click.option("--everywhere", is_flag=True, help="Of every tenant.")
 @click.option("--reason", default="", help="Shown to whoever is refused a start.")
@@ -113,6 +131,7 @@ MOVES: tuple[click.Command, ...] = (
     _mover("cancel", CancelCampaign, "End a campaign for good; the unsent are skipped as cancelled."),
     _maker("clone", CloneCampaign, "A new draft with the same words and audience, without the time; prints its id."),
     _maker("resend", ResendCampaign, "A new draft to those whose message failed or expired; prints its id."),
+    winner_command,
     test_command,
     stop_all_command,
     release_command,

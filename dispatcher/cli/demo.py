@@ -40,7 +40,7 @@ def _host_port(_context: click.Context, _parameter: click.Parameter, value: str 
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="An empty folder, or one to be made.")
 @click.option("--keep", is_flag=True, help="Leave the data folder, and say how to look into it.")
 @click.option("--no-kill", is_flag=True, help="Let the dispatcher live.")
-@click.option("--kills", type=click.IntRange(0, 50), default=1, show_default=True, metavar="K", help="So many kill -9.")
+@click.option("--kills", type=click.IntRange(0, 50), default=2, show_default=True, metavar="K", help="So many kill -9.")
 @click.option("--smsc", callback=_host_port, metavar="HOST:PORT", help="Send to this SMSC instead of the simulator.")
 @click.option("--system-id", default="volley", show_default=True)
 @click.option("--password", default="volley", show_default=True)
@@ -54,7 +54,7 @@ def _host_port(_context: click.Context, _parameter: click.Parameter, value: str 
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Only the JSON line on stdout; the rest on stderr.")
 def demo_command(no_kill: bool, kills: int, data: Path | None, keep: bool, as_json: bool, **rest: Any) -> int:
-    """A million members, one broadcast, a kill -9, and every message accounted for.
+    """A million members, one broadcast, approved, stopped for some, killed twice, and every message accounted for.
 
     The last line of stdout is one JSON object; the exit status is 0 only when its `ok` is true. Its msgs_per_s is over
     the time from the start to the last acceptance, less the restarts. A run that went wrong leaves its data folder.

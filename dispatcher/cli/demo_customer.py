@@ -31,6 +31,7 @@ class Customer:
     def __init__(self, url: str, operator_key: str) -> None:
         self.tenant = ""
         self._keys = 0
+        self._manager = ""
         self._operator_key = operator_key
         self._client = httpx.Client(base_url=url, timeout=200.0, trust_env=False)
         self._as(operator_key)
@@ -76,12 +77,16 @@ class Customer:
             return None
         return None if answer.status_code >= 500 else _json("GET", "/v1/status", answer)
 
-    def settle_in(self) -> str:
-        """A tenant, a key of its own, the fields of the file; returns the key."""
+    def settle_in(self, approval_above: int) -> str:
+        """A tenant, keys of its own for an author and a manager, the fields of the file; returns the author's key."""
         tenant = {"title": BRAND, "zone": "Asia/Shanghai", "region": "CN", "sender": SENDER}
         self.tenant = str(self.ask("POST", "/v1/tenants", tenant)["id"])
+        self.ask("PATCH", f"/v1/tenants/{self.tenant}", {"approval_above": approval_above})
         self._client.headers["X-Tenant"] = self.tenant
-        key = str(self.ask("POST", "/v1/keys", {"title": "demo", "scopes": ["*"]})["secret"])
+        key, self._manager = (
+            str(self.ask("POST", "/v1/keys", {"title": title, "scopes": ["*"]})["secret"])
+            for title in ("demo", "manager")
+        )
         del self._client.headers["X-Tenant"]
         self._as(key)
         for field in people.define_fields():
@@ -124,6 +129,26 @@ class Customer:
     def draft(self, purpose: str) -> str:
         body = {"title": "Double points", "purpose": purpose, "expr": EXPR, "text": TEXT}
         return str(self.ask("POST", "/v1/campaigns", body)["id"])
+
+    def approve(self, campaign: str, token: str) -> str:
+        """Above the tenant's limit somebody else must; what the author was refused on the way, one word each."""
+        path = f"/v1/campaigns/{campaign}"
+        refused = [self._refused(f"{path}:start", {"token": token})]
+        self.ask("POST", f"{path}:submit", {"reason": "double points until Sunday"})
+        refused.append(self._refused(f"{path}:approve", {}))
+        author = self._client.headers["Authorization"]
+        self._as(self._manager)
+        self.ask("POST", f"{path}:approve", {"reason": "text and count are right"})
+        self._client.headers["Authorization"] = author
+        return ", ".join(refused)
+
+    def _refused(self, path: str, body: Any) -> str:
+        """The code of a problem that must come."""
+        self._keys += 1
+        answer = self._client.post(path, json=body, headers={"Idempotency-Key": f"demo-{self._keys}"})
+        if answer.is_success:
+            raise DemoFailed(f"POST {path} was allowed, and needs somebody else's approval")
+        return str(answer.json()["code"])
 
     def timed(self, method: str, path: str, body: Any = None, **more: Any) -> tuple[dict[str, Any], float]:
         """The answer and the seconds until it came."""

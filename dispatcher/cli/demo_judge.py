@@ -38,6 +38,7 @@ class Reply(NamedTuple):
     destination: str
     octets_hash: int
     what: str
+    must: bool = True  # False: at most once; a kill may leave a confirmation uncertain, and then it is never repeated
 
 
 @dataclass(slots=True)
@@ -117,12 +118,20 @@ def judge(account: Account, lines: Iterable[Line], replies: Sequence[Reply] = ()
             verdict.last_ms = max(verdict.last_ms, line.at_ms)
     _weigh(account, met, verdict, resends)
     for reply, count in answered.items():
-        if count == 0:
+        if count == 0 and reply.must:
             verdict.replies_missing.append(reply.what)
         elif count > 1:
             verdict.duplicates_on_wire += count - 1
             verdict.note(f"{reply.destination}: {reply.what} came {count} times")
     return verdict
+
+
+def spoken_after(lines: Iterable[Line], confirmations: Sequence[Reply]) -> list[str]:
+    """Whose confirmation of STOP was not the last that they heard."""
+    confirmed = {reply.destination: reply[:3] for reply in confirmations}
+    last = {line.destination: line[1:4] for line in lines if line.destination in confirmed}
+    heard = {line.destination for line in lines if line[1:4] == confirmed.get(line.destination)}
+    return [number for number in confirmed if number in heard and last[number] != confirmed[number]]
 
 
 def limits(trace: int, resends: bool) -> tuple[int, int]:

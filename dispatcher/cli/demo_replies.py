@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.people import msisdn
 from dispatcher.cli.demo_children import DemoFailed, waiting
 from dispatcher.cli.demo_customer import BRAND, SENDER, Customer
 from dispatcher.cli.demo_judge import Reply, read_lines
 from dispatcher.tenants import market
-from dispatcher.text.octets import crc32, encode
+from dispatcher.text.coding import encode
+from dispatcher.text.octets import crc32
 
 HEARD_S = 20.0
 ANSWERED_S = 20.0
 QUIET_S = 1.5  # in which a second confirmation would have left
 EARNED = 50
+STOPPING, STEP = 20, 7  # who say STOP in mid-send: so many, so many rows apart
 QUESTION = "Where is your shop?"
 
 
@@ -37,6 +40,15 @@ def pick(customer: Customer, campaign: str) -> Phones | None:
     """Three whose message was delivered; None when there are not so many."""
     rows = customer.ask("GET", f"/v1/campaigns/{campaign}/recipients", state="delivered", limit=3)["data"]
     return Phones(*rows) if len(rows) == 3 else None
+
+
+def stop_in_mid_send(mo: Path, members: int, seed: int) -> list[Reply]:
+    """STOP from phones whose members stand last in the file, so that most of them are still to be sent to. Some are not
+    in the audience, some not even members: all must be left alone from their confirmation on."""
+    phones = [{"msisdn": str(msisdn(members - 1 - i * STEP, seed))} for i in range(min(STOPPING, members // STEP))]
+    for phone in phones:
+        _write(mo, phone, "STOP")
+    return [_reply(phone, market.CONFIRM_STOP, "the confirmation of STOP in mid-send", must=False) for phone in phones]
 
 
 def converse(customer: Customer, phones: Phones, mo: Path, log: Path) -> tuple[list[Reply], list[str], list[str]]:
@@ -69,9 +81,9 @@ def converse(customer: Customer, phones: Phones, mo: Path, log: Path) -> tuple[l
     return replies, shown, wrong
 
 
-def _reply(phone: dict[str, Any], text: str, what: str) -> Reply:
+def _reply(phone: dict[str, Any], text: str, what: str, *, must: bool = True) -> Reply:
     octets = encode(text.replace("{brand}", BRAND))[1]
-    return Reply(SENDER, phone["msisdn"].removeprefix("+"), crc32(octets), what)
+    return Reply(SENDER, phone["msisdn"].removeprefix("+"), crc32(octets), what, must)
 
 
 def _write(mo: Path, phone: dict[str, Any], text: str) -> None:

@@ -30,9 +30,9 @@ from dispatcher.cli.demo_children import (
 from dispatcher.cli.demo_customer import EXPR, Customer
 from dispatcher.cli.demo_figures import Figures
 from dispatcher.cli.demo_follow import HOLDING_S, Follower
-from dispatcher.cli.demo_judge import Reply, judge, read_lines
+from dispatcher.cli.demo_judge import Reply, judge, read_lines, spoken_after
 from dispatcher.cli.demo_kills import Killer, LogWatch, Shares, StatusWatch
-from dispatcher.cli.demo_replies import converse, pick
+from dispatcher.cli.demo_replies import converse, pick, stop_in_mid_send
 from dispatcher.cli.demo_report import Report
 from dispatcher.records.keys import parse_public_id
 from dispatcher.records.states import Purpose
@@ -42,6 +42,7 @@ from dispatcher.store.disk import sync_times_ms
 UNLIMITED_FROM = 200_000  # recipients; below, the rate makes the sending last SENDING_S, so that it can be watched
 SENDING_S = 10
 RESPONSE_TIMEOUT_S = 5.0
+APPROVAL_SHARE = 10  # a campaign to more than a tenth of the members needs somebody else's approval
 STOP_S = 15.0  # what `volley serve` promises
 
 
@@ -81,6 +82,7 @@ class Demo:
         self._smsc_port = 0
         self._serve: Child | None = None
         self._replies: list[Reply] = []
+        self._stops: list[Reply] = []
         self._start_ms = self._done_ms = 0
 
     def run(self) -> dict[str, Any]:
@@ -143,7 +145,7 @@ class Demo:
 
     def _import(self, customer: Customer) -> None:
         figures, report = self.figures, self.report
-        customer.settle_in()
+        customer.settle_in(max(1, self.options.members // APPROVAL_SHARE))
         self._tenant = customer.tenant
         report.done("a tenant, a key of its own, its fields")
         began = time.monotonic()
@@ -172,6 +174,8 @@ class Demo:
             f" counted in {first_ms:.1f} ms, again in {counted['ms']:.1f} ms",
             figures.seconds["count"],
         )
+        guards = ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in counted["waterfall"].items())
+        report.note(f"the guards take away: {guards}")
         self._campaign = customer.draft(purpose)
         path = f"/v1/campaigns/{self._campaign}"
         preview, figures.seconds["preview"] = customer.timed("POST", f"{path}:preview")
@@ -182,8 +186,12 @@ class Demo:
             report.note(f"“{sample['text']}”")
         if preview["audience"] != counted["matched"]:
             figures.troubles.append(f"the preview matched {preview['audience']}, the count {counted['matched']}")
+        refused = customer.approve(self._campaign, preview["token"])
+        report.done(f"approved by the manager's key; the author's own was refused: {refused}")
         self._start_ms = time.time_ns() // 1_000_000
         customer.ask("POST", f"{path}:start", {"token": preview["token"]}, once=True)
+        if not self.options.smsc:
+            self._replies = self._stops = stop_in_mid_send(self._mo, self.options.members, self.options.seed)
         rate = self.options.parts_per_s
         report.done(f"started, {f'at {rate:,} parts/s' if rate else 'without a limit'}")
         return parts
@@ -211,7 +219,8 @@ class Demo:
             self.figures.troubles.append("fewer than three messages were delivered: no phone to answer")
             return
         assert self._log is not None
-        self._replies, shown, wrong = converse(customer, phones, self._mo, self._log)
+        replies, shown, wrong = converse(customer, phones, self._mo, self._log)
+        self._replies = [*self._stops, *replies]
         self.figures.troubles += wrong
         for line in [] if wrong else shown:
             self.report.done(line)
@@ -244,8 +253,10 @@ class Demo:
             resends = Purpose(self.options.purpose).resends_uncertain
             try:
                 figures.verdict = judge(account, read_lines(watch.path, watch.begin), self._replies, resends=resends)
+                after = spoken_after(list(read_lines(watch.path, watch.begin)), self._stops)
             except (OSError, ValueError) as exc:
                 raise DemoFailed(f"{watch.path} is not the log of an SMSC: {exc}") from exc
+            figures.troubles += [f"…{number[-4:]} was sent to after its confirmation of STOP" for number in after]
             self._done_ms = figures.verdict.last_ms or self._done_ms
         for kill in figures.kills:
             kill.found_unsent = account.unsent_at(kill.at_ms)
@@ -278,6 +289,11 @@ class Demo:
             said(
                 f"judge: {verdict.lines:,} lines of the SMSC's log, {verdict.duplicates_on_wire:,} too many,"
                 f" {result['lost']:,} messages lost"
+            )
+        if self._stops:
+            spared = result["skipped"].get("opted_out", 0)
+            report.note(
+                f"STOP from {len(self._stops)} phones in mid-send: {spared} of the audience were spared their message"
             )
         for reason in result["reasons"]:
             report.bad(reason)

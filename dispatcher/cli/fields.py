@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from dispatcher.cli.common import Call, common, of_tenant
+from dispatcher.cli.who import finish_job
 from dispatcher.clock import SystemClock
-from dispatcher.control.commands import DefineField, EditField, RestoreField, RetireField
+from dispatcher.control.commands import DefineField, EditField, MergeValues, RestoreField, RetireField
 
 KINDS = ("dict", "int", "date", "month_day", "bool", "money", "tags", "text")
 BAR = 40  # characters of the longest bar
@@ -111,6 +112,36 @@ def rename_field_command(call: Call, tenant: str | None, field: str, new_name: s
     """Call FIELD NEW_NAME, also in saved segments and in campaigns that are not over."""
     reply = call.do(EditField(title=field, changes={"title": new_name}), tenant=call.tenant(tenant))
     call.show(reply, f"{field} is {reply['name']}")
+
+
+@field_group.command("merge-values")
+@click.argument("field")
+@click.argument("value")
+@click.argument("into", required=False, default="")
+@click.option("--dry-run", is_flag=True, help="Count who would change; change nothing.")
+@click.option("--apart", is_flag=True, help="Instead: VALUE stands for itself again.")
+@of_tenant
+@common
+def merge_values_command(
+    call: Call, tenant: str | None, field: str, value: str, into: str, dry_run: bool, apart: bool
+) -> None:
+    """Give members that have VALUE of the dict FIELD the value INTO; from now on VALUE means INTO.
+
+    \b
+    volley field merge-values city Koeln Köln --dry-run
+    volley import undo imp_...      puts the members back, then
+    volley field merge-values city Koeln --apart
+    """
+    if bool(into) == apart:
+        raise click.UsageError("give either INTO or --apart")
+    number = call.tenant(tenant)
+    reply = call.do(MergeValues(title=field, value=value, into=into, dry_run=dry_run), tenant=number)
+    if "job" in reply:
+        row = finish_job(call.settings, number, reply["job"])
+        assert row is not None, "a bulk edit's row stays"
+        reply |= {"state": row["state"], "changed": row["members_changed"]}
+    what = f"{reply.get('id', 'dry run')}: {reply['matched']:,} matched" if into else f"{value} is itself again"
+    call.show(reply, what)
 
 
 @field_group.command("retire")

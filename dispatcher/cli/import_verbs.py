@@ -6,10 +6,12 @@ Touches: the control socket or the store, read-only for what only shows.
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -54,34 +56,42 @@ def list_command(call: Call, tenant: str | None, limit: int) -> int:
     return 0
 
 
-@click.command("status", epilog="volley import status imp_01J...")
-@click.argument("import_id", metavar="ID")
-@of_tenant
-@common
-def status_command(call: Call, tenant: str | None, import_id: str) -> int:
+def verb(name: str, example: str) -> Callable[[Callable[..., int]], click.Command]:
+    """A verb about one import: called with the tenant's number and the import's."""
+
+    def made(function: Callable[..., int]) -> click.Command:
+        @click.command(name, epilog=example)
+        @click.argument("import_id", metavar="ID")
+        @of_tenant
+        @common
+        @functools.wraps(function)
+        def run(call: Call, tenant: str | None, import_id: str, **options: Any) -> int:
+            return function(call, call.tenant(tenant), id_of("imp", import_id, "ID"), **options)
+
+        return run
+
+    return made
+
+
+@verb("status", "volley import status imp_01J...")
+def status_command(call: Call, number: int, which: int) -> int:
     """How far an import or its undo is, and what it did."""
-    number, which = call.tenant(tenant), id_of("imp", import_id, "ID")
     with call.reading() as view:
         need_import(view, number, which)
         row = import_json(view, number, which)
-        rejects = list_rejects(view, number, which, limit=SHOWN_REJECTS)
     assert row is not None
     if row.get("undo") and not call.json:
         show_undo(call, row)
     elif row.get("kind"):  # a bulk edit
         call.show(row)
     else:
-        show_import(call, row, rejects)
+        _show_with_rejects(call, number, which, row)
     return 0
 
 
-@click.command("rejects", epilog="volley import rejects imp_01J... > rejects.csv")
-@click.argument("import_id", metavar="ID")
-@of_tenant
-@common
-def rejects_command(call: Call, tenant: str | None, import_id: str) -> int:
+@verb("rejects", "volley import rejects imp_01J... > rejects.csv")
+def rejects_command(call: Call, number: int, which: int) -> int:
     """Every row that was not taken, as CSV (with --json one object a line); safe to open in a spreadsheet."""
-    number, which = call.tenant(tenant), id_of("imp", import_id, "ID")
     writer = csv.writer(sys.stdout)
     if not call.json:
         writer.writerow(COLUMNS)
@@ -103,40 +113,26 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
-@click.command("commit", epilog="volley import commit imp_01J...")
-@click.argument("import_id", metavar="ID")
-@of_tenant
-@common
-def commit_command(call: Call, tenant: str | None, import_id: str) -> int:
+@verb("commit", "volley import commit imp_01J...")
+def commit_command(call: Call, number: int, which: int) -> int:
     """Do what a dry run has shown, with the file it was shown for (kept 24 hours)."""
-    number, which = call.tenant(tenant), id_of("imp", import_id, "ID")
     row = _run(call, number, which, CommitImport(import_id=which))
-    with call.reading() as view:
-        rejects = list_rejects(view, number, which, limit=SHOWN_REJECTS)
-    show_import(call, row, rejects)
+    _show_with_rejects(call, number, which, row)
     return 0 if row["state"] == "done" else 1
 
 
-@click.command("undo", epilog="volley import undo imp_01J...")
-@click.argument("import_id", metavar="ID")
+@verb("undo", "volley import undo imp_01J...")
 @click.option("--skip-changed", is_flag=True, help="Undo the others although later changes touched some.")
-@of_tenant
-@common
-def undo_command(call: Call, tenant: str | None, import_id: str, skip_changed: bool) -> int:
+def undo_command(call: Call, number: int, which: int, skip_changed: bool) -> int:
     """Give every member the values from before; all of it or, when later changes are in the way, nothing (7 days)."""
-    number, which = call.tenant(tenant), id_of("imp", import_id, "ID")
     row = _run(call, number, which, UndoImport(import_id=which, skip_changed=skip_changed))
     show_undo(call, row)
     return 0 if row["state"] == "undone" else 1
 
 
-@click.command("cancel", epilog="volley import cancel imp_01J...")
-@click.argument("import_id", metavar="ID")
-@of_tenant
-@common
-def cancel_command(call: Call, tenant: str | None, import_id: str) -> int:
+@verb("cancel", "volley import cancel imp_01J...")
+def cancel_command(call: Call, number: int, which: int) -> int:
     """Stop an import; what was applied stays, and undo takes it back. Of a dry run the kept file goes."""
-    number, which = call.tenant(tenant), id_of("imp", import_id, "ID")
     reply = call.do(CancelImport(import_id=which), tenant=number)
     with call.reading() as view:
         kept = keeps_body(need_import(view, number, which), SystemClock().epoch_ms())
@@ -144,6 +140,12 @@ def cancel_command(call: Call, tenant: str | None, import_id: str) -> int:
         shutil.rmtree(import_folder(call.settings.data, which), ignore_errors=True)
     call.show(reply, f"import {reply['id']} {reply['state']}")
     return 0
+
+
+def _show_with_rejects(call: Call, tenant: int, import_id: int, row: dict[str, Any]) -> None:
+    with call.reading() as view:
+        rejects = list_rejects(view, tenant, import_id, limit=SHOWN_REJECTS)
+    show_import(call, row, rejects)
 
 
 def _run(call: Call, tenant: int, import_id: int, command: Any) -> dict[str, Any]:

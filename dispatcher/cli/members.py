@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from dispatcher.cli.common import Call, common, of_tenant
 from dispatcher.cli.who import finish_job, member_no_of, unknown_member
 from dispatcher.clock import SystemClock
-from dispatcher.control.commands import EditMembers, EraseMember, MergeMembers, UpsertMember
-from dispatcher.records.keys import public_id
+from dispatcher.control.commands import EditMembers, EraseMember, MergeMembers, UnmergeMembers, UpsertMember
+from dispatcher.records.keys import parse_member_id, public_id
 
 reason_option = click.option("--reason", default="", help="Kept in the audit log.")
 
@@ -108,6 +108,28 @@ def merge_members_command(
     call.show(reply, "\n".join(told))
 
 
+@member_group.command("unmerge")
+@click.argument("member")
+@click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
+@reason_option
+@of_tenant
+@common
+def unmerge_members_command(call: Call, tenant: str | None, member: str, dry_run: bool, reason: str) -> None:
+    """Take a merge back: MEMBER, the id of the one that was merged away, is a member again with what it had.
+
+    What was changed since in the one that took it over stays, and is named. Example: `volley member unmerge
+    mem_0000000100a7 --dry-run`; `volley member timeline WINNER` shows the ids that were merged.
+    """
+    number = call.tenant(tenant)
+    member_no = parse_member_id(member)
+    if member_no is None:
+        raise click.UsageError(f"MEMBER {member!r}: the id of a member that was merged away, mem_...")
+    reply = call.do(UnmergeMembers(member_no=member_no, dry_run=dry_run), tenant=number, reason=reason)
+    told = [f"{'would be ' if dry_run else ''}apart from {reply['from']}; {reply['points_back']:,} points back"]
+    told += [f"  changed since, stays: {name}" for name in reply["changed_since"]]
+    call.show(reply, "\n".join(told))
+
+
 @member_group.command("erase")
 @click.argument("member")
 @click.option("--reason", required=True, help="Kept in the audit log.")
@@ -139,6 +161,28 @@ def show_timeline_command(call: Call, tenant: str | None, member: str, limit: in
         raise unknown_member(member)
     rows = [{"at": event["at"], "kind": event["kind"], "what": _told(event)} for event in found[0]]
     call.show_rows(["at", "kind", "what"], found[0] if call.json else rows)
+
+
+@member_group.command("messages")
+@click.argument("member")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
+@of_tenant
+@common
+def member_messages_command(call: Call, tenant: str | None, member: str, limit: int) -> None:
+    """What MEMBER was sent or not sent, and why; every part, attempt, receipt and reply. The newest first. Example:
+
+    \b
+      volley member messages +4915112345678
+    """
+    from dispatcher.apps.reports.story import messages
+    from dispatcher.cli.reports import story_lines
+
+    number = call.tenant(tenant)
+    with call.reading() as view:
+        found = messages(view, number, member_no_of(view, number, member), SystemClock().epoch_ms(), limit=limit)
+    if found is None:
+        raise unknown_member(member)
+    call.show(found, "\n".join(story_lines(found)))
 
 
 @member_group.command("export")

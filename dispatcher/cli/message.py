@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dispatcher.cli.common import Call, common, of_tenant
+from dispatcher.cli.message_options import with_options
 from dispatcher.clock import SystemClock
 from dispatcher.control.commands import SendMessages
 from dispatcher.errors import CommandRefused
@@ -32,6 +33,7 @@ def message_group() -> None:
 @click.option("--sender", help="source_addr; the endpoint's own unless given.")
 @of_tenant
 @common
+@with_options
 def send_message_command(
     call: Call,
     tenant: str | None,
@@ -42,9 +44,16 @@ def send_message_command(
     validity_s: int | None,
     ref: str | None,
     sender: str | None,
+    options: dict[str, Any] | None,
 ) -> None:
-    """Send TEXT to the number TO: volley message send +8613800000000 "Your code is 4711" --purpose otp"""
+    """Send TEXT to the number TO. Examples:
+
+    \b
+      volley message send +8613800000000 "Your code is 4711" --purpose otp
+      volley message send +8613800000000 "Water is off until noon" --flash --replace-type 1
+    """
     asked: dict[str, Any] = {"to": to, "purpose": purpose, "validity_s": validity_s, "ref": ref, "sender": sender}
+    asked["options"] = options
     if variables:
         wrong = next((pair for pair in variables if "=" not in pair), None)
         if wrong is not None:

@@ -14,7 +14,7 @@ import click
 
 from dispatcher.cli.common import Call, common, of_tenant
 from dispatcher.clock import SystemClock, rfc3339
-from dispatcher.control.commands import DeleteSegment, SaveSegment
+from dispatcher.control.commands import DeleteSegment, SaveSegment, SnapshotSegment
 from dispatcher.errors import CommandRefused
 from dispatcher.records import View
 from dispatcher.records.keys import parse_public_id, public_member_id
@@ -116,6 +116,32 @@ def save_segment_command(call: Call, tenant: str | None, title: str, expression:
     command = SaveSegment(title=title, expr=expression, description=description)
     reply = call.do(command, tenant=call.tenant(tenant))
     lines = [f"{reply['id']} {reply['title']}, version {reply['version']}: {reply['expr']}", *_warned(reply)]
+    call.show(_shown(reply), "\n".join(lines))
+
+
+@segment_group.command("snapshot")
+@click.argument("expression", metavar="RULE")
+@click.argument("title")
+@click.option("--description", help="For people.")
+@as_of_option
+@of_tenant
+@common
+def snapshot_segment_command(
+    call: Call, tenant: str | None, expression: str, title: str, description: str | None, as_of: str | None
+) -> None:
+    """Keep who matches RULE now, or as of an instant, under TITLE: a segment that never changes.
+
+    Example: `volley segment snapshot 'tier = "gold"' "Gold in March" --as-of 2026-03-01`; then
+    `volley segment count 'in segment "Gold in March" and not tier = "gold"'` says how many have left.
+    """
+    number = call.tenant(tenant)
+    with call.reading() as view:
+        rule, at_ms = _rule(view, number, expression), None if as_of is None else _instant(view, number, as_of)
+    of = parse_public_id("seg", expression)
+    command = SnapshotSegment(title=title, expr=rule, of=of, as_of_ms=at_ms, description=description)
+    reply = call.do(command, tenant=number)
+    frozen = reply["frozen"]
+    lines = [f"{reply['id']} {reply['title']}: {frozen['count']:,} members as of {frozen['as_of']}", *_warned(reply)]
     call.show(_shown(reply), "\n".join(lines))
 
 

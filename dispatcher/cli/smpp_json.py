@@ -40,7 +40,7 @@ from dispatcher.smpp.pdu import (
     command_name,
 )
 from dispatcher.smpp.tags import TLVS, TlvKind, read_tlv, tag_name, tag_of, write_tlv
-from dispatcher.text.coding import Coding, encode_as
+from dispatcher.text.coding import encode
 from dispatcher.text.decode import decode, read_udh
 
 HEADER_KEYS = ("command", "command_id", "command_status", "command_length", "sequence_number")
@@ -226,14 +226,15 @@ def encode_json(given: Any) -> bytes:
             raise NotAPdu(f"{key}: {command_name(command_id)} has {', '.join(layout) or 'no mandatory fields'}")
     carried = "short_message" in fields or any(tag == Tag.MESSAGE_PAYLOAD for tag, _ in tlvs)
     if isinstance(given.get("text"), str) and given["text"] and not carried and "data_coding" in layout:
-        encoded = encode_as(given["text"], Coding())
-        fields.setdefault("data_coding", encoded.data_coding)
-        if fields["data_coding"] != encoded.data_coding:
-            raise NotAPdu(f"text: is {encoded.encoding}, data_coding {encoded.data_coding}; leave data_coding out")
-        if "short_message" in layout and len(encoded.octets) <= layout["short_message"].most:
-            fields["short_message"] = encoded.octets
+        data_coding, octets = encode(given["text"])
+        fields.setdefault("data_coding", data_coding)
+        if fields["data_coding"] != data_coding:
+            encoding = "UCS2" if data_coding else "GSM7"
+            raise NotAPdu(f"text: is {encoding}, data_coding {data_coding}; leave data_coding out")
+        if "short_message" in layout and len(octets) <= layout["short_message"].most:
+            fields["short_message"] = octets
         else:
-            tlvs = (*tlvs, (Tag.MESSAGE_PAYLOAD, encoded.octets))
+            tlvs = (*tlvs, (Tag.MESSAGE_PAYLOAD, octets))
     pdu = Pdu(
         command_id=command_id,
         command_status=_word(

@@ -1,4 +1,4 @@
-"""`volley smpp`: PDUs and receipts read and written by hand. Needs no store and no settings."""
+"""`volley smpp`: the group; PDUs and receipts read and written by hand, which needs no store and no settings."""
 
 from __future__ import annotations
 
@@ -12,14 +12,23 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from dispatcher.cli.smpp_binds import connect_command, disconnect_command, drain_command, status_command
 from dispatcher.cli.smpp_json import EXPLAINED, HEADER_KEYS, NotAPdu, encode_json, receipt_json, stream_json
+from dispatcher.cli.smpp_retries import retries_command
+from dispatcher.cli.smpp_trace import trace_command
 
 _HEX = frozenset((string.hexdigits + string.whitespace + ":,-x").encode())
 
 
 @click.group("smpp")
 def smpp_group() -> None:
-    """PDUs and receipts by hand: decode, encode, receipt."""
+    """Binds of the running dispatcher; PDUs and receipts by hand."""
+
+
+for _command in (
+    status_command, connect_command, drain_command, disconnect_command, trace_command, retries_command,
+):  # fmt: skip
+    smpp_group.add_command(_command)
 
 
 @smpp_group.command("decode")

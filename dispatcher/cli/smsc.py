@@ -41,6 +41,8 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("refuse-binds", {"metavar": "N[:0xSTATUS]|0xSTATUS"}, "The first N, or all."),
     ("refuse-for-s", {"type": float, "metavar": "S"}, "Every bind so long from the start, or the phase's."),
     ("mute-binds", {"type": int, "metavar": "N"}, "The first N are never answered; -1: none is."),
+    ("enquire-link-s", {"type": float, "metavar": "S"}, "Send enquire_link after so long a silence; 0: never."),
+    ("inactivity-s", {"type": float, "metavar": "S"}, "End a connection over which nothing came for so long."),
     ("delay-ms", {"metavar": DELAY}, "From a submit_sm to its answer; what is due sooner goes sooner."),
     ("shuffle-answers", {"type": N, "metavar": "N"}, "Out of order within groups of N."),
     ("mute-every", {"type": N, "metavar": "N"}, "Never answer, not accepted."),

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from config import load
+from config import SettingError, load
 from dispatcher.cli.smpp_tools import _plain, _table
+from dispatcher.tenants import profile as profiles
 from dispatcher.text.alphabet import normalise, outside_gsm7
-from dispatcher.text.coding import LONG_AS, TAG_MESSAGE_PAYLOAD, Coding, encode_as, parts_as
-from dispatcher.text.parts import TextTooLong
+from dispatcher.text.coding import LONG_AS, Coding, coding_of, encoder
+from dispatcher.text.national import LANGUAGES
+from dispatcher.text.parts import TAG_MESSAGE_PAYLOAD, TextTooLong, billed, parts_by
 from dispatcher.text.transliterate import changes, transliterate
+
+SUMMARY = ("encoding", "data_coding", "characters", "parts")
 
 
 @click.command("text")
 @click.argument("text", metavar="STRING")
 @click.option("--endpoint", metavar="E", help="As this endpoint of the settings takes texts.")
 @click.option("--latin1", is_flag=True, help="Try Latin-1 (data_coding 3) before UCS-2.")
-@click.option("--single-shift", type=int, default=0, metavar="N", help="National table behind ESC: 1 Turkish, 2 ...")
-@click.option("--locking-shift", type=int, default=0, metavar="N", help="National table instead of the basic one.")
-@click.option("--long-as", type=click.Choice(LONG_AS), help="How parts are told; default udh, 8-bit reference.")
+@click.option("--single-shift", metavar="L", help="National table behind ESC: 1 or turkish, 2 or spanish ...")
+@click.option("--locking-shift", metavar="L", help="National table instead of the basic one.")
+@click.option("--long-as", type=click.Choice(LONG_AS), help="How parts are told; default udh8, 8-bit reference.")
 @click.option("--class", "message_class", type=click.IntRange(0, 3), help="Message class; 0 is flash.")
 @click.option("--ref", type=click.IntRange(0, 0xFFFF), default=0, help="Reference of the parts.")
-@click.option("--transliterate", "look_alikes", is_flag=True, help="Look-alikes of GSM 7-bit in place of others.")
+@click.option("--transliterate", "look_alikes", is_flag=True, help="Look-alikes of GSM 7-bit where they spare UCS-2.")
+@click.option("--profile", metavar="NAME", help="Billed parts by this market's rule: cn, us, fr ...")
 @click.option("--config", metavar="FILE", help="Settings (VOLLEY_CONFIG), for --endpoint.")
 @click.option("--data", metavar="DIR", help="Data folder (VOLLEY_DATA), for --endpoint.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
@@ -39,19 +45,24 @@ def text_command(context: click.Context, /, text: str, as_json: bool, **how: Any
     \b
     volley text "Hello"
     volley text --transliterate --json "It’s 20 % off…"
-    volley text --single-shift 1 "İyi günler, şimdi"
+    volley text --single-shift turkish "İyi günler, şimdi"
+    volley text --endpoint main --profile cn "您好"
     """
     text = sys.stdin.read().removesuffix("\n") if text == "-" else text
     coding = _coding(how)
-    message_class, ref = how["message_class"], how["ref"]
-    changed = changes(text) if how["look_alikes"] else []
-    shown = normalise(transliterate(text) if how["look_alikes"] else text)
-    encoded = encode_as(shown, coding, message_class)
+    by = encoder(coding, how["message_class"], how["look_alikes"])
+    text = normalise(text)
+    which, octets = by.encode(text)
+    alphabet = by.alphabets[which]
+    changed = changes(text) if alphabet.look_alikes else []
+    shown = transliterate(text) if changed else text
     told: dict[str, Any] = {
-        "encoding": encoded.encoding,
-        "data_coding": encoded.data_coding,
+        "encoding": alphabet.encoding,
+        "data_coding": alphabet.data_coding,
         "characters": len(shown),
+        "units": by.kernel.units(which, octets),
         "parts": 0,
+        "billed": 0,
         "part_octets": [],
         "part_hex": [],
         "udh_hex": [],
@@ -62,7 +73,7 @@ def text_command(context: click.Context, /, text: str, as_json: bool, **how: Any
         "problem": None,
     }
     try:
-        parts = parts_as(shown, coding, ref, message_class=message_class)
+        parts = parts_by(by, text, how["ref"])
     except TextTooLong as exc:
         told["problem"] = str(exc)
     else:
@@ -72,6 +83,7 @@ def text_command(context: click.Context, /, text: str, as_json: bool, **how: Any
         ]
         told |= {
             "parts": len(parts),
+            "billed": billed(by, text, _billing(how["profile"])),
             "part_octets": [len(body) for body in bodies],
             "part_hex": [body.hex() for body in bodies],
             "udh_hex": [part.octets[: part.udh_octets].hex() for part in parts],
@@ -86,21 +98,40 @@ def text_command(context: click.Context, /, text: str, as_json: bool, **how: Any
 
 
 def _coding(how: dict[str, Any]) -> Coding:
-    options = {name: how[name] for name in ("latin1", "single_shift", "locking_shift", "long_as") if how[name]}
+    """The endpoint's, with what the options say otherwise."""
+    coding = Coding()
     if how["endpoint"]:
         endpoints = {endpoint.name: endpoint for endpoint in load(how["config"], how["data"]).endpoints}
         if how["endpoint"] not in endpoints:
             known = ", ".join(endpoints) or "none in the settings"
             raise click.UsageError(f"--endpoint {how['endpoint']!r}: one of {known}")
-        options["default_alphabet"] = endpoints[how["endpoint"]].default_alphabet
+        coding = coding_of(endpoints[how["endpoint"]])
+    options: dict[str, Any] = {name: how[name] for name in ("latin1", "long_as") if how[name]}
+    options |= {name: _language(name, how[name]) for name in ("single_shift", "locking_shift") if how[name]}
     try:
-        return Coding(**options)
+        return replace(coding, **options)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
 
 
+def _language(option: str, value: str) -> int:
+    numbers = {name.lower(): number for number, name in LANGUAGES.items()}
+    if value.isdecimal() or value.lower() in numbers:
+        return numbers[value.lower()] if value.lower() in numbers else int(value)
+    raise click.UsageError(f"--{option.replace('_', '-')} {value!r}: a number from 1 to 13, or {', '.join(numbers)}")
+
+
+def _billing(name: str | None) -> profiles.BillingRule | None:
+    try:
+        return profiles.get_profile(name).billing if name else None
+    except SettingError as exc:
+        raise click.UsageError(f"--profile: {exc}") from exc
+
+
 def _show(told: dict[str, Any]) -> None:
-    rows: list[tuple[str, Any]] = [(name, told[name]) for name in ("encoding", "data_coding", "characters", "parts")]
+    rows: list[tuple[str, Any]] = [(name, told[name]) for name in SUMMARY]
+    if told["billed"] != told["parts"]:
+        rows.append(("billed", told["billed"]))
     for no, (octets, udh) in enumerate(zip(told["part_hex"], told["udh_hex"], strict=True), 1):
         rows.append((f"part {no}", f"{len(octets) // 2} octets  {udh + ' ' if udh else ''}{octets}"))
     rows += [("not GSM 7-bit", f"{c}  U+{ord(c):04X}") for c in told["offending"]]

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from dispatcher.cli.campaign import _plain, _said, _until_over, campaign_group
+from dispatcher.cli.campaign import _plain, _until_over, campaign_group
+from dispatcher.cli.campaign_reports import said
 from dispatcher.control.commands import CreateCampaign
 from dispatcher.records.states import Decision, State
 from tests.campaigns.log import ACCEPTED, RECEIPT, claim, log, log_begins, record
@@ -38,7 +39,8 @@ def started(volley, shop, draft):
 def test_every_verb_is_there_and_says_what_it_does():
     wanted = {
         "create", "edit", "list", "show", "preview", "start", "submit", "approve", "reject", "pause", "resume", "cancel",
-        "clone", "resend", "test", "stop-all", "release", "progress", "recipients",
+        "clone", "resend", "test", "stop-all", "release", "progress", "recipients", "winner", "events", "report",
+        "effect", "uncertain", "decide",
     }  # fmt: skip
     assert set(campaign_group.commands) == wanted
     assert all(command.help for command in campaign_group.commands.values())
@@ -183,8 +185,8 @@ def test_watching_goes_on_while_receipts_are_awaited():
 def test_what_stands_beside_the_bar_names_only_what_there_is():
     counts = dict.fromkeys(("in_flight", "retry_wait", "awaiting_receipt", "failed", "expired", "uncertain"), 0)
     shown = {**counts, "delivered": 1_200, "skipped": {"opted_out": 7}, "per_s": 50, "eta_s": 3}
-    assert _said(shown) == "1,200 delivered, 7 skipped, 50/s, 3 s left"
-    assert _said({**counts, "delivered": 0, "skipped": {}, "per_s": None, "eta_s": None}) == ""
+    assert said(shown) == "1,200 delivered, 7 skipped, 50/s, 3 s left"
+    assert said({**counts, "delivered": 0, "skipped": {}, "per_s": None, "eta_s": None}) == ""
 
 
 def test_a_socket_that_a_kill_left_does_not_keep_progress_from_being_read(volley, shop, draft):
@@ -286,3 +288,52 @@ def test_a_copy_and_a_test_to_a_phone(volley, shop, draft):
     assert wrong.status == 1
     nobody = volley("campaign", "resend", started(volley, shop, draft), "--data", shop)
     assert (nobody.status, "state_conflict" in nobody.err) == (1, True)
+
+
+def test_arms_are_written_and_taken_away_and_bad_ones_are_named(volley, shop):
+    made = volley(
+        "campaign", "create", "Test", "--arm", "A:50:Hello {name|you}", "--arm", "B:50:New: in town", "--holdout", "10%",
+        "--winner", "replied:20%:3600", "--data", shop,
+    )  # fmt: skip
+    assert made.status == 0, made.err
+    draft = made.out.strip()
+    shown = volley("campaign", "show", draft, "--json", "--data", shop).json
+    assert [(arm["name"], arm["share"], arm["text"]) for arm in shown["arms"]] == [
+        ("A", 50, "Hello {name|you}"), ("B", 50, "New: in town"),
+    ]  # fmt: skip
+    assert (shown["holdout"], shown["winner"]["after_s"]) == ({"percent": 10}, 3600)
+    assert volley("campaign", "edit", draft, "--no-arms", "--no-holdout", "--data", shop).status == 0
+    shown = volley("campaign", "show", draft, "--json", "--data", shop).json
+    assert (shown["arms"], shown["holdout"], shown["winner"]) == ([], None, None)
+    for wrong in (["--arm", "A"], ["--holdout", "ten"], ["--winner", "replied"], ["--salt", "x"]):
+        assert volley("campaign", "create", "Test", *wrong, "--data", shop).status == 2, wrong
+    short = volley("campaign", "create", "Test", "--arm", "A:40:Hi", "--data", shop)
+    assert (short.status, "A 40" in short.err) == (1, True)
+
+
+def test_a_report_an_effect_events_and_a_story_are_told_in_words_and_as_json(volley, shop, draft):
+    campaign = started(volley, shop, draft)
+    assert volley("campaign", "pause", campaign, "--reason", "lunch", "--data", shop).status == 0
+    report = volley("campaign", "report", campaign, "--data", shop)
+    assert (report.status, "planned" in report.out) == (0, True), report.err
+    assert volley("campaign", "report", campaign, "--json", "--data", shop).json["funnel"][0]["count"] == 4
+    assert volley("campaign", "effect", campaign, "--json", "--data", shop).json["groups"][0]["group"] == "all"
+    assert volley("campaign", "effect", campaign, "--goal", "points >= 0", "--data", shop).status == 0
+    assert volley("campaign", "cancel", campaign, "--data", shop).status == 0
+    events = volley("campaign", "events", campaign, "--json", "--data", shop).rows
+    assert [one["event"] for one in events] == [*["state"] * (len(events) - 2), "progress", "end"]
+    assert "lunch" in [one["data"].get("reason") for one in events]
+    rest = volley("campaign", "events", campaign, "--after", events[-1]["id"], "--json", "--data", shop).rows
+    assert [one["event"] for one in rest] == ["progress", "end"]
+    story = volley("member", "messages", NUMBERS[0], "--data", shop)
+    assert (story.status, "the campaign was cancelled first" in story.out) == (0, True), story.err
+    assert volley("report", "--json", "--data", shop).rows[-1]["sent"] == 0
+    assert volley("campaign", "uncertain", "--json", "--data", shop).rows == []
+    assert volley("campaign", "decide", "resend", campaign, "--reason", "x", "--data", shop).status == 1
+
+
+def test_all_recipients_are_a_stream_for_programs(volley, shop, draft):
+    campaign = started(volley, shop, draft)
+    rows = volley("campaign", "recipients", campaign, "--all", "--json", "--data", shop).rows
+    assert len(rows) == 4
+    assert volley("campaign", "recipients", campaign, "--all", "--data", shop).status == 2

@@ -98,6 +98,21 @@ def test_a_merge_is_told_with_its_conflicts_and_the_old_number_leads_on(volley, 
     assert volley("verify", "--data", crowd).status == 0
 
 
+def test_a_merge_is_taken_back_and_what_changed_since_is_named(volley, crowd):
+    members = ["+491701234560", "+491701234561"]
+    done = volley("member", "merge", *members, "--take", "name", "--data", crowd, "--json").json
+    assert volley("member", "set", members[0], "name=Other", "--data", crowd).status == 0
+    said = volley("member", "unmerge", done["merged"], "--dry-run", "--data", crowd)
+    assert said.status == 0 and "would be apart from" in said.out and "changed since, stays: name" in said.out
+    back = volley("member", "unmerge", done["merged"], "--data", crowd, "--json").json
+    assert (back["id"], back["from"], back["changed_since"]) == (done["merged"], done["id"], ["name"])
+    assert volley("member", "show", members[1], "--data", crowd, "--json").json["id"] == done["merged"]
+    again = volley("member", "unmerge", done["merged"], "--data", crowd)
+    assert again.status == 1 and "merged into nobody" in again.err
+    assert volley("member", "unmerge", "+491701234561", "--data", crowd).status == 2
+    assert volley("verify", "--data", crowd).status == 0
+
+
 def test_many_are_changed_at_once_with_no_dispatcher_running(volley, crowd):
     change = ["--set", "tier=gold", "--tag", "moved"]
     assert "4 match, 4 would change" in volley("member", "bulk", "everyone", *change, "--dry-run", "--data", crowd).out

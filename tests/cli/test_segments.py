@@ -51,6 +51,15 @@ def test_explain_says_what_each_condition_read(segment):
     assert (found["matched"], len(found["explain"]["conditions"])) == (1, 2)
 
 
+def test_a_snapshot_is_kept_counted_and_deleted(segment):
+    kept = segment("snapshot", 'tier = "gold"', "Gold then", "--as-of", "2026-03-01", "--json").json
+    assert (kept["title"], kept["frozen"]["count"], kept["frozen"]["rule"]) == ("Gold then", 2, 'tier = "gold"')
+    assert segment("count", 'in segment "Gold then"', "--json").json["matched"] == 2
+    assert "2 members as of" in segment("snapshot", kept["id"], "Again").out
+    assert segment("snapshot", "everyone", "Again").status == 1
+    assert segment("delete", "Again").status == segment("delete", "Gold then").status == 0
+
+
 def test_a_segment_is_saved_shown_versioned_and_deleted(segment):
     saved = segment("save", "Golden", 'tier  =  "gold"', "--description", "for spring", "--json").json
     assert (saved["title"], saved["expr"], saved["version"]) == ("Golden", 'tier = "gold"', 1)

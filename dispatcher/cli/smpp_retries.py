@@ -1,0 +1,28 @@
+"""volley smpp retries: when a refused message goes again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from dispatcher.cli.common import Call, common
+
+
+@click.command("retries")
+@common
+def retries_command(call: Call) -> None:
+    """What each command_status means for a message: how often it goes again, how far apart, until when."""
+    from dispatcher.daemon.retries import table
+
+    tuning = call.settings.dispatcher
+    rows = table(retry_s=tuning.retry_s, tries_max=tuning.tries_max)
+    columns = ["command_status", "name", "action", "attempts", "spacing_s", "until"]
+    call.show_rows(columns, rows if call.json else map(_shown, rows))
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    spacing = row["spacing_s"]
+    apart = "" if spacing is None else " to ".join(f"{second:g}" for second in dict.fromkeys(spacing))
+    return {**row, "attempts": row["attempts"] or "any", "spacing_s": apart}
