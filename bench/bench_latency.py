@@ -22,31 +22,18 @@ from pathlib import Path
 
 import httpx
 
+from bench import broadcast as b
 from bench.end_to_end import Report
 from bench.harness import Figure, disk_figures
 from bench.rig import Rig
 from dispatcher.cli.demo_children import environment, free_port
-from dispatcher.cli.demo_judge import read_lines
-from dispatcher.clock import SystemClock
-from dispatcher.control.commands import (
-    CancelCampaign,
-    CreateCampaign,
-    CreateKey,
-    CreateTenant,
-    EndImportBody,
-    OpenImport,
-    PreviewCampaign,
-    StartCampaign,
-)
-from dispatcher.members.import_files import finish_body, import_folder
-from dispatcher.members.importer import import_json
-from dispatcher.records.keys import new_id, parse_public_id
+from dispatcher.control.commands import CancelCampaign, CreateKey
 from dispatcher.store import Store, open_store
 from dispatcher.tenants.keys import hash_secret, new_secret
 
 FIRST_CODE = 4_917_000_000_000
-FIRST_MEMBER = 4_915_100_000_000
 WARM_S = 0.5  # of the broadcast, before the first code
+ARRIVED_S = 2.0  # the last code is on the wire by then, or never
 WAIT_S = 120.0
 P50_MS, P99_MS = 15.0, 50.0
 
@@ -91,9 +78,9 @@ class Codes:
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="volley bench latency", description=__doc__.partition("\n")[0])
-    parser.add_argument("--members", type=int, default=2_000_000, help="of the broadcast; it is cancelled at the end")
-    parser.add_argument("--codes", type=int, default=60)
-    parser.add_argument("--per-s", type=float, default=20.0)
+    parser.add_argument("--members", type=int, default=8_000_000, help="of the broadcast; it is cancelled at the end")
+    parser.add_argument("--codes", type=int, default=120)
+    parser.add_argument("--per-s", type=float, default=30.0)
     parser.add_argument("--sync-delay-ms", type=float, default=0.0)
     parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
     parser.add_argument("--json", action="store_true")
@@ -113,9 +100,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _measure(report: Report, rig: Rig, store: Store, options: argparse.Namespace) -> None:
-    rig.do(CreateTenant(title="Shop", region="DE", sender="10690000"), tenant=0)
+    b.open_shop(rig)
     secret = new_secret()
     rig.do(CreateKey(for_tenant=1, title="bench", scopes=["*"], secret_sha256=hash_secret(secret)), tenant=0)
+    b.add_members(rig, store, options.members)
+    draft = b.draft(rig)
     port = free_port()
     argv = [sys.executable, "-m", "admin", "--data", str(rig.data)]
     admin = subprocess.Popen(argv, env=environment() | {"VOLLEY_API_PORT": str(port)}, stdout=subprocess.DEVNULL)
@@ -123,19 +112,22 @@ def _measure(report: Report, rig: Rig, store: Store, options: argparse.Namespace
         codes = Codes(f"http://127.0.0.1:{port}", secret)
         rig.wait("the admin process answers", lambda: _up(codes.url), WAIT_S)
         codes.post(FIRST_CODE, 5, 10)  # connections, imports
-        _arrivals(report, rig, codes, "idle", FIRST_CODE + 1_000, options.codes, options.per_s)
-        campaign, token = _broadcast(rig, store, options.members)
+        first, begin = FIRST_CODE + 1_000, rig.smsc_log.stat().st_size
+        codes.post(first, options.codes, options.per_s)
+        _arrivals(report, rig, codes, "idle", first, options.codes, begin)
+        first, begin = FIRST_CODE + 100_000, rig.smsc_log.stat().st_size
         before = rig.smsc_summary()["accepted"]
-        rig.do(StartCampaign(campaign=campaign, token=token))
+        b.start(rig, draft)
         began = time.perf_counter()
         time.sleep(WARM_S)
-        _arrivals(report, rig, codes, "broadcast", FIRST_CODE + 100_000, options.codes, options.per_s)
+        codes.post(first, options.codes, options.per_s)
         took_s = time.perf_counter() - began
         running = bool(rig.status()["campaigns"])
         sent = rig.smsc_summary()["accepted"] - before
         writer = rig.status()["writer"]
         if running:
-            rig.do(CancelCampaign(campaign=campaign))
+            rig.do(CancelCampaign(campaign=draft.campaign))
+        _arrivals(report, rig, codes, "broadcast", first, options.codes, begin)
         report.show(
             Figure("broadcast while they were posted", round(sent / took_s), "messages/s"),
             Figure("commit p50", writer["commit_ms_p50"], "ms"),
@@ -147,60 +139,26 @@ def _measure(report: Report, rig: Rig, store: Store, options: argparse.Namespace
         admin.wait()
 
 
-def _arrivals(report: Report, rig: Rig, codes: Codes, when: str, first: int, count: int, per_s: float) -> None:
-    begin = rig.smsc_log.stat().st_size
-    codes.answered_ms.clear()
-    codes.post(first, count, per_s)
-    wanted = {str(first + i) for i in range(count)}
-    at_ms: dict[str, int] = {}
-
-    def over() -> bool:
-        at_ms.update(
-            {line.destination: line.at_ms for line in read_lines(rig.smsc_log, begin) if line.destination in wanted}
-        )
-        return len(at_ms) == count
-
-    if not over():
-        time.sleep(2.0)
-        over()
+def _arrivals(report: Report, rig: Rig, codes: Codes, when: str, first: int, count: int, begin: int) -> None:
+    """When each code was in the simulator's log, against when it was posted."""
+    time.sleep(ARRIVED_S)
+    heard = b.read_log(rig.smsc_log, begin)
+    mine = (heard.numbers >= first) & (heard.numbers < first + count)
+    at_ms = dict(zip(heard.numbers[mine].tolist(), heard.at_ms[mine].tolist(), strict=True))
     report.check(
-        f"every code is in the simulator's log ({when})",
-        len(at_ms) == count,
+        f"every code is in the simulator's log once ({when})",
+        int(mine.sum()) == len(at_ms) == count,
         f"{len(at_ms)} of {count}, {codes.failed[:1]}",
     )
-    took = sorted(at - codes.posted_ms[int(number)] for number, at in at_ms.items()) or [0.0]
+    took = sorted(at - codes.posted_ms[number] for number, at in at_ms.items()) or [0.0]
     targets = (P50_MS, P99_MS) if when == "broadcast" else (None, None)
     answered = sorted(codes.answered_ms)
+    codes.answered_ms.clear()
     report.show(
         Figure.of(f"POST to the wire, p50 ({when})", round(statistics.median(took), 1), "ms", most=targets[0]),
         Figure.of(f"POST to the wire, p99 ({when})", round(took[len(took) * 99 // 100], 1), "ms", most=targets[1]),
         Figure(f"POST to its answer, p50 ({when})", round(statistics.median(answered), 1), "ms"),
     )
-
-
-def _broadcast(rig: Rig, store: Store, members: int) -> tuple[int, str]:
-    """A previewed campaign to `members` new members."""
-    import_id = new_id(SystemClock().epoch_ms(), 1)
-    place = import_folder(rig.data, import_id)
-    place.mkdir(parents=True)
-    with (place / "body").open("w") as body:
-        body.write("phone\n")
-        body.writelines(f"+{FIRST_MEMBER + i}\n" for i in range(members))
-    octets = (place / "body").stat().st_size
-    rig.do(OpenImport(import_id=import_id))
-    finish_body(place, octets)
-    rig.do(EndImportBody(import_id=import_id, octets=octets))
-
-    def over() -> bool:
-        with store.snapshot() as view:
-            return (import_json(view, 1, import_id) or {}).get("state") in ("done", "failed", "cancelled")
-
-    rig.wait("the import is done", over, WAIT_S)
-    campaign = parse_public_id(
-        "cmp", rig.do(CreateCampaign(title="Bench", text="Hello, today everything is half price"))["id"]
-    )
-    assert campaign is not None
-    return campaign, str(rig.do(PreviewCampaign(campaign=campaign))["token"])
 
 
 def _up(url: str) -> bool:

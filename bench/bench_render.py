@@ -27,6 +27,7 @@ BLOCKS = 20  # 326,400 members: a third of a million, as in the demo
 CHECKED = 2_000
 ALL = b"\xff" * (BLOCK // 8)
 SHORT = "Dear {name|friend}, you have {points|0} points. Come and spend them until Sunday. Reply STOP to end."
+CHINESE = "尊敬的{name|客户}，您有{points|0}积分，请在周日前到店使用。退订回T。"  # UCS-2
 LONG = SHORT + " Our shops are open from nine to eight, and on Sunday from ten to four. " * 2
 
 
@@ -95,7 +96,7 @@ def check(renderer: Renderer, one: BlockView) -> list[str]:
 def main(argv: Sequence[str]) -> int:
     blocks = [block(seed) for seed in range(BLOCKS)]
     figures: dict[str, float] = {}
-    for name, text in (("short", SHORT), ("long", LONG)):
+    for name, text in (("short", SHORT), ("long", LONG), ("chinese", CHINESE)):
         renderer = Renderer(Template.compile(text, FIELDS), Purpose.MARKETING, 10)
         texts = check(renderer, blocks[0])
         n, args = len(texts), (blocks[0], renderer.template, Purpose.MARKETING, 10, 0, set(range(len(texts))))

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from smpplib import gsm
 
 from bench.harness import best_of, report
-from dispatcher.text.octets import encode
+from dispatcher.text.coding import encode
 from dispatcher.text.parts import parts
-from tests.reference import octets as reference
+from tests.reference import coding as reference
 
 TEXTS = 2_000
 

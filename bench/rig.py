@@ -36,9 +36,10 @@ sync_delay_ms = {sync_delay_ms}
 level = "warning"
 [[endpoint]]
 name = "bench"
-host = "127.0.0.1"
+host = "{host}"
 port = {port}
-system_id = "bench"
+system_id = "{system_id}"
+password = "{password}"
 binds = {binds}
 window = {window}
 rate = {rate}
@@ -52,13 +53,17 @@ class RigFailed(DispatcherError):
 class Rig:
     """As a context manager: whatever happens, none of its processes is left."""
 
-    def __init__(self, data: Path, *, sync_delay_ms: float = 0.0, binds: int = 4, window: int = 100) -> None:
+    def __init__(
+        self, data: Path, *, sync_delay_ms: float = 0.0, binds: int = 4, window: int = 100, more: str = ""
+    ) -> None:
         data.mkdir(parents=True, exist_ok=True)
         self.data = data
         self.smsc_log = data / "smsc.log"
         self.mo = data / "mo.txt"
         self.anon_mb_max = 0.0
         self._toml = {"sync_delay_ms": float(sync_delay_ms), "binds": binds, "window": window, "port": 0, "rate": 0}
+        self._toml |= {"host": "127.0.0.1", "system_id": "bench", "password": ""}
+        self._more = more  # lines of the endpoint
         self._smsc: subprocess.Popen[str] | None = None
         self._dispatcher: subprocess.Popen[bytes] | None = None
         self._end = threading.Event()
@@ -92,6 +97,24 @@ class Rig:
             raise RigFailed(f"volley smsc does not listen: {first!r}")
         self._toml["port"] = int(first.rpartition(":")[2])
 
+    def use_smsc(self, host: str, port: int, system_id: str, password: str) -> None:
+        """Another's simulator instead of ours."""
+        self._toml |= {"host": host, "port": port, "system_id": system_id, "password": password}
+
+    def signal_smsc(self, signum: int) -> None:
+        assert self._smsc is not None
+        self._smsc.send_signal(signum)
+
+    @property
+    def smsc_port(self) -> int:
+        return int(self._toml["port"])
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Of what runs, for /proc and perf."""
+        running = (("dispatcher", self._dispatcher), ("smsc", self._smsc))
+        return {name: process.pid for name, process in running if process is not None}
+
     def stop_smsc(self) -> None:
         if self._smsc is not None:
             _stop(self._smsc)
@@ -106,7 +129,7 @@ class Rig:
 
     def start_dispatcher(self, *, rate: int = 0) -> None:
         """Spawn it and return at once; wait_until_bound() waits."""
-        (self.data / FILE_NAME).write_text(_TOML.format(**{**self._toml, "rate": rate}))
+        (self.data / FILE_NAME).write_text(_TOML.format(**{**self._toml, "rate": rate}) + self._more)
         with (self.data / "dispatcher.out").open("ab") as out:
             argv = [sys.executable, "-m", "dispatcher", "--data", str(self.data)]
             self._dispatcher = subprocess.Popen(argv, env=environment(), stdout=out, stderr=out)
