@@ -65,6 +65,14 @@ class BindLost(DispatcherError):
     """The connection ended without our asking."""
 
 
+class CannotConnect(BindLost):
+    """There is no connection to bind over; `code` says what is in the way: name, connect, certificate or tls."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 class BindRefused(DispatcherError):
     """The SMSC answered a bind with an error; `command_status` says which."""
 

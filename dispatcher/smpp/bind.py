@@ -322,7 +322,12 @@ async def _watch_clock(bind: Bind, deliveries: Deliveries) -> None:
         await trio.sleep(timers.step_s)
         now = time.monotonic_ns()
         room = pump.tick(now, int(timers.endpoint.response_timeout_s * 1e9))
-        if timers.look(pump, now):  # before anything more is given to a peer that is gone
+        try:
+            ask = timers.look(pump, now)
+        except BindLost:
+            pump.draining = True  # nothing more for a peer that is gone, whoever pushes until it is closed
+            raise
+        if ask:
             pump.queue(codec.encode(CommandId.ENQUIRE_LINK, 0, pump.next_sequence_number()))
         elif not room:
             continue
