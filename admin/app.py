@@ -21,6 +21,7 @@ from admin.counting import Counting
 from admin.limits import Limits
 from admin.link import Link
 from admin.reads import Reads
+from admin.rehearsing import Rehearsals
 from admin.routes import ROUTERS, takes_stream
 from config.settings import Settings
 from dispatcher.clock import Clock, SystemClock
@@ -47,6 +48,7 @@ def create_app(settings: Settings, *, opener: Callable[[], Store] | None = None,
             looking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await looking
+            await app.state.rehearsals.close()
             await app.state.link.close()
             app.state.reads.close()
 
@@ -66,6 +68,7 @@ def create_app(settings: Settings, *, opener: Callable[[], Store] | None = None,
     app.state.clock = clock or SystemClock()
     app.state.reads = Reads(settings.data, opener)
     app.state.link = Link(settings.control_socket)
+    app.state.rehearsals = Rehearsals(settings, app.state.clock)
     app.state.uploads = 0
     app.state.watching = 0  # streams of events that are open
     app.state.pieces = set()  # imports of which a piece is arriving

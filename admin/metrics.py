@@ -76,6 +76,7 @@ def _of_link(link: Statistics, status: dict[str, Any] | None) -> list[Metric]:
 
 def _of_status(status: dict[str, Any]) -> list[Metric]:
     families = _of_binds(status["binds"]) if "binds" in status else []
+    families += _of_endpoints(status.get("endpoints", []))
     totals = status.get("totals", {})
     families += [_counter(name, what, totals[key]) for name, key, what in _TOTALS if key in totals]
     if "faults" in status:
@@ -100,9 +101,40 @@ def _of_binds(binds: list[dict[str, Any]]) -> list[Metric]:
     for name, key, what in _PER_BIND:
         counter = CounterMetricFamily(name, what, labels=["endpoint", "bind"])
         for bind in binds:
-            counter.add_metric([bind["endpoint"], str(bind["bind"])], bind[key])
+            counter.add_metric([bind["endpoint"], str(bind["bind"])], bind.get(key, 0))
         families.append(counter)
-    return families
+    for name, key, what in _BIND_GAUGES:
+        gauge = GaugeMetricFamily(name, what, labels=["endpoint", "bind"])
+        for bind in binds:
+            if bind.get(key) is not None:
+                gauge.add_metric([bind["endpoint"], str(bind["bind"])], bind[key])
+        families.append(gauge)
+    errors = CounterMetricFamily(
+        "volley_bind_refusals", "answers other than ESME_ROK, by command_status", labels=["endpoint", "bind", "status"]
+    )
+    for bind in binds:
+        of = [bind["endpoint"], str(bind["bind"])]
+        for refusal in bind.get("errors", ()):
+            errors.add_metric([*of, refusal["name"]], refusal["count"])
+    return [*families, errors]
+
+
+def _of_endpoints(endpoints: list[dict[str, Any]]) -> list[Metric]:
+    rate = GaugeMetricFamily(
+        "volley_endpoint_rate", "parts a second as it holds now, 0 for no limit", labels=["endpoint"]
+    )
+    events = CounterMetricFamily(
+        "volley_endpoint_slowed", "times that the carrier found us too fast", labels=["endpoint"]
+    )
+    alarms = GaugeMetricFamily(
+        "volley_alarm", "1 while something needs a person", labels=["endpoint", "object", "code"]
+    )
+    for one in endpoints:
+        rate.add_metric([one["endpoint"]], one.get("rate_now", 0))
+        events.add_metric([one["endpoint"]], one.get("flow", {}).get("events", 0))
+        for alarm in one.get("alarms", ()):
+            alarms.add_metric([one["endpoint"], alarm["object"], alarm["code"]], 1)
+    return [rate, events, alarms]
 
 
 def _of_store(counts: StoreCounts | None) -> list[Metric]:
@@ -143,9 +175,17 @@ def _counter(name: str, what: str, value: float) -> Metric:
 
 
 _PER_BIND = (
-    ("volley_bind_submits", "submits", "submit_sm handed to this bind's present connection"),
-    ("volley_bind_responses", "responses", "submit_sm_resp received on this bind's present connection"),
-    ("volley_bind_receipts", "receipts", "deliver_sm received on this bind's present connection"),
+    ("volley_bind_submits", "submits", "submit_sm handed to this bind"),
+    ("volley_bind_responses", "responses", "submit_sm_resp received on this bind"),
+    ("volley_bind_receipts", "receipts", "deliver_sm received on this bind"),
+    ("volley_bind_timeouts", "timeouts", "submit_sm not answered in time on this bind"),
+    ("volley_bind_connections", "binds", "times that this bind was bound"),
+)
+_BIND_GAUGES = (
+    ("volley_bind_in_flight", "in_flight", "submit_sm without an answer"),
+    ("volley_bind_window", "window", "submit_sm that may be without an answer"),
+    ("volley_bind_response_ms_p50", "response_ms_p50", "milliseconds to an answer, half of them"),
+    ("volley_bind_response_ms_p99", "response_ms_p99", "milliseconds to an answer, all but one in a hundred"),
 )
 _TOTALS = (
     ("volley_submits", "submits", "parts handed to a socket"),

@@ -34,7 +34,7 @@ from dispatcher.store import Store, open_store
 
 PACED = 50_000  # messages a second
 ROUNDS = 3
-SLOWER_MOST = 10.0  # per cent, of a paced broadcast
+SLOWER_MOST = 10.0  # per cent, paced and at full rate
 WAIT_S = 300.0
 TEXT = "Hello {name|friend}, you have {points|0} points. Reply STOP to opt out"
 
@@ -58,7 +58,7 @@ def measure(folder: Path, csv: Path, rows: int) -> Iterator[Figure]:
             slower = 100 * (1 - statistics.median(beside) / statistics.median(alone))
             yield Figure(f"broadcast {title}, alone", round(statistics.median(alone)), "messages/s")
             yield Figure(f"broadcast {title}, beside imports", round(statistics.median(beside)), "messages/s")
-            yield Figure.of("slower by", round(slower, 1), "%", most=SLOWER_MOST if rate else None)
+            yield Figure.of("slower by", round(slower, 1), "%", most=SLOWER_MOST)
             yield Figure("imports beside it", round(imports.rows / imports.took_s), "rows/s")
             rig.stop_dispatcher()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from config.rules import SettingError, between, octets, one_of, place
+from config.rules import SettingError, between, nearest, octets, one_of, place
 
 BIND_AS = ("trx", "tx_rx")
 RECEIPT_IDS = ("same", "hex_decimal", "decimal_hex")
@@ -19,6 +19,9 @@ SINGLE_SHIFTS = (
     "tamil", "telugu", "urdu",
 )  # fmt: skip
 LOCKING_SHIFTS = tuple(language for language in SINGLE_SHIFTS if language != "spanish")
+
+STATUSES_MAX = 2_048  # command_status values that may have a meaning of their own at an endpoint
+STATUS_WORDS = ("throttle", "later", "retry", "fail", "hold", "close")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,7 @@ class Endpoint:
     bind_as: str = "trx"
     binds: int = 4
     outbind_listen: str = ""  # host:port where the SMSC may call and tell us to bind
+    statuses: dict[str, str] = field(default_factory=dict)  # command_status -> what it means here
     weight: int = 1  # of a route's share, where the route names none
     window: int = 100  # requests unanswered on one bind
     rate: int = 0  # parts a second of the whole account, 0 = no limit
@@ -83,6 +87,8 @@ class Endpoint:
         between("binds", self.binds, 1, 64)
         between("window", self.window, 1, 10_000)
         between("rate", self.rate, 0, 10_000_000, "parts/s, 0 for no limit")
+        for status, word in self.statuses.items():
+            _status(status, word)
         between("weight", self.weight, 1, 1_000)
         between("bind_rate", self.bind_rate, 0, 10_000_000, "parts/s, 0 for no limit")
         if self.inactivity_s:
@@ -123,3 +129,15 @@ class Endpoint:
     def places(self) -> tuple[tuple[str, int], ...]:
         """Where the SMSC answers, in the order of trying."""
         return ((self.host, self.port), *(place("addresses", address) for address in self.addresses))
+
+
+def _status(status: str, word: str) -> None:
+    rule = f'"0x1" to "0x{STATUSES_MAX - 1:X}", in hex or decimal'
+    try:
+        value = int(status, 0)
+    except ValueError:
+        raise SettingError("statuses", status, rule) from None
+    if not 0 < value < STATUSES_MAX:
+        raise SettingError("statuses", status, rule)
+    if word not in STATUS_WORDS:
+        raise SettingError(f"statuses.{status}", word, "one of " + ", ".join(STATUS_WORDS), nearest=nearest(word, STATUS_WORDS))

@@ -2,6 +2,7 @@
 
 from admin.routes import (
     audit,
+    binds,
     campaign_moves,
     campaigns,
     consents,
@@ -17,6 +18,7 @@ from admin.routes import (
     points,
     profiles,
     recipients,
+    rehearsals,
     reports,
     segment_members,
     segments,
@@ -41,6 +43,7 @@ ROUTERS = (
     segment_members.router,
     campaigns.router,
     campaign_moves.router,
+    rehearsals.router,
     recipients.router,
     events.router,
     reports.router,
@@ -51,6 +54,7 @@ ROUTERS = (
     profiles.router,
     inbound.router,
     audit.router,
+    binds.router,
     status.router,
 )
 

@@ -18,6 +18,7 @@ from admin.routes.campaigns import CampaignAnswer, IfMatch, Reason, Title, tagge
 from dispatcher.campaigns.stops import stopped_json
 from dispatcher.control.commands import (
     ApproveCampaign,
+    ArchiveCampaign,
     CancelCampaign,
     ChooseWinner,
     CloneCampaign,
@@ -143,6 +144,19 @@ async def cancel_campaign(
 ) -> dict[str, Any]:
     """Final: what is unsent is never sent."""
     return await _moved(ask, caller, CancelCampaign, campaign, body, if_match)
+
+
+@router.post("/campaigns/{campaign}:archive", status_code=202, response_model=CampaignAnswer)
+async def archive_campaign(
+    campaign: str,
+    ask: Asking,
+    caller: Annotated[Caller, may("campaigns:write")],
+    body: ReasonBody | None = None,
+    if_match: IfMatch = None,
+) -> dict[str, Any]:
+    """Of one that is over: recipients' details to a compressed file, soon; `archived_at` says when. Totals, segments
+    and reports go on as before."""
+    return await _moved(ask, caller, ArchiveCampaign, campaign, body, if_match)
 
 
 @router.post("/campaigns/{campaign}:winner", response_model=CampaignAnswer)

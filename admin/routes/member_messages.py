@@ -42,10 +42,10 @@ async def list_member_messages(
     number = member_no_of(member)
     key = key_of(after, U64.size)
     before = None if key is None else U64.unpack(key)[0]
-    now_ms = request.app.state.clock.epoch_ms()
+    now_ms, folder = request.app.state.clock.epoch_ms(), request.app.state.settings.data
 
     def read(view: Snapshot) -> Any:
-        found = messages(view, caller.tenant, number, now_ms, limit=limit, before=before)
+        found = messages(view, caller.tenant, number, now_ms, limit=limit, before=before, folder=folder)
         return moved(view, caller.tenant, number, "/messages") if found is None else found
 
     found = await reads.scan(read)

@@ -88,7 +88,7 @@ async def send_messages(
     body: MessagesBody, ask: AskingOnce, caller: Annotated[Caller, may("messages:send")]
 ) -> dict[str, Any]:
     """Accepted means kept: the answer comes after the commit. 422 only when every message is bad."""
-    asked = [message.model_dump(exclude_none=True) for message in body.messages]
+    asked = [message.model_dump(exclude_none=True, by_alias=True) for message in body.messages]
     return await ask(caller, SendMessages(messages=asked))
 
 

@@ -18,8 +18,8 @@ from admin.answers import After, Answer, Limit, Page, Reading, page
 from admin.auth import Caller, may, parsed
 from admin.reads import Reads, cursor_of, key_of
 from admin.routes.campaigns import need
+from dispatcher.apps.archive import recipients_anywhere
 from dispatcher.campaigns.progress import progress
-from dispatcher.campaigns.recipients import recipients
 from dispatcher.errors import CommandRefused
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import Decision, State
@@ -61,6 +61,7 @@ async def progress_now(request: Request, reads: Reads, tenant: int, campaign: in
 
 @router.get("/campaigns/{campaign}/recipients", response_model=Page[RecipientAnswer], responses=STREAMED)
 async def list_recipients(
+    request: Request,
     campaign: str,
     caller: Annotated[Caller, may("campaigns:read")],
     reads: Reading,
@@ -78,7 +79,8 @@ async def list_recipients(
     key = key_of(after, _RANK.size)
     rank = None if key is None else _RANK.unpack(key)[0]
     read = functools.partial(
-        recipients,
+        recipients_anywhere,
+        folder=request.app.state.settings.data,
         state=None if state is None else State[state.upper()],
         decision=None if decision is None else Decision[decision.upper()],
         group=group,

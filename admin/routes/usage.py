@@ -15,7 +15,7 @@ from admin.answers import After, Answer, Body, Limit, Page, Reading, page
 from admin.asking import Asking, AskingOnce
 from admin.auth import Caller, may
 from admin.reads import cursor_of, key_of
-from dispatcher.campaigns.money import account, entries, entry_json, quotas_json
+from dispatcher.campaigns.money import entries, entry_json, quotas_json
 from dispatcher.campaigns.price import prices_json
 from dispatcher.campaigns.usage import month_of, usage_json
 from dispatcher.control.commands import SetPrices, TopUp
@@ -96,9 +96,7 @@ async def list_entries(
     before = None if key is None else U64.unpack(key)[0]
     rows = await reads.scan(entries, caller.tenant, before, limit + 1)
     cursor = cursor_of(U64.pack(rows[min(limit, len(rows)) - 1][0])) if rows else None
-    held = await reads.scan(account, caller.tenant)
-    answer = page([entry_json(number, row) for number, row in rows], limit, cursor)
-    return {**answer, "balance_micros": held.balance, "reserved_micros": held.reserved}
+    return page([entry_json(number, row) for number, row in rows], limit, cursor)
 
 
 @router.post("/ledger", status_code=201, response_model=EntryAnswer)

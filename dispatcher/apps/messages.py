@@ -14,16 +14,19 @@ from typing import Any
 from dispatcher.campaigns.template import Template
 from dispatcher.control.commands import CancelMessage, Envelope, SendMessages
 from dispatcher.errors import CommandRefused
-from dispatcher.members.consent import erased, group_of, opted_out, suppressed
+from dispatcher.members.consent import consented_since, erased, group_of, opted_out, suppressed
 from dispatcher.members.msisdn import Unparsed, normalise
 from dispatcher.records.batches import message_batch
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import parse_public_id, public_id
 from dispatcher.records.states import Decision, Purpose
+from dispatcher.segments.caps import capped_by
 from dispatcher.store.blocks import ColumnKind
+from dispatcher.store.columns import find_number
 from dispatcher.store.layout import U64, U64_U32
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.profile import get_profile
+from dispatcher.tenants.rules import rules_of
 from dispatcher.tenants.tenant import Tenant, need_tenant
 from dispatcher.text.alphabet import is_forbidden
 from dispatcher.text.alphabet import normalise as nfc
@@ -106,7 +109,7 @@ def send_messages(view: View, command: SendMessages, envelope: Envelope) -> tupl
         except _Bad as bad:
             results.append({"index": index, "ref": ref or None, "error": bad.said})
             continue
-        decision = _gate(view, envelope.tenant, wanted)
+        decision = _gate(view, tenant, wanted, envelope.at_ms)
         place = U64_U32.pack(message_batch(envelope.tenant, wanted.purpose), position)
         changes.put("outbox", place, _row(wanted, decision, envelope.at_ms))
         shown = {"id": message_id(position, wanted.purpose), "decision": decision.word, "parts": wanted.parts}
@@ -173,13 +176,20 @@ def _row(wanted: _Wanted, decision: Decision, now_ms: int) -> bytes:
     )
 
 
-def _gate(view: View, tenant: int, wanted: _Wanted) -> Decision:
-    """The guards that a number alone can be asked, in the order of DESIGN 6."""
+def _gate(view: View, of: Tenant, wanted: _Wanted, now_ms: int) -> Decision:
+    """The guards that a number alone can be asked, in the order of DESIGN 6. Caps count what campaigns sent."""
+    tenant, rules = of.number, rules_of(of, wanted.purpose.value)
     if suppressed(view, tenant, wanted.to):
         return Decision.SUPPRESSED
     group = group_of(wanted.purpose)
     if group is not None and opted_out(view, tenant, wanted.to, group):
         return Decision.OPTED_OUT
+    if group is not None and rules.consent and consented_since(view, tenant, wanted.to, group) is None:
+        return Decision.NO_CONSENT
+    if rules.caps:
+        member_no = find_number(view, tenant, wanted.to)
+        if member_no is not None and capped_by(view, tenant, rules.caps, member_no, now_ms) is not None:
+            return Decision.FREQUENCY_CAP
     return Decision.ERASED if erased(view, tenant, wanted.to) else Decision.SENT
 
 

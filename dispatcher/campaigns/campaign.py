@@ -103,11 +103,13 @@ LATER: dict[str, Any] = {
     "stratify": "",  # a dictionary field
     "deal": None,  # of the frozen audience (arms.py)
     "local_at": None,  # while it runs: what a recipient's own clock must show before (schedule.local_at)
+    "archive": None,  # {asked_ms, actor, at_ms} (apps/archive.py)
     "won": None,  # {arm, at_ms, actor, reason, rates}: which text the rest gets
     "signature": "",  # who the text says that it is from; "": the tenant's (wording.py)
     "budget_micros": None,  # what it may cost (money.py)
     "caps": [],  # [{max, within_s}], beside those of market and tenant (caps.py)
     "rate": 0,  # parts a second, 0: no limit of its own
+    "open_hours": False,  # in a rehearsal's scratch store alone: quiet hours are passed over (rehearsal.py)
     "options": {},  # what each submit_sm asks for beside its text (text/options.py)
     "quote": None,  # since its start: {micros, billed, month, reserved} (money.py)
 }
@@ -296,6 +298,7 @@ def campaign_json(campaign: int, row: dict[str, Any]) -> dict[str, Any]:
         "approval": _signed(row["approval"]),
         "held": row["held"],
         **arm_rules.dealt_json(row),
+        "archived_at": rfc3339(row["archive"]["at_ms"]) if row["archive"] else None,
         **{name: None if row[name] is None else public_id("cmp", row[name]) for name in LINKS},
         "previewed_at": rfc3339(preview["at_ms"]) if preview else None,
         "history": [

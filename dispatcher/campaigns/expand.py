@@ -174,6 +174,7 @@ class Expansion:
 
     def _again_from_the_first(self) -> None:
         self._begun.turned()
+        self._codings.clear()  # a reload may have changed them
         self._through.clear()
         self._opens_ms = FOREVER_MS
 
@@ -185,10 +186,11 @@ class Expansion:
             self._begun.park(index)
         todo = self._undecided(view, bitmap, base) if index >= self._begun.front else self._begun.rest_of(index)
         split = Split(index, bitmap)
+        clear = -1  # those whom no guard skips, the kernel's included
         if self._guards is not None and any(todo):
             verdict = self._guards.of_block(view, block, todo, now_ms)
             split.skips += verdict.skips
-            split.until_ms = verdict.until_ms
+            split.until_ms, clear = verdict.until_ms, _number(verdict.clear)
             split.waits |= _number(verdict.waits)
             if verdict.opens_ms is not None:
                 self._opens_ms = min(self._opens_ms, verdict.opens_ms)
@@ -199,10 +201,12 @@ class Expansion:
         arms = [todo]
         if self._arms is not None and any(todo):
             dealt = self._arms.split(view, self.tenant, block, todo)
-            if dealt.holdout is not None and any(dealt.holdout):
-                split.skips.append((Decision.HOLDOUT, dealt.holdout))
-            split.waits |= _number(dealt.waits)
             arms = dealt.arms
+            if held := _number(dealt.holdout):
+                if held & clear:
+                    split.skips.append((Decision.HOLDOUT, _bits(held & clear)))
+                arms = [_bits(_number(arms[0]) | held & ~clear), *arms[1:]]  # where the kernel says why not
+            split.waits |= _number(dealt.waits)
         for arm, bits in enumerate(arms):
             if any(bits):
                 self._route(view, split, block, arm, bits)

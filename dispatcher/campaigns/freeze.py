@@ -20,7 +20,6 @@ from typing import Any
 from dispatcher.campaigns import schedule as schedules
 from dispatcher.campaigns.arms import WHICH_EXCEPTIONS, Dealt, arms_of, deal, put_deal
 from dispatcher.campaigns.campaign import bitmap_key, compile_text, drop_audience
-from dispatcher.segments.caps import Counted
 from dispatcher.campaigns.guards import Guards
 from dispatcher.campaigns.money import meter_of
 from dispatcher.campaigns.price import Bill, Meter
@@ -28,11 +27,13 @@ from dispatcher.campaigns.render import PartCounts
 from dispatcher.fastmatch import BITMAP_OCTETS
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Decision
+from dispatcher.segments.caps import Counted
 from dispatcher.segments.plan import Compiled
 from dispatcher.segments.plan import compile_text as compile_segment
 from dispatcher.segments.select import select
 from dispatcher.store.columns import BlockView, next_member_no, open_block
 from dispatcher.tenants.tenant import Tenant, need_tenant
+from dispatcher.text.coding import Coding
 
 AUDIENCE, RANKS = 0, 2
 THREADS = 2  # the kernel counts without the GIL
@@ -63,16 +64,23 @@ class Frozen:
         return self.total.decisions[Decision.SENT]
 
 
-def freeze_row(view: View, tenant: int, row: Row, as_of_ms: int, campaign: int = 0) -> Frozen:
+def freeze_row(
+    view: View, tenant: int, row: Row, as_of_ms: int, campaign: int = 0, coding: Coding | None = None
+) -> Frozen:  # fmt: skip
     """A campaign's audience as of now. Raises CommandRefused when its segment or text holds no more."""
     compiled = compile_segment(view, tenant, row["expr"], as_of_ms=as_of_ms)
     for text in (row["text"], *(arm["text"] for arm in row["arms"] if arm["text"])):
         compile_text(view, tenant, text, row["max_parts"])
-    return freeze(view, need_tenant(view, tenant), row, compiled, as_of_ms, campaign)
+    return freeze(view, need_tenant(view, tenant), row, compiled, as_of_ms, campaign, coding)
 
 
-def freeze(view: View, tenant: Tenant, row: Row, compiled: Compiled, as_of_ms: int, campaign: int) -> Frozen:
-    """Who is matched, and every one's decision, parts and alphabet, as they would be at the start."""
+def freeze(
+    view: View, tenant: Tenant, row: Row, compiled: Compiled, as_of_ms: int, campaign: int, coding: Coding | None = None
+) -> Frozen:
+    """Who is matched, and every one's decision, parts and alphabet, as they would be at the start.
+
+    coding: how endpoints take texts; None: as most do.
+    """
     frozen = Frozen(starts_ms=start_of(row, as_of_ms))
     for block, bitmap, matched in select(view, tenant.number, compiled):
         frozen.blocks.append((block, frozen.matched, bitmap))
@@ -80,7 +88,8 @@ def freeze(view: View, tenant: Tenant, row: Row, compiled: Compiled, as_of_ms: i
     frozen.deal = deal(view, tenant.number, row, frozen.blocks)
     arms = arms_of({**row, "deal": frozen.deal.row if frozen.deal else None, "won": None}, campaign)
     seen = _Dealt(view, frozen.deal, campaign)
-    meter, guards = meter_of(view, tenant, row), Guards(view, tenant.number, row, campaign, since_ms=frozen.starts_ms)
+    meter = meter_of(view, tenant, row, coding=coding)
+    guards = Guards(view, tenant.number, row, campaign, since_ms=frozen.starts_ms)
     counted = guards.counted(view, frozen.starts_ms)
     columns = list(dict.fromkeys([*guards.columns, *meter.columns]))
     next_no = next_member_no(view, tenant.number)

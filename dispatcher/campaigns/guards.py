@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dispatcher.segments.caps import Claims, Counted, claims_of
 from dispatcher.campaigns.price import Bill
 from dispatcher.campaigns.quiet import Calendar, Quiet
 from dispatcher.campaigns.schedule import recipient_ms
@@ -27,8 +26,10 @@ from dispatcher.members.fields import Field, fields_of
 from dispatcher.members.suppression import signature_numbers, signatures_version
 from dispatcher.records.changes import View
 from dispatcher.records.states import Decision, Purpose
+from dispatcher.segments.caps import Claims, Counted, claims_of
 from dispatcher.segments.column_tests import InRanges
 from dispatcher.segments.program import Columns, assemble
+from dispatcher.segments.runs import Run
 from dispatcher.store.columns import FLAGS, BlockView, Column, ColumnKind, open_block
 from dispatcher.store.layout import (
     BLOCK,
@@ -99,6 +100,8 @@ class Guards:
         self.quiet = _quiet(view, tenant, of.zone_field, self.rules, row)
         self._holdout = row["holdout"] is not None
         self._claims: Claims | None = None
+        self._runs: list[Run] = []  # campaigns that the caps count, and when they were looked for
+        self._runs_ms = -ASK_AGAIN_MS
         self.limits: list[Limit] = []
         self._spent: list[_Spent] = []
         self._bill: Callable[[View, BlockView, int, int], Bill] | None = None
@@ -207,7 +210,10 @@ class Guards:
         caps = self.rules.caps
         if not caps:
             return None
-        return Counted(view, self.tenant, caps, now_ms, campaign=self.campaign, claims=self._claims)
+        known = self._runs if self._runs_ms <= now_ms < self._runs_ms + ASK_AGAIN_MS else None
+        made = Counted(view, self.tenant, caps, now_ms, campaign=self.campaign, claims=self._claims, known=known)
+        self._runs, self._runs_ms = made.known, self._runs_ms if known is not None else now_ms
+        return made
 
     def _within(
         self, view: View, columns: BlockView, block: int, bits: int, limit: Limit, spent: _Spent, *, reserve: bool
@@ -234,7 +240,7 @@ class Guards:
 
 def _quiet(view: View, tenant: int, zone_field: str, rules: Rules, row: dict[str, Any]) -> Quiet | None:
     local_at = row["local_at"]
-    if rules.quiet is None and local_at is None:
+    if row["open_hours"] or (rules.quiet is None and local_at is None):
         return None
     own: Field | None = fields_of(view, tenant).get(zone_field) if zone_field else None
     starts = None if local_at is None else (lambda zone: recipient_ms(local_at, ZoneInfo(zone)))

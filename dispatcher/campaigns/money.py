@@ -36,6 +36,7 @@ from dispatcher.store.ledger import read_counts
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.rules import market_of
 from dispatcher.tenants.tenant import Tenant, need_tenant
+from dispatcher.text.coding import Coding
 from dispatcher.text.options import Options
 
 ACTOR = "meter"
@@ -230,17 +231,18 @@ def guards_of(view: View, tenant: int, row: Row, campaign: int) -> Guards | None
 
 
 def meter_of(
-    view: View, tenant: Tenant, row: Row, *, prices: bool = True, transliterate: bool | None = None
+    view: View, tenant: Tenant, row: Row, *, prices: bool = True, transliterate: bool | None = None,
+    coding: Coding | None = None,
 ) -> Meter:  # fmt: skip
     """What bills a campaign's texts: its arms' renderers by the market's rule, and the tenant's prices.
 
-    transliterate: other than the campaign's options say."""
+    transliterate: other than the campaign's options say. coding: how endpoints take texts; None: as most do."""
     billing, options = market_of(tenant).billing, Options.of(row["options"])
     look_alikes = options.transliterate if transliterate is None else transliterate
     renderers = [
         Renderer(
             compile_text(view, tenant.number, text, row["max_parts"]), Purpose(row["purpose"]), row["max_parts"],
-            message_class=options.message_class, transliterate=look_alikes, billing=billing,
+            coding or Coding(), message_class=options.message_class, transliterate=look_alikes, billing=billing,
         )
         for text in texts_of(row)
     ]  # fmt: skip

@@ -38,7 +38,9 @@ from dispatcher.segments.plan import compile_text as compile_segment
 from dispatcher.store.columns import open_block
 from dispatcher.tenants.tenant import Tenant, need_tenant
 from dispatcher.text.alphabet import outside_gsm7
+from dispatcher.text.coding import Coding
 from dispatcher.text.options import Options
+from dispatcher.text.options import checked as options_checked
 
 __all__ = ["SAMPLES", "TOKEN_LIVES_MS", "Frozen", "counted", "freeze_row", "preview_campaign", "put_audience"]
 
@@ -50,12 +52,13 @@ SOON_MS = 60_000
 
 
 def preview_campaign(
-    view: View, command: PreviewCampaign, envelope: Envelope, endpoint_rate: int = 0
+    view: View, command: PreviewCampaign, envelope: Envelope, endpoint_rate: int = 0, coding: Coding | None = None
 ) -> tuple[Changes, dict[str, Any]]:
     """Freeze the audience and count. The reply has the token that start asks for, good for 24 h.
 
-    endpoint_rate: parts/s of all endpoints together, 0 where that is not known. Raises CommandRefused: 404; 409 unless
-    a draft; 422 for a segment or text that is wrong, or no text; what the market asks of the text (wording.py).
+    endpoint_rate: parts/s of all endpoints together, 0 where that is not known. coding: how they take texts. Raises
+    CommandRefused: 404; 409 unless a draft; 422 for a segment or text that is wrong, or no text; what the market asks
+    of the text (wording.py).
     """
     began = perf_counter()
     tenant = need_tenant(view, envelope.tenant)
@@ -66,11 +69,12 @@ def preview_campaign(
         raise CommandRefused(422, "text_missing", problem["detail"], errors=[problem])
     schedule = row["schedule"]
     schedules.checked(schedule, tenant.zone, envelope.at_ms)  # its time may be past by now
+    options_checked(row["options"], envelope.at_ms)  # and so may theirs
     recompose(tenant, row)  # the market's wording may be another by now
     wording.hold_signature(view, tenant, row)
     template = compile_text(view, tenant.number, row["text"], row["max_parts"])
     compiled = compile_segment(view, tenant.number, row["expr"], as_of_ms=envelope.at_ms)
-    frozen = freeze(view, tenant, row, compiled, envelope.at_ms, command.campaign)
+    frozen = freeze(view, tenant, row, compiled, envelope.at_ms, command.campaign, coding)
     counts = counted(frozen)
     row["audience"] = frozen.matched
     row["deal"] = frozen.deal.row if frozen.deal else None
@@ -85,7 +89,7 @@ def preview_campaign(
     }
     changes = save(tenant.number, command.campaign, row)
     put_audience(view, changes, command.campaign, frozen)
-    meter = meter_of(view, tenant, row, prices=False)
+    meter = meter_of(view, tenant, row, prices=False, coding=coding)
     texts = Texts(view, tenant.number, meter.renderers, names_of(row), frozen)
     held, cost = account(view, tenant.number), counts["cost_micros"]
     reply = {
@@ -110,7 +114,7 @@ def preview_campaign(
         "samples": texts.samples(),
         "longest": texts.longest(),
         "dearer": texts.dearer(),
-        "look_alikes": _look_alikes(view, tenant, row, frozen),
+        "look_alikes": _look_alikes(view, tenant, row, frozen, coding),
         "warnings": [
             *compiled.warnings,
             *_warnings(row, tenant, template, frozen, texts),
@@ -174,11 +178,13 @@ def _of_guards(row: dict[str, Any], tenant: Tenant, frozen: Frozen, balance: int
         yield f"It would cost {bill.micros:,} micro-units, more than the credit of {balance:,}: it cannot start."
 
 
-def _look_alikes(view: View, tenant: Tenant, row: dict[str, Any], frozen: Frozen) -> dict[str, Any] | None:
+def _look_alikes(
+    view: View, tenant: Tenant, row: dict[str, Any], frozen: Frozen, coding: Coding | None
+) -> dict[str, Any] | None:
     """What look-alikes of GSM 7-bit change and save, where the campaign asks for them."""
     if not Options.of(row["options"]).transliterate:
         return None
-    plain, before = meter_of(view, tenant, row, prices=False, transliterate=False), PartCounts()
+    plain, before = meter_of(view, tenant, row, prices=False, transliterate=False, coding=coding), PartCounts()
     for (block, _, _), passed in zip(frozen.blocks, frozen.passed, strict=True):
         columns = open_block(view, tenant.number, block, plain.columns)
         for arm, bits in enumerate(passed):

@@ -4,7 +4,8 @@ Touches: rows of `campaigns`, and what effect.py reads, through a view; time is 
 asks leading() on a snapshot in a worker thread, then decide() within one commit.
 
 The rule counts seconds from the campaign's start. It takes the greatest rate among those the test was sent to by then,
-the earlier arm of two alike; while nothing is sent yet, or nothing runs, it waits. Whether the lead is clear, by the
+the earlier arm of two alike; while nothing is sent yet, or nothing runs, it waits. Where guards skipped all of the test
+the first arm wins. Whether the lead is clear, by the
 interval of effect.py, is said and decides nothing: the rest must get one of the texts.
 """
 
@@ -19,7 +20,7 @@ from dispatcher.control.commands import ChooseWinner, Envelope
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
-from dispatcher.records.states import State
+from dispatcher.records.states import Decision, State
 from dispatcher.store import audit
 
 ACTOR = "schedule"
@@ -37,10 +38,10 @@ def due_ms(row: Row) -> int | None:
 
 
 def leading(view: View, tenant: int, campaign: int, row: Row, now_ms: int) -> Row | None:
-    """{arm, by, rates, clear} as the ledger has it now; None while nothing of the test is sent."""
+    """{arm, by, rates, clear} as the ledger has it now; None while nothing of the test is sent, and some of it will."""
     by = row["winner"]["by"]
     groups = counted(view, tenant, campaign, row, now_ms, measures=(by,))[1:-1]
-    if not any(group.base for group in groups):
+    if not any(group.base for group in groups) and any(group.counts[Decision.UNDECIDED] for group in groups):
         return None
     hits = [_hits(group, by) for group in groups]
     rates = [many / group.base if group.base else 0.0 for many, group in zip(hits, groups, strict=True)]

@@ -13,7 +13,8 @@ import click
 import bench
 
 NOT_BENCHES = ("harness",)
-LAST = ("store", "import", "smsc", "end_to_end")  # of `all`: after the kernels, the longest at the end
+# of `all`: after the kernels, the longest at the end
+LAST = ("store", "import", "smsc", "rate", "latency", "dispatch", "peers", "end_to_end")
 AGAIN = ("end_to_end", "--sync-delay-ms", "5")  # and once more as on a slower disk
 
 
@@ -63,7 +64,7 @@ def benches() -> dict[str, str]:
     """Name -> first line of its docstring, without importing any."""
     found = {}
     for module in pkgutil.iter_modules(bench.__path__):
-        if module.name.startswith("_") or module.name in NOT_BENCHES:
+        if module.ispkg or module.name.startswith("_") or module.name in NOT_BENCHES:
             continue
         source = (Path(bench.__path__[0]) / f"{module.name}.py").read_text("utf-8")
         tree = ast.parse(source)

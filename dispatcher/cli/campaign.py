@@ -12,7 +12,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from dispatcher.cli.archive import archive_command
 from dispatcher.cli.campaign_moves import MOVES
+from dispatcher.cli.campaign_rehearse import rehearse_command
 from dispatcher.cli.campaign_reports import REPORTS, said
 from dispatcher.cli.campaign_written import written
 from dispatcher.cli.common import Call, common, id_of, of_tenant
@@ -44,7 +46,7 @@ def campaign_group() -> None:
     """Campaigns: draft, preview, approve, start, watch, report."""
 
 
-for _command in (*MOVES, *REPORTS, uncertain_command, decide_command):
+for _command in (*MOVES, *REPORTS, rehearse_command, uncertain_command, decide_command, archive_command):
     campaign_group.add_command(_command)
 
 

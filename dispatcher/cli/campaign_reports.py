@@ -40,8 +40,8 @@ def recipients_command(
     \b
       volley campaign recipients cmp_01J0000000000 --state failed --all --json > failed.ndjson
     """
+    from dispatcher.apps.archive import recipients_anywhere
     from dispatcher.campaigns.campaign import need_campaign
-    from dispatcher.campaigns.recipients import recipients
 
     number, which = call.tenant(tenant), id_of("cmp", campaign, "CAMPAIGN")
     if whole and not call.json:
@@ -49,8 +49,8 @@ def recipients_command(
 
     def read(view: Snapshot, after: int | None, limit: int) -> list[dict[str, Any]]:
         need_campaign(view, number, which)
-        return recipients(
-            view, number, which, after_rank=after, limit=limit, group=group,
+        return recipients_anywhere(
+            view, number, which, after_rank=after, limit=limit, group=group, folder=call.settings.data,
             state=State[state.upper()] if state else None, decision=Decision[decision.upper()] if decision else None,
         )  # fmt: skip
 

@@ -123,8 +123,10 @@ def check_command(call: Call, tenant: str | None, numbers: tuple[str, ...]) -> N
     """On which lists each number stands."""
     from dispatcher.members.suppression import check
 
+    number = call.tenant(tenant)
     with call.reading() as view:
-        call.show_rows(["number", "suppressed", "lists"], check(view, call.tenant(tenant), list(numbers)))
+        rows = check(view, number, list(numbers))
+    call.show_rows(["number", "suppressed", "lists"], rows)
 
 
 @suppression_group.command("list")

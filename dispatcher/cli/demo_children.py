@@ -110,11 +110,16 @@ def start_smsc(children: Children, folder: Path, log: Path, mo: Path) -> tuple[C
     """The simulator on a port of its own choice, every receipt DELIVRD."""
     argv = ["smsc", "--port", "0", "--receipts", "100", "--deliver-window", "10000", "--log", str(log), "--mo", str(mo)]
     child = children.start("the SMSC simulator", argv, folder / "smsc.out")
+    return child, smsc_port(child)
+
+
+def smsc_port(smsc: Child) -> int:
+    """Where the simulator just started listens. Raises DemoFailed when it does not."""
     for _ in waiting("the SMSC simulator listens", 20.0):
-        child.check()
-        first = child.output.read_text("utf-8", "replace").partition("\n")
+        smsc.check()
+        first = smsc.output.read_text("utf-8", "replace").partition("\n")
         if first[1] and first[0].startswith("listening on "):
-            return child, int(first[0].rpartition(":")[2])
+            return int(first[0].rpartition(":")[2])
     raise AssertionError("waiting() ends by raising")
 
 

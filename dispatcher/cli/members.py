@@ -179,7 +179,8 @@ def member_messages_command(call: Call, tenant: str | None, member: str, limit: 
 
     number = call.tenant(tenant)
     with call.reading() as view:
-        found = messages(view, number, member_no_of(view, number, member), SystemClock().epoch_ms(), limit=limit)
+        member_no, now_ms = member_no_of(view, number, member), SystemClock().epoch_ms()
+        found = messages(view, number, member_no, now_ms, limit=limit, folder=call.settings.data)
     if found is None:
         raise unknown_member(member)
     call.show(found, "\n".join(story_lines(found)))

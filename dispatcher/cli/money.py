@@ -76,8 +76,9 @@ def list_prices_command(call: Call, tenant: str | None) -> None:
     """The tenant's own prices and the operator's that hold beside them."""
     from dispatcher.campaigns.price import prices_json
 
+    number = call.tenant(tenant)
     with call.reading() as view:
-        found = prices_json(view, call.tenant(tenant))
+        found = prices_json(view, number)
     rows = [
         {"prefix": prefix or "all others", "micros": micros, "whose": whose}
         for whose, prices in found.items()

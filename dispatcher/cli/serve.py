@@ -8,6 +8,7 @@ from config import Settings
 from dispatcher import logs
 from dispatcher.__main__ import run
 from dispatcher.cli.common import Call, common
+from dispatcher.cli.rehearse_folder import sweep
 from dispatcher.errors import StoreError
 
 
@@ -21,6 +22,7 @@ def serve_command(call: Call) -> int:
     from dispatcher.daemon import supervise
 
     _need_store(call.settings)
+    sweep(call.settings.data)
     logs.configure(call.settings.log.level, call.settings.log.format, process="serve")
     return supervise.main(call.settings)
 

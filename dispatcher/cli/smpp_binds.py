@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from dispatcher.clock import SystemClock
 from dispatcher.control.commands import AskStatus, ConnectBind, DisconnectBind, DrainBind, Envelope
 
 WATCH_S = 1.0
+PIPED_COLUMNS = 200
 COLUMNS = ("bind", "state", "for", "address", "window", "out/s", "in/s", "p50 ms", "p99 ms", "refused", "last error")
 STYLES = {"bound": "green", "connecting": "yellow", "draining": "yellow", "drained": "yellow"}
 
@@ -51,7 +53,7 @@ def status_command(call: Call, endpoint: str | None, watch: bool) -> None:
         if call.json:
             click.echo(json.dumps(seen, ensure_ascii=False))
         else:
-            Console().print(_shown(seen))
+            Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS).print(_shown(seen))
         if seen["alarms"] or any(bind["state"] != "bound" for bind in seen["binds"]):
             raise SystemExit(1)
         return
@@ -89,7 +91,8 @@ def _look(call: Call, endpoint: str | None) -> dict[str, Any]:
 def _shown(seen: dict[str, Any]) -> Group:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in COLUMNS:
-        table.add_column(column, justify="right" if column in COLUMNS[4:10] else "left", overflow="fold")
+        right, last = column in COLUMNS[4:9], column == COLUMNS[-1]
+        table.add_column(column, justify="right" if right else "left", no_wrap=not last, overflow="fold")
     for bind in seen["binds"]:
         refused = sum(error["count"] for error in bind["errors"])
         latest = f" {bind['errors'][0]['name']}" if bind["errors"] else ""

@@ -393,6 +393,14 @@ class CloneCampaign(Command):
     title: str = ""  # "" = its title and (copy)
 
 
+@_command("campaign.rehearse")
+class RehearseCampaign(Command):
+    """Changes nothing: its line in the audit says who rehearsed what."""
+
+    campaign: int
+    share: float = 1.0
+
+
 @_command("campaign.resend")
 class ResendCampaign(Command):
     """A new draft to those of a campaign whose message failed or expired."""
@@ -409,6 +417,13 @@ class ChooseWinner(Command):
     arm: str  # its name
 
 
+@_command("campaign.archive")
+class ArchiveCampaign(Command):
+    """Of one that is over: recipients to a compressed file, totals kept."""
+
+    campaign: int
+
+
 @_command("uncertain.decide")
 class DecideUncertain(Command):
     """A person's word on messages that may have arrived: sent, failed, or resend. Of a campaign those of `ranks`, or
@@ -420,6 +435,14 @@ class DecideUncertain(Command):
     messages: list[str] = field(default_factory=list)  # public ids
     cause: str = ""  # filter: timeout, bind_lost, kill, power_cut
     before_ms: int | None = None  # filter: uncertain since before then
+
+
+@_command("campaign.rate")
+class SetCampaignRate(Command):
+    """Its own pace from now on, also while it is sent."""
+
+    campaign: int
+    rate: int  # parts a second, 0: no limit of its own
 
 
 @_command("campaign.test")
@@ -477,11 +500,12 @@ class DeleteRoute(Command):
 
 @_command("route.ported")
 class TurnPorted(Command):
-    """From now on the ported numbers that were written by a load (routes/ported.py) are the table."""
+    """The ported numbers of a spooled file (routes/ported.py) become the table."""
 
     count: int
     networks: list[str]
-    file: str
+    file: str  # whose they are
+    spool: str  # where they lie, in order, as u64: a name in the data folder
 
 
 @_command("backup.note")

@@ -29,7 +29,7 @@ from dispatcher.outbox.entry import batches
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import CampaignState, State
 from dispatcher.store import Snapshot, Store, audit, ledger, open_store
-from dispatcher.store.backup import BackupRefused, Progress, copy_file, read_manifest, sync_folder
+from dispatcher.store.backup import BackupRefused, Progress, copy_archives, copy_file, read_manifest, sync_folder
 from dispatcher.store.layout import TENANT_U64, U64, U64_U32
 from dispatcher.store.values import pack, unpack
 
@@ -96,6 +96,7 @@ def restore(folder: Path, data: Path, now_ms: int, progress: Progress = lambda d
             restored = _settle(store, manifest, now_ms)
         (partial / "store" / "lock.mdb").unlink(missing_ok=True)
         sync_folder(partial / "store")
+        copy_archives(folder, data)
         os.rename(partial / MARKS, data / MARKS)
         os.rename(partial / "store", data / "store")  # the last: a folder with a store is a restored one
         sync_folder(data)

@@ -26,7 +26,7 @@ from dispatcher.outbox.entry import Entry
 from dispatcher.outcomes.inbound import Heard
 from dispatcher.records.states import Decision, Purpose
 from dispatcher.smpp.pool import Pool
-from dispatcher.smpp.pump import ACTION_OTHER, ACTIONS, POOLS, Book
+from dispatcher.smpp.pump import ACTION_OTHER, POOLS, Book, actions_with
 from dispatcher.text.coding import coding_of
 
 log = structlog.get_logger("channel")
@@ -49,14 +49,16 @@ class Channel:
     ) -> None:  # fmt: skip
         self.number, self.endpoint, self.words = number, endpoint, words
         self.book = Book(
-            endpoint.binds * endpoint.window + 2_048, words, ACTIONS, ACTION_OTHER,
+            endpoint.binds * endpoint.window + 2_048, words, actions_with(endpoint.statuses), ACTION_OTHER,
             ring=RING, reply_ring=REPLY_RING, ids=endpoint.receipt_ids, tries_max=tuning.tries_max, endpoint=number,
         )  # fmt: skip
         self.coding = coding_of(endpoint)
+        self.actions = actions_with(endpoint.statuses)
         self.book.retry_ns = int(tuning.retry_s * 1e9)
         self.book.set_rate(endpoint.rate, time.monotonic_ns())
         self.runs = Runs(self.book, endpoint, partial(make_room, self))
         self.deliveries = Deliveries(self.book, partial(heard, self))
+        self.deliveries.default_alphabet = endpoint.default_alphabet
         self.pool = Pool(endpoint, self.book, self.deliveries, changed)
         self.tenants: dict[Purpose, Turns] = defaultdict(Turns)
         self.of_tenant: dict[tuple[Purpose, int], Turns] = defaultdict(Turns)
@@ -92,6 +94,14 @@ class Channel:
     def least(self) -> int:
         """The smallest claim of a campaign that is worth a commit."""
         return max(1, min(2_048, int(self.book.credit) // 8))
+
+    def replace(self, endpoint: Endpoint) -> None:
+        """Other settings of the same endpoint; the Pool keeps the binds that they do not touch."""
+        self.endpoint = self.runs.endpoint = endpoint
+        self.coding, self.actions = coding_of(endpoint), actions_with(endpoint.statuses)
+        self.deliveries.default_alphabet = endpoint.default_alphabet
+        self.book.set_actions(self.actions, ACTION_OTHER)
+        self.pool.replace(endpoint)
 
     def look(self, now_ns: int) -> None:
         """Whether a bind is there."""

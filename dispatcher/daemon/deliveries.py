@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from dispatcher.apps.keywords import react
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.writer import Work
 from dispatcher.outbox.entry import Entry
-from dispatcher.outcomes.flood import Flood, may_opt_out
+from dispatcher.outcomes.flood import Flood, first_words, may_opt_out
 from dispatcher.outcomes.inbound import Heard, Recent, hear, overdue, seal_of
 from dispatcher.outcomes.receipt_text import read_receipt
 from dispatcher.records.changes import Changes, View
@@ -27,7 +28,7 @@ from dispatcher.records.events import Delivered
 from dispatcher.smpp.bind import Answer
 from dispatcher.smpp.consts import ESME_ROK, ESME_RX_T_APPN
 from dispatcher.smpp.pdu import Message, Unparsed
-from dispatcher.smpp.pump import Book
+from dispatcher.smpp.pump import Book, set_opt_outs
 
 if TYPE_CHECKING:
     from dispatcher.daemon.committer import Committer
@@ -63,6 +64,9 @@ class Deliveries:
         self.flood = Flood()
         self.default_alphabet = "gsm"  # set by channel.py: what data_coding 0 means here
         self._looked_s = 0.0
+        self._refused = 0  # here; the pump refuses too
+        with suppress(ValueError):  # a word of a market that the pump has no room for: it refuses nothing
+            set_opt_outs(first_words())
 
     def kick(self) -> None:
         if self.committer is not None:
@@ -71,6 +75,7 @@ class Deliveries:
             if time.monotonic() >= self._looked_s + OVERDUE_EVERY_S:
                 self._looked_s = time.monotonic()
                 self._end_overdue()
+        self.counters.refused = self._refused + self.book.mo_refused
 
     def ended(self) -> None:
         """A bind has ended: answers on their way may not have arrived."""
@@ -148,7 +153,7 @@ class Deliveries:
         if taken and self.committer.waiting >= WAITING_MAX:
             taken = may_opt_out(delivered, self.default_alphabet)
         if not taken:
-            self.counters.refused += 1
+            self._refused += 1
             answer(ESME_RX_T_APPN)
             return
 

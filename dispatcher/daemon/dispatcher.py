@@ -26,6 +26,7 @@ from dispatcher.daemon.feeder import Feeder
 from dispatcher.daemon.imports import Imports
 from dispatcher.daemon.lines import Lines
 from dispatcher.daemon.marks import Marks
+from dispatcher.daemon.refusals import Refusals, Refused
 from dispatcher.daemon.resume import resume
 from dispatcher.daemon.schedule import CHANGES, Schedule
 from dispatcher.daemon.settler import Settler
@@ -37,11 +38,15 @@ from dispatcher.members.suppression import reach
 from dispatcher.outbox.entry import Entry, entries_of
 from dispatcher.outcomes.inbound import Heard
 from dispatcher.records.changes import Changes, View
-from dispatcher.records.states import Decision, Purpose
+from dispatcher.records.states import CampaignState, Decision, Purpose
 from dispatcher.segments.snapshot import Frozen, freeze_segment, snapshot_segment
 from dispatcher.smpp.pool import Pool
 from dispatcher.smpp.pump import Book
 from dispatcher.store import Store, care, ledger
+from dispatcher.text.coding import Coding
+
+# what texts or guards of running campaigns read
+RECOMPILE = ("member.upsert", "member.merge", "member.unmerge", "member.bulk", "tenant.edit")
 
 log = structlog.get_logger("dispatcher")
 
@@ -85,12 +90,15 @@ class Dispatcher:
         self.binds = Binds()
         self.schedule = Schedule(self)
         self.rates = Rates()
+        self.archive_asked = False
         self.stale_readers = 0  # slots of readers that died, cleared by housekeeping
         self.recovery = report
         with store.snapshot() as view:
             self.recoveries = recovery.recoveries(view)
         self._confirmations: list[Entry] = []
         self._marking: set[int] = set()
+        self.refusals = Refusals()
+        self.reload_error = ""  # why the last reload changed nothing
         resume(store, self.feeder, self.settler.note, settings.holding_s, self.clock.epoch_ms())
 
     @property
@@ -128,6 +136,8 @@ class Dispatcher:
         if command.name == "segment.snapshot":
             return await self._snapshot(command, envelope)
 
+        if command.name == "route.ported" and not envelope.tenant:
+            await self.lines.load_ported(command.spool)
         gone: list[int] = []
         taken: list[Entry] = []
 
@@ -198,7 +208,7 @@ class Dispatcher:
         def compute() -> tuple[int, Changes, dict[str, Any]]:
             with self.store.snapshot() as view:
                 row = campaigns.load(view, envelope.tenant, command.campaign)
-                changes, reply = preview_campaign(view, command, envelope, self._rate())
+                changes, reply = preview_campaign(view, command, envelope, self._rate(), self.coding)
                 return (row["version"] if row else 0), changes, reply
 
         version, changes, reply = await trio.to_thread.run_sync(compute)
@@ -232,6 +242,12 @@ class Dispatcher:
 
         return await self.committer.do(step)
 
+    @property
+    def coding(self) -> Coding | None:
+        """How most texts leave: as the endpoint of the greatest weight takes them; None without one."""
+        channels = [channel for channel in self.channels if channel.connects]
+        return max(channels, key=lambda channel: channel.endpoint.weight).coding if channels else None
+
     def _rate(self) -> int:
         """Parts a second of all endpoints together; 0 where one has no limit."""
         rates = [endpoint.rate for endpoint in self.settings.endpoints]
@@ -253,9 +269,11 @@ class Dispatcher:
             self._stop_or_release(envelope.tenant)
         elif name == "campaign.winner":
             self.schedule.tell_winner(envelope.tenant, command.campaign)
+        elif name == "campaign.archive":
+            self.archive_asked = True
         elif name == "uncertain.decide":
             self.committer.force_fold()
-        elif name.startswith("field.") or name in ("member.upsert", "member.merge", "member.unmerge", "member.bulk", "tenant.edit"):
+        elif name.startswith("field.") or name in RECOMPILE:
             self.fields_changed(envelope.tenant)
         elif name in ("import.open", "import.body_done", "import.commit", "import.undo") and self.imports is not None:
             self.imports.open(envelope.tenant, command.import_id)
@@ -267,6 +285,14 @@ class Dispatcher:
             with self.store.snapshot() as view:
                 for number in withdrawn(view, command, envelope.tenant):
                     self._revoke(envelope.tenant, number)
+        elif name == "tenant.edit":
+            with self.store.snapshot() as view:
+                self.feeder.paces.read(view, envelope.tenant)
+        elif name == "campaign.rate":
+            with self.store.snapshot() as view:
+                row = campaigns.load(view, envelope.tenant, command.campaign)
+                if row is not None and command.campaign in self.feeder.campaigns:
+                    self.feeder.paces.set_campaign(command.campaign, row)
         elif name.startswith("route."):
             self.lines.read_routes()
         if name in CHANGES:
@@ -377,7 +403,26 @@ class Dispatcher:
         for channel in self.channels:
             channel.second()
         self.lines.look()
+        for refused in self.refusals.look(self.feeder):
+            self._hold(refused)
         self.committer.kick()
+
+    def _hold(self, refused: Refused) -> None:
+        """The SMSC refuses what a campaign is: nothing more of it until a person has looked."""
+        self.feeder.pause(refused.campaign)
+        log.error("campaign_held", campaign=f"{refused.campaign:x}", reason=refused.reason)
+
+        def step(view: View) -> tuple[Changes, None]:
+            now_ms = self.clock.epoch_ms()
+            return campaigns.mark(
+                view, refused.tenant, refused.campaign, CampaignState.HELD, now_ms, campaigns.DAEMON, refused.reason
+            ), None
+
+        def then(work: Work) -> None:
+            if work.error is not None:
+                log.error("hold_failed", reason=str(work.error))
+
+        self.committer.post(step, then)
 
     async def settle(self) -> None:
         """Once a second, apart from the rates, for it may walk the log: held receipts, resends that are due."""

@@ -19,6 +19,7 @@ from dispatcher.campaigns.due import Gate, gate_of
 from dispatcher.campaigns.expand import Expansion
 from dispatcher.campaigns.repeats import NEVER_NS, Repeat
 from dispatcher.daemon.lanes import FLOOR, LANE
+from dispatcher.daemon.paces import Paces
 from dispatcher.daemon.replies import Replies
 from dispatcher.daemon.retries import next_try
 from dispatcher.daemon.runs import FEW, KEPT_NS, LOOKED_AT, VERY_FEW
@@ -66,7 +67,8 @@ class Feeder:
         self.channels = channels  # the first keeps the journal where no other is meant
         self.router = router
         self.campaigns: dict[int, Campaign] = {}
-        self.replies = Replies(channels, router)
+        self.paces = Paces()
+        self.replies = Replies(channels, router, self.paces)
         self._running: dict[int, Campaign] = {}  # those with an expansion
         self._retry_ns = int(retry_s * 1e9)
         self._looked_at = 0
@@ -94,6 +96,8 @@ class Feeder:
         known.gate = gate_of(row)  # anew after a pause: what is spread ends later, not in a burst
         known.ended_ns = 0
         self._stop_runs(known, False)
+        self.paces.read(view, tenant)
+        self.paces.set_campaign(campaign, row)
         if known.expansion is None:
             known.expansion = Expansion(view, tenant, campaign, row, self.router, self._coding_of)
         self._running[campaign] = known
@@ -122,10 +126,15 @@ class Feeder:
             self._running.pop(campaign, None)
             known.waiting = 0
             self._stop_runs(known, True)
+            self.paces.forget(campaign)
 
     def _stop_runs(self, known: Campaign, stopped: bool) -> None:
         for channel in self.channels:
             channel.runs.stop(known.id, stopped)
+
+    def running(self) -> Iterator[Campaign]:
+        """Campaigns that are being expanded and not paused."""
+        return (known for known in self._running.values() if not known.paused)
 
     def parts_open(self, id: int) -> int:
         """Parts of a campaign or batch claimed and unanswered, over all channels."""
@@ -157,7 +166,7 @@ class Feeder:
     def _open(self, channel: Channel, known: Campaign) -> int:
         return channel.runs.open(
             known.id, known.tenant, known.sender, receipts=known.receipts, stop=known.purpose.honours_stop,
-            validity=known.validity_s, options=known.options,
+            validity=known.validity_s, options=known.options, paces=self.paces.of(known.tenant, known.id),
         )  # fmt: skip
 
     def log(self, id: int, kind: int, part: int, state: int, rank: int, status: int = 0) -> bool:
@@ -226,14 +235,21 @@ class Feeder:
         """The earliest instant at which a repeat falls due."""
         active = (c.expansion for c in self._running.values() if c.expansion is not None and not c.paused)
         first = min((expansion.next_due_ns for expansion in active), default=NEVER_NS)
-        first = min(first, self.replies.due_ns)
+        first = min(first, self.replies.due_ns, self.paces.next_ns(self._paced()))
         return None if first == NEVER_NS else first
+
+    def _paced(self) -> Iterator[tuple[int, int]]:
+        """(tenant, campaign) of what may have to wait for a pace."""
+        yield from ((c.tenant, c.id) for c in self._running.values())
+        yield from ((batch.id & 0xFFFF, 0) for batch in self.replies.batches.values() if batch.waiting)
 
     def _wanting(self, channel: Channel, now_ns: int) -> Iterator[Campaign]:
         """Campaigns that could be claimed from now."""
         now_ms, endpoint = time.time_ns() // 1_000_000, channel.number
         for known in self._running.values():
             if known.expansion is None or known.paused or not known.expansion.wants(now_ns, now_ms, endpoint):
+                continue
+            if not self.paces.room(known.tenant, known.id, now_ns):
                 continue
             if known.gate is None or known.gate.room(now_ms) or known.expansion.due(now_ns, endpoint):
                 yield known
@@ -268,6 +284,7 @@ class Feeder:
         expansion, lane, endpoint = campaign.expansion, LANE[campaign.purpose], channel.number
         assert expansion is not None
         made, now_ms, run = 0, time.time_ns() // 1_000_000, self._open(channel, campaign)
+        most = min(most, self.paces.room(campaign.tenant, campaign.id, now_ns))
         if expansion.due(now_ns, endpoint):
             for batch in expansion.again(view, endpoint, max(1, most // 4), now_ns, now_ms):
                 channel.book.claim(lane, run, batch.rows, batch.count, batch.octets)
@@ -304,7 +321,7 @@ class Feeder:
             valid_s = campaign.validity_s if campaign is not None else REPLY_VALIDITY_S
             if batch is not None and is_message_batch(batch):
                 valid_s = VALIDITY_S_MAX  # its own is looked at when it is claimed again
-            again = next_try(kind, status, tries, since_s, now_ns, retry_ns=self._retry_ns, validity_s=valid_s)
+            again = next_try(kind, status, tries, since_s, now_ns, retry_ns=self._retry_ns, validity_s=valid_s, actions=channel.actions)
             fails = kind == Kind.RETRY or parts > 1
             if batch is not None and again is not None:
                 self.replies.send_again(

@@ -39,6 +39,7 @@ def statistics(d: Dispatcher) -> dict[str, Any]:
         "uptime_s": round((d.clock.monotonic_ns() - d.started_ns) / 1e9, 3),
         "as_of_ms": d.clock.epoch_ms(),
         "endpoints": endpoints,
+        "reload_error": d.reload_error,
         "alarms": [alarm for endpoint in endpoints for alarm in endpoint["alarms"]],
         "binds": [bind.statistics() for channel in channels if channel.connects for bind in channel.pool.binds],
         "rates": {

@@ -14,6 +14,7 @@ import trio
 
 from dispatcher.campaigns import money
 from dispatcher.campaigns.usage import Used
+from dispatcher.daemon.archiving import drop_archived
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.daily_counts import count_segments
 from dispatcher.daemon.sharing import rest_s
@@ -106,6 +107,7 @@ async def _minute(d: Dispatcher) -> None:
     for tenant in tenants:
         await widen_fields(d.committer, tenant)
     await settle_usage(d, now_ms)
+    await drop_archived(d)
     await count_segments(d, now_ms)
 
 

@@ -8,7 +8,9 @@ others send it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,10 +19,12 @@ import trio
 from config import Endpoint, Settings
 from dispatcher.daemon.channel import NO_ENDPOINT, Channel
 from dispatcher.daemon.marks import Marks
+from dispatcher.errors import CommandRefused
 from dispatcher.outbox.entry import Entry
 from dispatcher.outcomes.inbound import Heard
+from dispatcher.records.changes import Changes, View
 from dispatcher.routes.plan import Plan
-from dispatcher.routes.ported import get_ported, ported_values
+from dispatcher.routes.ported import drop_old, get_ported, ported_values, write_slice
 from dispatcher.routes.router import Router
 from dispatcher.routes.stored import routes_in_force
 from dispatcher.store import Store
@@ -55,22 +59,49 @@ class Lines:
         with store.snapshot() as view:
             numbers = endpoint_numbers(view)
         for endpoint in settings.endpoints:
-            self.channels.append(self._make(numbers[endpoint.name], endpoint))
+            self.channels.append(self.make(numbers[endpoint.name], endpoint))
         if not self.channels:
-            self.channels.append(self._make(0, NO_ENDPOINT))
+            self.channels.append(self.make(0, NO_ENDPOINT))
         self.router = Router({})
         self.read_routes()
 
     def __repr__(self) -> str:
         return f"<Lines {self.channels!r} {self.router!r}>"
 
-    def _make(self, number: int, endpoint: Endpoint) -> Channel:
+    def make(self, number: int, endpoint: Endpoint) -> Channel:
         channel = Channel(
             number, endpoint, self.marks.of(number), self.settings.dispatcher,
             heard=self._heard, changed=self._changed, make_room=self._make_room,
         )  # fmt: skip
         channel.deliveries.committer = self.committer
         return channel
+
+    def add(self, channel: Channel) -> None:
+        """One more endpoint, from now on; in place of the one that stands for none."""
+        if not self.channels[0].connects:
+            self._gone(self.channels.pop())
+        self.channels.append(channel)
+        self._connect(channel)
+
+    def remove(self, channel: Channel) -> None:
+        """One that has left."""
+        self.channels.remove(channel)
+        self._gone(channel)
+        if not self.channels:
+            self.channels.append(self.make(channel.number, NO_ENDPOINT))
+
+    def _gone(self, channel: Channel) -> None:
+        self.accepted_by_gone += channel.book.accepted
+        self.receipts_by_gone += channel.book.receipts
+
+    def start(self, function: Callable[..., Awaitable[None]], *args: object) -> None:
+        """A task that lives as long as the binds."""
+        self._nursery.start_soon(function, *args)
+
+    def cut_off(self, channel: Channel) -> None:
+        """End an endpoint's binds."""
+        if channel.number in self._scopes:
+            self._scopes.pop(channel.number).cancel()
 
     @property
     def connects(self) -> bool:
@@ -87,6 +118,28 @@ class Lines:
             ported = get_ported(view)
         self.router.set(endpoints, routes, ported.networks, ported.generation)
         self.look()
+
+    async def load_ported(self, spool: str) -> None:
+        """Write the entries of a spooled file beside the table in use, in slices. Raises CommandRefused, StoreFull."""
+        assert self.committer is not None
+        path = self.settings.data / Path(spool).name
+        if not path.is_file():
+            raise CommandRefused(422, "no_such_file", f"spool {spool!r}: no such file in the data folder")
+        entries = await trio.to_thread.run_sync(path.read_bytes)
+        await self._drop_old()
+        first = 0
+        while first < len(entries) // 8:
+            first = await self.committer.do(partial(write_slice, entries=entries, first=first))
+
+    async def _drop_old(self) -> None:
+        assert self.committer is not None
+
+        def step(view: View) -> tuple[Changes, bool]:
+            changes = drop_old(view)
+            return changes, bool(changes.rows)
+
+        while await self.committer.do(step):
+            pass
 
     def end_of(self, plan: Plan, number: int) -> int:
         """The endpoint of one number, WAIT or NO_ROUTE."""

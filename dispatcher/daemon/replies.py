@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from dispatcher.campaigns.render import mark_again, render_singles
 from dispatcher.campaigns.repeats import NEVER_NS
 from dispatcher.daemon.lanes import LANE, Turns
+from dispatcher.daemon.paces import Paces
 from dispatcher.outbox.entry import REPLY_VALIDITY_S, Entry, read_entry, withdrawn
 from dispatcher.records.batch import ROW, Batch
 from dispatcher.records.batches import CONFIRMATIONS_BIT, is_message_batch, purpose_of_batch
@@ -79,8 +80,8 @@ class Again:
 class Replies:
     """Everything born alone that can still be claimed."""
 
-    def __init__(self, channels: list[Channel], router: Router) -> None:
-        self.channels, self.router = channels, router
+    def __init__(self, channels: list[Channel], router: Router, paces: Paces) -> None:
+        self.channels, self.router, self.paces = channels, router, paces
         self.batches: dict[int, ReplyBatch] = {}
         self._again: dict[tuple[int, int], Again] = {}  # by batch and position
         self._turns: dict[int, dict[Purpose, Turns]] = {}  # by endpoint
@@ -98,7 +99,11 @@ class Replies:
     def wants(self, channel: Channel, now_ns: int) -> bool:
         """Something can be claimed for a channel now."""
         self._look()
-        lanes = {LANE[batch.purpose] for batch in self.batches.values() if batch.has(channel.number)}
+        lanes = {
+            LANE[batch.purpose]
+            for batch in self.batches.values()
+            if batch.has(channel.number) and self._room(batch.id, now_ns)
+        }
         if self.due_ns <= now_ns:
             lanes |= set(POOLS[1:])
         return any(channel.book.room(lane) >= REPLY_PARTS for lane in lanes)
@@ -126,7 +131,7 @@ class Replies:
         return channel.runs.open(
             known.id, known.id & 0xFFFF, known.sender,
             receipts=is_message_batch(known.id), stop=stop, validity=known.validity_s,
-            options=known.options,
+            options=known.options, paces=self.paces.of(known.id & 0xFFFF),
         )  # fmt: skip
 
     def add(self, entry: Entry) -> None:
@@ -210,18 +215,31 @@ class Replies:
         made = 0
         if self.due_ns <= now_ns:
             for key, entry, item in list(self._due(view, channel, now_ms, now_ns)):
-                if channel.book.room(LANE[purpose_of_batch(key[0])]) < REPLY_PARTS:
+                if channel.book.room(LANE[purpose_of_batch(key[0])]) < REPLY_PARTS or not self._room(key[0], now_ns):
                     continue
                 del self._again[key]
                 made += self._claim_again(view, channel, entry, item)
             self.due_ns = min((item.due_ns for item in self._again.values()), default=NEVER_NS)
-        waiting = [(known.purpose, batch) for batch, known in self.batches.items() if known.has(channel.number)]
+        waiting = [
+            (known.purpose, batch)
+            for batch, known in self.batches.items()
+            if known.has(channel.number) and self._room(batch, now_ns)
+        ]
         turns = self._turns.setdefault(channel.number, {purpose: Turns() for purpose in Purpose}) if waiting else {}
         for purpose, of_purpose in turns.items():
             mine = [batch for of, batch in waiting if of is purpose]
             room = min(channel.book.room(LANE[purpose]), REPLIES_AT_ONCE) if mine else 0
-            made += of_purpose.serve(mine, room, lambda batch, most: self._claim_new(view, channel, batch, most, now_ms))
+            made += of_purpose.serve(
+                mine, room, lambda batch, most: self._claim_new(view, channel, batch, self._paced(batch, most, now_ns), now_ms)
+            )
         return made
+
+    def _room(self, batch: int, now_ns: int) -> int:
+        """Parts that the plan of its tenant lets go."""
+        return self.paces.room(batch & 0xFFFF, 0, now_ns)
+
+    def _paced(self, batch: int, most: int, now_ns: int) -> int:
+        return min(most, self._room(batch, now_ns))
 
     def _due(
         self, view: View, channel: Channel, now_ms: int, now_ns: int

@@ -30,6 +30,7 @@ from dispatcher.store.blocks import ColumnKind
 from dispatcher.store.columns import read_slot
 from dispatcher.store.layout import BLOCK, FIELD_MSISDN, TENANT_U64
 from dispatcher.store.values import unpack
+from dispatcher.tenants.tenant import list_tenants
 
 if TYPE_CHECKING:
     from dispatcher.daemon.channel import Channel
@@ -45,6 +46,8 @@ log = structlog.get_logger("recovery")
 def resume(store: Store, feeder: Feeder, note: Note, holding_s: float, now_ms: int) -> None:
     """Open what is running, known or awaited: expansions, repeats, uncertain messages, replies, the index of ids."""
     with store.snapshot() as view:
+        for one in list_tenants(view):
+            feeder.paces.read(view, one.number)
         for key, octets in view.range("campaigns"):
             tenant, campaign = TENANT_U64.unpack(key)
             row = LATER | unpack(octets)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.smpp.consts import STATUSES, Action
-from dispatcher.smpp.pump import Kind, action_of
+from dispatcher.smpp.pump import ACTIONS, Kind, action_of
 
 SECOND_NS = 1_000_000_000
 LATER_MAX_S = 300  # SMPP_FACTS 9: 1 s to 5 min, with jitter
@@ -30,8 +30,9 @@ class Try:
 
 
 def next_try(
-    kind: int, status: int, tries: int, since_s: int, now_ns: int, *, retry_ns: int, validity_s: int
-) -> Try | None:
+    kind: int, status: int, tries: int, since_s: int, now_ns: int, *, retry_ns: int, validity_s: int,
+    actions: bytes = ACTIONS,
+) -> Try | None:  # fmt: skip
     """For a part that the pump gave back, retried or released; None when it was refused for longer than it is valid."""
     if kind == Kind.RELEASED:
         return Try(now_ns, tries, since_s)
@@ -39,7 +40,7 @@ def next_try(
     waited_s = now_s - since_s if since_s else 0
     if waited_s >= validity_s:
         return None
-    action = action_of(status)
+    action = action_of(status, actions)
     wait_ns = retry_ns
     if action is Action.LATER:
         wait_ns = max(retry_ns, min(waited_s, LATER_MAX_S) * SECOND_NS)

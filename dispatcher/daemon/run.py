@@ -16,12 +16,14 @@ import trio
 
 from config import Settings
 from dispatcher.daemon import recovery
+from dispatcher.daemon.archiving import keep_archive
 from dispatcher.daemon.control_server import serve_control
 from dispatcher.daemon.dispatcher import Dispatcher
 from dispatcher.daemon.housekeeping import keep_house
 from dispatcher.daemon.imports import Imports
 from dispatcher.daemon.lines import give_numbers
 from dispatcher.daemon.marks import open_marks
+from dispatcher.daemon.reload import hear_reloads
 from dispatcher.segments.warmup import Warmup
 from dispatcher.store import Store, open_store
 
@@ -74,9 +76,11 @@ async def live(
             nursery.start_soon(d.committer.run)
             await nursery.start(serve_control, settings.control_socket, d.execute)
             await nursery.start(d.lines.run)
+            nursery.start_soon(hear_reloads, d)
             nursery.start_soon(_seconds, d)
             nursery.start_soon(_settle, d)
             nursery.start_soon(keep_house, d)
+            nursery.start_soon(keep_archive, d)
             nursery.start_soon(d.schedule.run)
             d.imports.resume()
             log.info("started", store=str(d.store.folder), endpoints=[c.name for c in d.channels if c.connects])

@@ -30,6 +30,7 @@ class Runs:
         self._of: dict[int, int] = {}
         self._id: dict[int, int] = {}
         self._octets: dict[int, tuple[bytes, bytes]] = {}  # of a run's submit_sm, as the Book has them
+        self._paces: dict[int, tuple[Pace, ...]] = {}
         self._returned: list[tuple[int, ...]] = []  # taken from the Book, and nobody was told yet
 
     def __repr__(self) -> str:
@@ -72,9 +73,11 @@ class Runs:
             submit_head(sender, e.source_ton, e.source_npi, e.dest_ton, e.dest_npi),
             submit_mid(validity_s=validity, receipts=receipts, **options.fields(receipts)),
         )
-        receipts = options.receipts(receipts)
-        known = self._of.get(id)
+        known = self._of.get(id)  # receipts stays: of a batch, one message's options are not the others'
         if known is not None and self._octets.get(known) == octets:
+            if self._paces[known] != paces:
+                self.book.set_paces(known, paces)
+                self._paces[known] = paces
             return known
         if known is None and not self.book.runs_free:
             self._make_room()
@@ -86,7 +89,7 @@ class Runs:
                 id, tenant, self.book.endpoint, *octets, receipts=receipts, honours_stop=stop, paces=paces
             )
         )
-        self._of[id], self._id[run], self._octets[run] = run, id, octets
+        self._of[id], self._id[run], self._octets[run], self._paces[run] = run, id, octets, paces
         return run
 
     def take_returned(self) -> list[tuple[int, ...]]:
@@ -107,5 +110,5 @@ class Runs:
             return True
         if self.holds(id) or not self.book.close_run(run):
             return False
-        del self._of[id], self._id[run], self._octets[run]
+        del self._of[id], self._id[run], self._octets[run], self._paces[run]
         return True

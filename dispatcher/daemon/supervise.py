@@ -107,7 +107,7 @@ class Supervisor:
     async def run(self) -> int:
         """Until a signal, or until a child ends with one of FINAL_CODES; then returns the exit status."""
         try:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch_signals, signals)
                     nursery.start_soon(self._kill_when_late)
@@ -151,6 +151,10 @@ class Supervisor:
 
     async def _watch_signals(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
+            if number == signal.SIGHUP:  # endpoints, routes and rates are read anew: the dispatcher's (reload.py)
+                if "dispatcher" in self._live:
+                    self._live["dispatcher"].send_signal(number)
+                continue
             structlog.get_logger().info("stopping", signal=signal.Signals(number).name, again=self._stopping.is_set())
             if self._stopping.is_set():
                 self._kill()

@@ -1,11 +1,13 @@
 """How many messages from phones are taken: so many a second from one sender, so many in all; opt-outs always.
 
 Touches: nothing; counts in memory, of as many senders as SOURCES_MAX. Rests on: PITFALLS F14. What is not taken is
-answered ESME_RX_T_APPN, so the SMSC keeps it and comes again.
+answered ESME_RX_T_APPN, so the SMSC keeps it and comes again. What is more than a bind may give Python at all, the pump
+refuses in the same way (smpp/mo.h).
 """
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +21,7 @@ from dispatcher.text.decode import decode
 A_SOURCE_PER_S, A_SOURCE_BURST = 1.0, 60.0  # a long message is a burst of up to 10 or so; nobody types one a second
 IN_ALL_PER_S, IN_ALL_BURST = 5_000.0, 20_000.0
 SOURCES_MAX = 65_536
+_ENDS = re.compile(r"[\s,.;:!]+")
 
 
 @dataclass(slots=True)
@@ -70,6 +73,12 @@ def may_opt_out(message: Delivered, default_alphabet: str = "gsm") -> bool:
     """Whether it opts out in some market: before the tenant is known."""
     word = plain(decode(message.data_coding, message.octets, message.udhi, default_alphabet) or "")
     return bool(word) and any(words.is_opt_out(word) for words in _words())
+
+
+def first_words() -> list[str]:
+    """With which an opt-out may begin, in any market: what the pump looks for before it refuses by itself."""
+    said = {word for words in _words() for word in words.opt_out_first | words.opt_out_alone}
+    return sorted({_ENDS.split(word, maxsplit=1)[0] for word in said} - {""})
 
 
 @lru_cache(1)

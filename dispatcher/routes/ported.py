@@ -10,7 +10,8 @@ A load writes a generation of its own in slices and then turns to it in one comm
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,18 @@ def ported_values(view: View, generation: int) -> list[memoryview]:
     return [value for _, value in view.buffers("ported", _GENERATION.pack(generation))]  # type: ignore[attr-defined]
 
 
+def network_of(view: View, generation: int, networks: Sequence[str], number: int) -> str | None:
+    """The code of the network that a number was ported to."""
+    for value in reversed(ported_values(view, generation)):
+        if int.from_bytes(value[:8], "little") >> NETWORK_BITS <= number:
+            entries = value.cast("Q")
+            at = bisect_left(entries, number << NETWORK_BITS)
+            if at < len(entries) and entries[at] >> NETWORK_BITS == number:
+                return networks[entries[at] & (1 << NETWORK_BITS) - 1]
+            return None
+    return None
+
+
 def read_ported(octets: Iterable[bytes]) -> Read:
     """Lines `number,network`; a first line without digits is a header. Memory: 8 octets an entry."""
     entries, networks = bytearray(), dict[bytes, int]()
@@ -82,16 +95,15 @@ def read_ported(octets: Iterable[bytes]) -> Read:
     return Read(entries, count, [code.decode("utf-8", "replace") for code in networks], line - 1, wrong)
 
 
-def slices(view: View, read: Read) -> Iterator[tuple[int, Changes]]:
-    """(entries so far, what to write in one commit) of a new generation. The table in use is not touched."""
-    generation = get_ported(view).generation + 1
-    step = VALUES_A_SLICE * ENTRIES_A_VALUE
-    for first in range(0, read.count, step):
-        changes = Changes()
-        for at in range(first, min(first + step, read.count), ENTRIES_A_VALUE):
-            value = bytes(read.entries[8 * at : 8 * min(at + ENTRIES_A_VALUE, read.count)])
-            changes.put("ported", _KEY.pack(generation, int.from_bytes(value[:8], "little") >> NETWORK_BITS), value)
-        yield min(first + step, read.count), changes
+def write_slice(view: View, entries: bytes | bytearray | memoryview, first: int) -> tuple[Changes, int]:
+    """(what to write in one commit from entry `first` on, the entry after it) of a new generation. The table in use is not
+    touched; call drop_old() until there is none before the first."""
+    generation, count = get_ported(view).generation + 1, len(entries) // 8
+    changes, end = Changes(), min(first + VALUES_A_SLICE * ENTRIES_A_VALUE, count)
+    for at in range(first, end, ENTRIES_A_VALUE):
+        value = bytes(entries[8 * at : 8 * min(at + ENTRIES_A_VALUE, count)])
+        changes.put("ported", _KEY.pack(generation, int.from_bytes(value[:8], "little") >> NETWORK_BITS), value)
+    return changes, end
 
 
 def turn(view: View, read_count: int, networks: list[str], file: str, at_ms: int) -> Changes:
@@ -111,10 +123,11 @@ def turn(view: View, read_count: int, networks: list[str], file: str, at_ms: int
 def drop_old(view: View) -> Changes:
     """Some values of other generations than the one in use; empty when there are none."""
     changes, now = Changes(), get_ported(view).generation
-    for key, _ in view.range("ported"):
-        if _KEY.unpack(key)[0] == now:
-            break
-        changes.delete("ported", key)
-        if len(changes.rows) >= VALUES_A_SLICE:
-            break
+    for after in (None, _KEY.pack(now, (1 << 64) - 1)):
+        for key, _ in view.range("ported", after=after):
+            if _KEY.unpack(key)[0] == now:
+                break
+            changes.delete("ported", key)
+            if len(changes.rows) >= VALUES_A_SLICE:
+                return changes
     return changes

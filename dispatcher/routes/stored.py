@@ -12,9 +12,10 @@ from typing import Any
 
 from config import Route, SettingError
 from config.rules import nearest
-from dispatcher.control.commands import DeleteRoute, Envelope, PutRoute
+from dispatcher.control.commands import DeleteRoute, Envelope, PutRoute, TurnPorted
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
+from dispatcher.routes.ported import turn
 from dispatcher.store.endpoints import endpoint_numbers
 from dispatcher.store.values import pack, unpack
 
@@ -106,6 +107,13 @@ def delete_route(view: View, command: DeleteRoute, envelope: Envelope) -> tuple[
     changes = Changes()
     changes.delete("routes", command.title.encode())
     return changes, {"deleted": command.title}
+
+
+def turn_ported(view: View, command: TurnPorted, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
+    """The generation that was written last becomes the table. Raises CommandRefused 403."""
+    _operator(envelope)
+    changes = turn(view, command.count, command.networks, command.file, envelope.at_ms)
+    return changes, {"count": command.count, "networks": len(command.networks), "file": command.file}
 
 
 def _route(values: dict[str, Any]) -> Route:

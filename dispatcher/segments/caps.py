@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dispatcher.clock import rfc3339
@@ -101,20 +101,26 @@ class Counted:
         *,
         campaign: int = 0,
         claims: Claims | None = None,
+        known: Sequence[Run] | None = None,
     ) -> None:
-        """campaign: the one that asks; what it sent itself does not count against it."""
+        """campaign: the one that asks; what it sent itself does not count against it. known: the `known` of another,
+        a second old at most: what began since is in `claims`."""
         self.caps = sorted(caps, key=lambda cap: -cap.within_s)
         self._view, self._at_ms, self._campaign = view, at_ms, campaign
         self._claims = claims or Claims()
         group = self.caps[0].group
         assert all(cap.group == group for cap in self.caps)
         since_ms = at_ms - 1000 * self.caps[0].within_s
-        self._runs = {
-            run.campaign: run
-            for run in runs(view, tenant, None, since_ms, NO_TIME * 1000, late=False)
-            if run.campaign != campaign and run.row["purpose"] == group
-        }
+        if known is None:
+            found = runs(view, tenant, None, since_ms, NO_TIME * 1000, late=False)
+            known = [run for run in found if run.campaign != campaign and run.row["purpose"] == group]
+        self._runs = {run.campaign: replace(run, view=view, _bits={}) for run in known}
         self._bits: dict[tuple[int, int, int], bytearray] = {}
+
+    @property
+    def known(self) -> list[Run]:
+        """What another of the same campaign and caps may be made with."""
+        return list(self._runs.values())
 
     @property
     def campaigns(self) -> list[int]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import lmdb
 import structlog
@@ -144,7 +145,7 @@ def _hot(view: View) -> Iterator[bytes]:
         texts = [unpack(row)["expr"] for _, row in view.range("segments", prefix)]
         newest = (unpack(row) for _, row in view.range("campaigns", prefix, reverse=True))
         texts += [row["expr"] for row, _ in zip(newest, range(CAMPAIGNS), strict=False)]
-        columns = [guard.column for guard in guards_of(Purpose.MARKETING)]
+        columns: list[Any] = [guard.column for guard in guards_of(Purpose.MARKETING)]
         for text in dict.fromkeys(texts):
             try:
                 columns += [each for each in compile_text(view, tenant.number, text).columns if isinstance(each, tuple)]

@@ -12,10 +12,10 @@ cdef enum:
     PDU_SLACK = 512         # a submit_sm with a short_message
     PDU_HEAD = 160          # one without it
     PDU_MAX = 16384         # one with a message_payload: 100 parts of 153 octets
-    STATUSES = 512          # command_status values with an action of their own
+    STATUSES = 2048         # command_status values with an action of their own
 
 cdef enum:                  # actions of a command_status: smpp/consts.py Action
-    ACT_DONE, ACT_THROTTLED, ACT_LATER, ACT_BOUNDED, ACT_FAIL, ACT_CLOSE
+    ACT_DONE, ACT_THROTTLED, ACT_LATER, ACT_BOUNDED, ACT_FAIL, ACT_CLOSE, ACT_HOLD
 
 cdef struct entry:          # a claimed part in a ring
     uint64_t destination, at
@@ -49,6 +49,7 @@ cdef class Book(Index):
     cdef public uint64_t clock_ns       # a test's: the instant that the binds take for now; 0: the monotonic clock
     cdef readonly uint64_t submits, accepted, refused, throttled, retried, released, uncertain, late, strange_responses
     cdef readonly uint64_t stopped
+    cdef readonly uint64_t mo_refused            # messages from phones, of a flood, that no Python saw: they come again
     # what flow.py judges by, of submit_sm that left at judged_ns or later
     cdef uint64_t judged_ns
     cdef readonly uint64_t throttled_new, first_answers, first_later

@@ -79,14 +79,19 @@ cdef class Book(Index):
             self.pools[i].made = self.pools[i].committed = self.pools[i].taken = self.marks[i]
         self.revoked_room = 256
         self.revoked = <uint64_t *>calloc(self.revoked_room, 8)
-        for i in range(STATUSES):
-            self.actions[i] = actions[i] if i < len(actions) else action_other
-        self.action_other = action_other
+        self.set_actions(actions, action_other)
         self.pace = Pace()
         self.congestion = -1
         self.credit = credit
         self.tries_max = tries_max
         self.retry_ns = 1_000_000_000
+
+    def set_actions(self, bytes actions, int action_other):
+        """What each command_status means from now on: an Action a value, action_other for the others."""
+        cdef int i
+        for i in range(STATUSES):
+            self.actions[i] = actions[i] if i < len(actions) else action_other
+        self.action_other = action_other
 
     def __dealloc__(self):
         cdef int i
@@ -412,8 +417,9 @@ cdef class Book(Index):
 
     @property
     def next_send_ns(self):
-        """The monotonic instant before which pace or a hold lets nothing leave that is committed; 0 = now, or nothing is."""
+        """The monotonic instant before which pace or a hold lets nothing leave that is committed; 0 = neither holds it."""
         cdef uint64_t first = 0xFFFFFFFFFFFFFFFF, t
+        cdef uint64_t hold = self.hold_until_ns if self.hold_until_ns > _clock(self) else 0
         cdef int i
         for i in range(POOLS):
             if self.aside[i]:
@@ -423,7 +429,7 @@ cdef class Book(Index):
             else:
                 continue
             if i < POOLS - 1:
-                t = max(t, self.hold_until_ns)
+                t = max(t, hold)
             first = min(first, t)
         return 0 if first == 0xFFFFFFFFFFFFFFFF else first
 

@@ -29,6 +29,7 @@ cdef struct run_head:
     uint64_t queued             # of them, what has not left
     pace_log *paces[RUN_PACES]  # beside those of the endpoint and the bind
     uint8_t n_paces
+    uint32_t answers, telling   # answered, and of those refused for what its campaign is, not for the number
     uint32_t late               # timed out on a live bind: an answer may still come
     uint8_t head[80]
     uint8_t mid[40]

@@ -59,6 +59,7 @@ cdef class Journal:
         cdef run_head *r = &self.runs[i]
         r.id, r.tenant, r.endpoint, r.use = id, tenant, endpoint, RUN_OPEN
         r.receipts, r.honours_stop, r.stopped = receipts, honours_stop, 0
+        r.answers, r.telling = 0, 0
         r.head_octets, r.mid_octets = len(head), len(mid)
         memcpy(r.head, <const uint8_t *>head, len(head))
         memcpy(r.mid, <const uint8_t *>mid, len(mid))
@@ -101,6 +102,12 @@ cdef class Journal:
     def run_open(self, uint32_t run):
         """Parts of a run claimed and not yet answered, timed out, given back or stopped."""
         return self.runs[run].open if run < self.n_runs else 0
+
+    def answers_of(self, uint32_t run):
+        """(parts of a run answered since it was opened, of those refused with what tells of configuration)."""
+        if run >= self.n_runs:
+            return 0, 0
+        return self.runs[run].answers, self.runs[run].telling
 
     # ---- records
 

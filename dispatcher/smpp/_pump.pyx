@@ -9,7 +9,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
 from dispatcher.records.layouts cimport K_ACCEPTED, K_REFUSED, K_RETRY
-from dispatcher.smpp._book cimport ACT_BOUNDED, ACT_CLOSE, ACT_LATER, ACT_THROTTLED, STATUSES, Book, _clock
+from dispatcher.smpp._book cimport ACT_BOUNDED, ACT_CLOSE, ACT_HOLD, ACT_LATER, ACT_THROTTLED, STATUSES, Book, _clock
 from dispatcher.smpp._journal cimport JOURNAL, JOURNAL_ROOM, flying
 from dispatcher.smpp._sender cimport ANSWERS, Sender
 from dispatcher.smpp._wire cimport (
@@ -17,7 +17,14 @@ from dispatcher.smpp._wire cimport (
     tlv_state,
 )
 
+cdef extern from "mo.h" nogil:
+    int mo_word_add(const uint16_t *word, uint32_t letters)
+    int mo_may_be_refused(const uint8_t *p, uint32_t n)
+    uint32_t mo_word_count
+
 cdef enum:
+    MO_PER_S = 1_000        # messages from phones that a bind gives Python, some 150 us each
+    MO_BURST = 2_000
     OUT = 1 << 16           # octets of Python's making that may wait
     IN = 1 << 17            # receive buffer; a PDU is at most MAX_PDU
     MAX_PDU = 65536 + 1024
@@ -39,6 +46,8 @@ cdef class Pump(Sender):
     cdef readonly bint broken, stalled
     cdef readonly uint64_t responses, accepted, delivers, enquire_links, timeouts, timeouts_in_row, last_received_ns, last_status
     cdef readonly uint64_t octets_in, partial_since_ns
+    cdef double mo_left
+    cdef uint64_t mo_ns
     cdef uint64_t buckets[BUCKETS]
     cdef uint32_t error_status[ERRORS]
     cdef uint64_t error_count[ERRORS]
@@ -47,7 +56,8 @@ cdef class Pump(Sender):
     def __cinit__(self, *_, **__):
         self.inb = <uint8_t *>malloc(IN)
         self.off = <uint8_t *>malloc(OFF)
-        self.last_received_ns = monotonic_ns()
+        self.last_received_ns = self.mo_ns = monotonic_ns()
+        self.mo_left = MO_BURST
 
     def __dealloc__(self):
         free(self.inb)
@@ -157,6 +167,8 @@ cdef class Pump(Sender):
                 b.delivered += 1
                 self.answers[self.a_tail & (ANSWERS - 1)] = get_u32(p + 12)
                 self.a_tail += 1
+            elif id == 5 and self._sheds(p, n, now):
+                self._refuse(p)
             elif id == 0x00000015:
                 if self.raw_octets + 16 > self.raw_room:
                     self.raw_room = 2 * self.raw_room
@@ -189,6 +201,32 @@ cdef class Pump(Sender):
         if self.in_octets and p != self.inb:
             memmove(self.inb, p, self.in_octets)
 
+    cdef bint _sheds(self, const uint8_t *p, uint32_t n, uint64_t now) noexcept nogil:
+        """a message from a phone that is no opt-out, and more than Python can be given"""
+        if not mo_may_be_refused(p, n):
+            return False
+        self.mo_left = min(<double>MO_BURST, self.mo_left + <double>(now - self.mo_ns) * MO_PER_S / 1e9)
+        self.mo_ns = now
+        if self.mo_left < 1:
+            return True
+        self.mo_left -= 1
+        return False
+
+    cdef void _refuse(self, const uint8_t *p) noexcept nogil:
+        """a deliver_sm: ESME_RX_T_APPN, so it comes again"""
+        cdef uint8_t *q
+        if self.raw_octets + 17 > self.raw_room:
+            self.raw_room = 2 * self.raw_room + 17
+            self.raw = <uint8_t *>realloc(self.raw, self.raw_room)
+        q = self.raw + self.raw_octets
+        put_u32(q, 17)
+        put_u32(q + 4, 0x80000005U)
+        put_u32(q + 8, 0x64)
+        memcpy(q + 12, p + 12, 4)
+        q[16] = 0
+        self.raw_octets += 17
+        self.book.mo_refused += 1
+
     cdef void _response(self, Book b, const uint8_t *p, uint32_t n, uint16_t delta, uint64_t now) noexcept nogil:
         cdef uint32_t seq = get_u32(p + 12), status = get_u32(p + 8)
         cdef flying *w = &self.window_table[seq & self.mask]
@@ -208,6 +246,7 @@ cdef class Pump(Sender):
         fresh = w.sent_ns >= b.judged_ns
         if fresh and w.since_s == 0:
             b.first_answers += 1
+        b.runs[w.run].answers += 1
         if status == 0:
             if n > 16:
                 z = <const uint8_t *>memchr(p + 16, 0, n - 16)
@@ -250,6 +289,8 @@ cdef class Pump(Sender):
                 b.retried += 1
                 if action == ACT_LATER and fresh and w.since_s == 0:
                     b.first_later += 1
+            elif action == ACT_HOLD:
+                b.runs[w.run].telling += 1
             if action == ACT_CLOSE:
                 self.broken = True
         if w.late:
@@ -407,3 +448,26 @@ cdef class Pump(Sender):
             self.timeouts += n
             self.timeouts_in_row += n
         return n
+
+
+def set_opt_outs(list words):
+    """First words, in lower case, of what is never refused in a flood; before, nothing is. Raises ValueError for one of 16
+    letters or more, and then nothing is refused either."""
+    global mo_word_count
+    cdef uint16_t letters[16]
+    cdef uint32_t i
+    mo_word_count = 0
+    for word in words:
+        if not 0 < len(word) < 16 or any(ord(c) > 0xFFFF for c in word):
+            mo_word_count = 0
+            raise ValueError(f"{word!r} is not a word of 1 to 15 letters")
+        for i in range(len(word)):
+            letters[i] = ord(word[i])
+        if mo_word_add(letters, len(word)):
+            mo_word_count = 0
+            raise ValueError("more words than there is room for")
+
+
+def may_be_refused(const uint8_t[::1] pdu):
+    """Whether a deliver_sm may be refused in a flood: the words above tell that it is no opt-out."""
+    return pdu.shape[0] >= 16 and bool(mo_may_be_refused(&pdu[0], pdu.shape[0]))

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import trio
 
@@ -65,6 +65,8 @@ class Bind:
     alarm_ms: int = 0
     binds: int = 0
     meter: Meter = field(default_factory=Meter)
+    siblings: list[Bind] = field(default_factory=list)  # all of the endpoint's: whoever wakes up reads for all
+    reading: trio.Nursery | None = None  # while it may be read
     called: trio.SocketStream | None = None  # by the SMSC, with an outbind: to bind over
     throttled: Callable[[], None] = lambda: None  # a submit_sm was answered that we are too fast
     trace: Trace | None = None  # while a person looks on
@@ -101,6 +103,26 @@ class Bind:
     def push(self) -> None:
         """Send what may leave now; a full socket wakes the writer task."""
         if self.pump is not None and self.pump.push() & BLOCKED:
+            self._wake_writer.set()
+
+    def pull(self, deliveries: Deliveries) -> None:
+        """Take what waits at the socket, from another bind's task; its own hears of an end in its nursery."""
+        pump, nursery = self.pump, self.reading
+        if pump is None or nursery is None or pump.full or pump.stalled or pump.closed or pump.broken:
+            return
+        flags = pump.pull()
+        if flags:
+            self.pulled(flags, deliveries)
+            if flags & (BROKEN | CLOSED):
+                self.reading = None
+                nursery.start_soon(_end_soon, self, flags)
+
+    def pulled(self, flags: int, deliveries: Deliveries) -> None:
+        """What a pull left to Python."""
+        if flags & OFF_PATH and self.pump is not None and self.reading is not None:
+            for pdu in self.pump.take_off():
+                _take(self, pdu, deliveries, self.reading)
+        if flags & BLOCKED:
             self._wake_writer.set()
 
     def answerer(self, command_id: int, sequence_number: int, wrong: Unparsed | None = None) -> Answer:
@@ -237,33 +259,49 @@ async def unbind(bind: Bind) -> None:
 
 
 async def _read(bind: Bind, line: Line, book: Book, deliveries: Deliveries, nursery: trio.Nursery) -> None:
-    """The only one that reads; most of what is sent leaves from here too, in the same call."""
+    """Reads when there is something to read; most of what is sent leaves from here too, in the same call."""
     pump = bind.pump
     assert pump is not None
-    while True:
-        if not pump.stalled:
-            await trio.lowlevel.wait_readable(line.socket)
-        while pump.full and not pump.closed:
-            await trio.sleep(FULL_WAIT_S)
-        flags = pump.pull()
-        if flags & OFF_PATH:
-            for pdu in pump.take_off():
-                _take(bind, pdu, deliveries, nursery)
-        if flags & BLOCKED:
-            bind._wake_writer.set()
-        if book.throttled_new:
-            bind.throttled()
-        deliveries.kick()
-        if flags & BROKEN:
-            if action_of(pump.last_status) is Action.CLOSE:
-                raise BindLost(f"a submit_sm was refused with {status_name(pump.last_status)}, which ends the bind")
-            pump.queue(codec.generic_nack(0, ESME_RINVCMDLEN))
-            pump.draining = True
-            pump.push()
-            reason = bad_length(int.from_bytes(pump.head[:4])).reason
-            raise PeerBrokeProtocol(f"the stream has no frame any more: {reason}")
-        if flags & CLOSED:
-            raise BindLost(f"closed by the SMSC{_why_closed(pump, line)}")
+    bind.reading = nursery
+    try:
+        while True:
+            if not pump.stalled:
+                await trio.lowlevel.wait_readable(line.socket)
+            while pump.full and not pump.closed:
+                await trio.sleep(FULL_WAIT_S)
+            flags = pump.pull()
+            for other in bind.siblings:  # what waits there is taken now: one wake-up of this loop instead of one each
+                if other is not bind and other.reading is not None:
+                    other.pull(deliveries)
+            if book.throttled_new:
+                bind.throttled()
+            deliveries.kick()
+            bind.pulled(flags, deliveries)
+            if flags & (BROKEN | CLOSED):
+                _end(bind, line, flags)
+    finally:
+        bind.reading = None
+
+
+async def _end_soon(bind: Bind, flags: int) -> None:
+    """In the nursery of a bind that another one's task found ended."""
+    if bind.line is not None:
+        _end(bind, bind.line, flags)
+
+
+def _end(bind: Bind, line: Line, flags: int) -> NoReturn:
+    """Why it is over. Raises BindLost or PeerBrokeProtocol."""
+    pump = bind.pump
+    assert pump is not None
+    if flags & BROKEN:
+        if action_of(pump.last_status) is Action.CLOSE:
+            raise BindLost(f"a submit_sm was refused with {status_name(pump.last_status)}, which ends the bind")
+        pump.queue(codec.generic_nack(0, ESME_RINVCMDLEN))
+        pump.draining = True
+        pump.push()
+        reason = bad_length(int.from_bytes(pump.head[:4])).reason
+        raise PeerBrokeProtocol(f"the stream has no frame any more: {reason}")
+    raise BindLost(f"closed by the SMSC{_why_closed(pump, line)}")
 
 
 def _why_closed(pump: Pump, line: Line) -> str:

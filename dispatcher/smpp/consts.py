@@ -47,6 +47,7 @@ class Action(Enum):
     BOUNDED = auto()  # again or elsewhere, 2 or 3 tries, then failed
     FAIL = auto()  # this message for good
     CLOSE = auto()  # this bind is broken: put the message back, rebind
+    HOLD = auto()  # as FAIL, and a share of them holds the campaign: it is its sender or type, not the number
 
 
 class BindAction(Enum):

@@ -7,7 +7,7 @@ what was accepted tells the cap at once where plain halving would have to search
 (that second is of the old cap), the SMSC counts otherwise, or is just ill. They show as another refusal soon after, and
 then a second of silence makes the next answer exact. Near a cap that was met twice the next try comes later and later,
 to 12 s; from there the tries double their step each second, so that a cap forty times higher is found within 30 s.
-Refusals that come as often at any pace are taken for what they are: a short hold each, and no limit for a minute.
+Refusals that come as often at any pace are taken for what they are: a short hold each, and more is tried all the same.
 Weak spots: an SMSC that spreads a cap unevenly over its binds is taken for one with a lower cap; a cap below some 20
 parts/s is tried so seldom that 30 s do not always do.
 """
@@ -23,11 +23,8 @@ MILD = 1.15
 AGAIN = (0.99, 0.98, 0.9, 0.7)  # of what was accepted, when refusals go on though a second of silence came between
 SOON_NS = 3 * SECOND_NS
 HOLD_MAX_NS, TOUCH_NS = 8 * SECOND_NS, SECOND_NS // 10
-ODD_EVENTS, ODD_PARTS, ODD_NS = (
-    8,
-    30,
-    60 * SECOND_NS,
-)  # so many, so few accepted between: refusals that no pace explains
+ODD_EVENTS, ODD_PARTS = 8, 30  # so many, so few accepted between: refusals that no pace explains
+ODD_NS, ODD_SHARE, ODD_STEP = 60 * SECOND_NS, 0.3, 0.3  # as long as they are no more than such a share of the answers
 PLATEAU_S, PLATEAU_MAX_S = 3.0, 12.0
 STEP, STEP_MAX = 0.02, 1.0  # of the limit, in the first second of trying for more and at most
 LATER_SHARE, LATER_LEAST = 0.1, 10  # ESME_RMSGQFUL and its like, beyond what is usual, that mean the account
@@ -67,8 +64,8 @@ class Flow:
         self._none = 0  # of them, those with nothing accepted between
         self._cap = 0.0
         self._odd = 0  # events with hardly anything accepted between, whatever the pace
+        self._odd_from = (0, 0)  # accepted and answered before the first of them
         self._odd_until_ns = 0
-        self._before = 0.0  # the limit before the first of them
         self._accepted_then = 0  # at the last event
         self._plateau_s = PLATEAU_S
         self._looked_ns = 0
@@ -124,9 +121,11 @@ class Flow:
         if self._unexplained(since):
             self._odd_until_ns = now_ns + ODD_NS
         if now_ns < self._odd_until_ns:
-            self._event(why, self._before, now_ns)
-            self.hold_until_ns = now_ns + min(TOUCH_NS, self.hold_ns)
-            return
+            if self._refused_share() <= ODD_SHARE:
+                self._event(why, self.limit, now_ns)
+                self.hold_until_ns = now_ns + min(TOUCH_NS, self.hold_ns)
+                return
+            self._odd_until_ns = self._odd = 0
         soon = bool(self.events) and now_ns - max(self._event_ns, self.hold_until_ns) < SOON_NS
         self._row = self._row + 1 if soon else 0
         self._none = self._none + 1 if since == 0 else 0
@@ -148,10 +147,18 @@ class Flow:
     def _unexplained(self, since: int) -> bool:
         """Refused again and again after a few parts, however slow: not because of the pace. Slower would be no cure."""
         if not self.events or since == 0 or since >= max(ODD_PARTS, self.limit * SOON_NS / SECOND_NS):
-            self._odd, self._before = 0, self.limit
+            self._odd, self._odd_from = 0, self._seen[-1][1:]
             return False
         self._odd += 1
         return self._odd >= ODD_EVENTS
+
+    def _refused_share(self) -> float:
+        """Of the last second where it had many answers, else since the first of the refusals that are not explained."""
+        accepted, answered = self._last_second(1), self._last_second(2)
+        if answered < ODD_PARTS:
+            _, accepted_now, answered_now = self._seen[-1]
+            accepted, answered = accepted_now - self._odd_from[0], answered_now - self._odd_from[1]
+        return (answered - accepted) / answered if answered >= 1 else 1.0
 
     def _congested(self, state: int, now_ns: int) -> None:
         """It says so before it refuses: no silence is needed."""
@@ -185,10 +192,16 @@ class Flow:
     def _grow(self, now_ns: int, dt_s: float) -> None:
         if not self.limit:
             return
+        if now_ns < self._odd_until_ns:
+            self._raise(ODD_STEP, dt_s)
+            return
         clean_s = (now_ns - max(self._event_ns, self.hold_until_ns)) / SECOND_NS - self._plateau_s
         if clean_s <= 0 or self._last_second(2) < 0.8 * self.parts_per_s - 1:
             return  # too soon; or the limit is not what limits, and more of it would be a guess
         step = STEP if now_ns - self._slow_ns < SECOND_NS else min(STEP_MAX, STEP * 2.0 ** min(clean_s, 10.0))
+        self._raise(step, dt_s)
+
+    def _raise(self, step: float, dt_s: float) -> None:
         self.limit = max(self.limit + dt_s, self.limit * (1.0 + step) ** dt_s)
         if self.contract and self.limit >= self.contract:
             self.limit, self._cap, self._plateau_s = 0.0, 0.0, PLATEAU_S

@@ -28,11 +28,10 @@ from dispatcher.smpp.rebind import Alarm, Backoff, alarm_of, locks
 STAGGER_S = 0.02
 DRAIN_S = 10.0
 FOUND_SHOWN_MS = 15 * 60 * 1000  # how long what a watchdog found is an alarm
-# what a reload may change under a bind that lives; anything else makes it anew
-IN_PLACE = frozenset({
-    "rate", "bind_rate", "adapt_rate", "response_timeout_s", "enquire_link_s", "inactivity_s", "bind_timeout_s",
-    "reconnect_min_s", "reconnect_max_s", "source_addr", "source_ton", "source_npi", "dest_ton", "dest_npi", "binds",
-    "default_alphabet", "outbind_listen", "weight", "statuses",
+# what makes a connection another one; a reload of anything else leaves it as it is
+CONNECTION = frozenset({
+    "host", "port", "addresses", "tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "tls_pin", "system_id",
+    "password", "system_type", "bind_as", "window",
 })  # fmt: skip
 
 log = structlog.get_logger("smpp")
@@ -70,7 +69,7 @@ class Pool:
         modes = ("tx", "rx") if self.endpoint.bind_as == "tx_rx" else ("trx",)
         wanted = self.endpoint.binds * len(modes)
         fresh = [
-            Bind(self.endpoint, number, modes[number % len(modes)], throttled=self.look)
+            Bind(self.endpoint, number, modes[number % len(modes)], throttled=self.look, siblings=self.binds)
             for number in range(len(self.binds), wanted)
         ]
         self.binds += fresh
@@ -336,7 +335,7 @@ class Pool:
             return
         for bind in fresh:
             self._nursery.start_soon(self._keep, bind)
-        if changed - IN_PLACE:
+        if changed & CONNECTION:
             self._proven, self._locked_until_ns = False, 0
             self._nursery.start_soon(self._anew, [bind for bind in self.binds if bind not in fresh])
 

@@ -28,14 +28,17 @@ log = structlog.get_logger("smpp")
 
 async def keep_pace(pool: Pool) -> None:
     """Where a rate or a hold keeps parts back, push them when their time comes; a window wakes binds by itself."""
+    kept_back = False
     while True:
         wait_s = PACE_IDLE_S
         if any(map(pool.book.queued, POOLS)):
-            wait_s = (pool.next_send_ns - time.monotonic_ns()) / 1e9
-            if wait_s <= 0:
+            free_ns, now = pool.next_send_ns, time.monotonic_ns()
+            if free_ns <= now and (free_ns or kept_back):
                 pool.push()
                 pool.deliveries.kick()
-                wait_s = (pool.next_send_ns - time.monotonic_ns()) / 1e9
+                free_ns = pool.next_send_ns
+            kept_back = free_ns > now
+            wait_s = (free_ns - now) / 1e9 if free_ns else PACE_IDLE_S
         await trio.sleep(max(PACE_STEP_S, min(wait_s, PACE_LONGEST_S)))
 
 

@@ -5,12 +5,15 @@ Touches: nothing. Rests on: SMPP v3.4 4.4.1 (submit_sm's order of fields), SMPP_
 
 from __future__ import annotations
 
-from dispatcher.smpp.consts import STATUSES, Action
+from collections.abc import Mapping
+
+from config.endpoint import STATUSES_MAX
+from dispatcher.smpp.consts import STATUSES, TELLS_OF_CONFIGURATION, Action
 
 try:
     from dispatcher.smpp._book import Book
     from dispatcher.smpp._pace import Pace
-    from dispatcher.smpp._pump import BLOCKED, BROKEN, CLOSED, OFF_PATH, Pump
+    from dispatcher.smpp._pump import BLOCKED, BROKEN, CLOSED, OFF_PATH, Pump, may_be_refused, set_opt_outs
     from dispatcher.smpp._settled import Settled
 except ImportError as exc:  # pragma: no cover
     raise ImportError("the kernels of smpp/ are not built: run `make build`") from exc
@@ -32,20 +35,37 @@ __all__ = [
     "Pump",
     "Settled",
     "action_of",
+    "actions_with",
+    "may_be_refused",
+    "set_opt_outs",
     "submit_head",
     "submit_mid",
 ]
 
 POOLS = BULK, REPLIES, URGENT = 0, 1, 2  # of a Book: lanes, the greater leaves first
 
-_ORDER = (Action.DONE, Action.THROTTLED, Action.LATER, Action.BOUNDED, Action.FAIL, Action.CLOSE)
+_ORDER = (Action.DONE, Action.THROTTLED, Action.LATER, Action.BOUNDED, Action.FAIL, Action.CLOSE, Action.HOLD)
 ACTION_OTHER = _ORDER.index(Action.BOUNDED)  # SMPP_FACTS 3: any value not listed
-ACTIONS = bytes(_ORDER.index(STATUSES[s][1]) if s in STATUSES else ACTION_OTHER for s in range(512))
+_USUAL = {status: Action.HOLD if status in TELLS_OF_CONFIGURATION else action for status, (_, action) in STATUSES.items()}
+ACTIONS = bytes(_ORDER.index(_USUAL[s]) if s in _USUAL else ACTION_OTHER for s in range(STATUSES_MAX))
+# the words of an endpoint's `statuses`
+WORDS = {
+    "throttle": Action.THROTTLED, "later": Action.LATER, "retry": Action.BOUNDED, "fail": Action.FAIL,
+    "hold": Action.HOLD, "close": Action.CLOSE,
+}  # fmt: skip
 
 
-def action_of(status: int) -> Action:
-    """What the sender must do on a command_status (SMPP_FACTS 3)."""
-    return STATUSES[status][1] if status in STATUSES else Action.BOUNDED
+def actions_with(statuses: Mapping[str, str]) -> bytes:
+    """The table of an endpoint: ACTIONS with what its configuration says otherwise, as {"0x45": "retry"}."""
+    table = bytearray(ACTIONS)
+    for status, word in statuses.items():
+        table[int(status, 0)] = _ORDER.index(WORDS[word])
+    return bytes(table)
+
+
+def action_of(status: int, actions: bytes = ACTIONS) -> Action:
+    """What the sender must do on a command_status (SMPP_FACTS 3), by the table of an endpoint."""
+    return _ORDER[actions[status] if status < len(actions) else ACTION_OTHER]
 
 
 class Kind:

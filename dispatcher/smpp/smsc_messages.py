@@ -90,7 +90,7 @@ class Messages:
             status = ESME_RINVDLNAME
             if one.dl_name is None:
                 address = {name: getattr(one, name) for name in ("dest_addr_ton", "dest_addr_npi", "destination_addr")}
-                submit = codec.encode_pdu(Pdu(CommandId.SUBMIT_SM, fields=fields | address, tlvs=asked.tlvs))
+                submit = codec.encode_pdu(Pdu(command_id=CommandId.SUBMIT_SM, fields=fields | address, tlvs=asked.tlvs))
                 status, message_id = self._connection.accept(submit, message_id, *self._now())
             if status != ESME_ROK:
                 failed.append(
@@ -139,7 +139,8 @@ def _octets(asked: Pdu, name: str) -> bytes:
 
 
 def _done(asked: Pdu, **fields: Any) -> bytes:
-    return codec.encode_pdu(Pdu(RESPONSE | asked.command_id, ESME_ROK, asked.sequence_number, fields))
+    answer = Pdu(command_id=RESPONSE | asked.command_id, sequence_number=asked.sequence_number, fields=fields)
+    return codec.encode_pdu(answer)
 
 
 def _refused(asked: Pdu, status: int) -> bytes:

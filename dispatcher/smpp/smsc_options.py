@@ -104,7 +104,7 @@ class SmscOptions:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None  # a client has to show a certificate of this authority
     outbind: str | None = None  # HOST:PORT of an ESME that is called and told to bind
-    enquire_link_s: float = 0.0  # of ours, after so long a silence; 0: never; unanswered for 10 s it ends the connection
+    enquire_link_s: float = 0.0  # of ours, after so long a silence; 0: never; 10 s unanswered end the connection
     inactivity_s: float = 0.0  # a connection over which nothing came for so long ends; 0: never
     # binds
     accounts: tuple[AccountOptions, ...] = ()  # none: anybody may bind, with any password
@@ -173,6 +173,7 @@ class SmscOptions:
         most_of |= dict.fromkeys(
             ("tps", "account_tps", "bind_tps", "hold_receipts", "delay_ms", "receipt_delay_ms"), 10**8
         )
+        most_of |= {"enquire_link_s": 10**6, "inactivity_s": 10**6}
         most_of |= dict.fromkeys(("read_rate", "write_rate"), 10**10)
         most_of |= {name: 1 << 63 for name in self.__slots__ if name.endswith("_every") and name != "status_every"}
         for name, most in most_of.items():

@@ -5,7 +5,8 @@ name and chain, SNI, client certificate, pin, never plain by itself).
 
 The pump reads and writes a descriptor without the GIL; OpenSSL is reached through Python. So the pump has one end of a
 socketpair and two tasks carry octets between its other end and the SSLStream. What lies in the pair, 32 KiB each way,
-counts as handed to a socket: the mark is past it, and it is uncertain when a bind ends.
+counts as handed to a socket: the mark is past it, and it is uncertain when a bind ends. Measured over loopback with the
+simulator in the same process: 320,000 submit_sm/s at window 1,000 instead of 334,000, 0.6 us of CPU more for both ends.
 Weak spot: the relay runs in the dispatcher's thread, one record after another.
 """
 

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from dispatcher.records.layouts cimport LOG_RUNS
+from dispatcher.records.layouts cimport LOG_RUNS, log_claim
 
 cdef enum:
     CHUNK = 16320
@@ -15,6 +15,11 @@ cdef struct image:
 
 cdef struct run_map:
     int of[LOG_RUNS]
+
+cdef inline bint ranks_wrap(const log_claim *c) noexcept nogil:
+    """a claim past the last rank there can be: a damaged log"""
+    return <uint64_t>c.first_rank + c.count > 0xFFFFFFFFU
+
 
 cdef class Chunks:
     cdef image *images

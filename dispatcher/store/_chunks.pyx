@@ -166,7 +166,7 @@ cdef class Chunks:
         if campaign < 0:
             return True
         if x.kind == K_CLAIM:
-            if c.count == 0:
+            if c.count == 0 or ranks_wrap(c):
                 return True
             b = p + sizeof(log_claim)
             for i in range(c.count):

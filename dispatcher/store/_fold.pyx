@@ -13,7 +13,7 @@ from dispatcher.records.layouts cimport (
     PAD8, log_claim, log_header, log_record, log_record_octets,
 )
 from dispatcher.store._chunks cimport (
-    CHUNK, DECISION, ERROR, FINAL_S, LOG_NO, PARTS, PART_STATE, STATE, SUBMIT_S, TEXT_HASH, TRIES, Chunks, image, run_map,
+    CHUNK, DECISION, ERROR, FINAL_S, LOG_NO, PARTS, PART_STATE, STATE, SUBMIT_S, TEXT_HASH, TRIES, Chunks, image, ranks_wrap, run_map,
 )
 
 cdef enum:
@@ -63,7 +63,8 @@ cdef class Folder(Chunks):
         n = self.counts[campaign]
         now_s = <uint32_t>((base_ms + x.delta_ms) // 1000)
         if x.kind == K_CLAIM:
-            self._claim(<const log_claim *>p, campaign, n, now_s)
+            if not ranks_wrap(<const log_claim *>p):
+                self._claim(<const log_claim *>p, campaign, n, now_s)
             return
         i = self._image(campaign, x.rank // CHUNK, False)
         if i < 0:

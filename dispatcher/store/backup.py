@@ -3,6 +3,7 @@
 Touches: the store's file, read-only, through one read transaction; the backup's folder.
 
     DIR/data.mdb        the store as of one commit, without its free pages
+    DIR/archive/        files of archived campaigns, if there are any (apps/archive.py)
     DIR/manifest.json   {format, schema, at, octets, sha256, outcome_log_position, audit, tables, ...}, for people too
 
 In it: every table, so members, consent, campaigns, ledgers, the outcome log, keys (hashes) and the audit.
@@ -36,7 +37,7 @@ from dispatcher.errors import NewerSchema, StoreError
 from dispatcher.store import audit
 from dispatcher.store.care import used_octets
 from dispatcher.store.environment import MAP_SIZE, Store
-from dispatcher.store.layout import SCHEMA, TABLES
+from dispatcher.store.layout import ARCHIVE_FOLDER, SCHEMA, TABLES
 from dispatcher.store.ledger import next_position
 from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.values import unpack
@@ -91,6 +92,7 @@ def write_backup(store: Store, folder: Path, at_ms: int, pace: Pace | None = Non
         _alone(descriptor, partial)
         try:
             manifest = _copy(store, descriptor, partial, at_ms, pace)
+            copy_archives(store.folder, partial)
             _write_manifest(partial, manifest)
             os.rename(partial, folder)
             sync_folder(folder.parent)
@@ -180,6 +182,17 @@ def open_copy(folder: Path) -> Store:
         except lmdb.NotFoundError:
             continue
     return Store(folder, env, tables, writable=False, _page_octets=env.stat()["psize"])
+
+
+def copy_archives(folder: Path, to: Path) -> None:
+    """Files of archived campaigns, which never change once they are named; all that the copy names are among them."""
+    for file in sorted((folder / ARCHIVE_FOLDER).glob("*.zst")):
+        (to / ARCHIVE_FOLDER).mkdir(mode=0o770, exist_ok=True)
+        shutil.copyfile(file, to / ARCHIVE_FOLDER / file.name)
+        with open(to / ARCHIVE_FOLDER / file.name, "rb") as copied:
+            os.fsync(copied.fileno())
+    if (to / ARCHIVE_FOLDER).exists():
+        sync_folder(to / ARCHIVE_FOLDER)
 
 
 def sync_folder(folder: Path) -> None:

@@ -48,6 +48,7 @@ TABLES: dict[str, str] = {
     "segment_counts": "tenant:2 segment:8 day:4 -> msgpack {matched, reachable, at_ms}: once a day",
     "campaigns": "tenant:2 campaign:8 -> msgpack {name, purpose, state, text, audience, history, ...}",
     "campaign_counts": "campaign:8 -> packed u64 counters (ledger.py)",
+    "archives": "tenant:2 campaign:8 -> msgpack {file, octets, ...} (apps/archive.py)",
     "bitmaps": "campaign:8 which:1 block:4 -> 255 words (which 0: audience; 1: preview's; 3: a bulk edit's; 5: snapshot's)",
     "ledger": "campaign:8 array:1 chunk:4 -> header:48 array by rank (ledger.py)",
     "outcome_log": "position:8 -> records (records/outcome_log.h)",
@@ -66,10 +67,12 @@ SINCE_2 = (
     "erased_numbers", "merges", "provenance", "block_versions", "import_undo", "segment_versions", "segment_counts",
 )  # fmt: skip
 SINCE_3 = (
-    "phones_new", "replies", "suppression_hashes", "signature_stops", "signatures", "consents", "prices",
+    "archives", "phones_new", "replies", "suppression_hashes", "signature_stops", "signatures", "consents", "prices",
     "money", "usage", "ported", "routes", "mo_parts", "mo_due", "mo_seals",
 )  # fmt: skip
 LAYERS = {"phones": "phones_new"}  # tables whose rows stand in one of two; Snapshot reads both as one
+
+ARCHIVE_FOLDER = "archive"  # of the data folder: files that rows of `archives` name
 
 TENANT = struct.Struct(">H")
 TENANT_U16 = struct.Struct(">HH")

@@ -21,9 +21,10 @@ import uvicorn
 from admin.app import create_app
 from config.settings import Settings
 from dispatcher.clock import FakeClock
-from dispatcher.control.commands import AskStatus, CreateKey, Envelope, from_wire
+from dispatcher.control.commands import AskRetries, AskStatus, CreateKey, Envelope, from_wire
 from dispatcher.control.frames import Frames, frame
 from dispatcher.daemon.handlers import execute, run_locally
+from dispatcher.daemon.retries import table
 from dispatcher.errors import CommandRefused
 from dispatcher.members.edit_jobs import job_of
 from dispatcher.members.import_job import ImportJob
@@ -153,6 +154,8 @@ class Dispatcher:
         self.seen.append((command, envelope))
         if isinstance(command, AskStatus):
             return {"reply": STATUS}
+        if isinstance(command, AskRetries):
+            return {"reply": {"data": table(retry_s=1.0, tries_max=3)}}
         try:
             with self.store.begin_write() as view:
                 changes, reply, replayed = execute(view, command, envelope, self.clock.epoch_ms())

@@ -247,3 +247,15 @@ def test_a_test_goes_to_the_listed_phones_with_a_members_own_values(audience: ht
     refused = audience.post(f"{path}:test", json=wrong, headers=once("p2"))
     assert [error["code"] for error in refused.json()["errors"]] == ["duplicate_number", "wrong_number", "suppressed"]
     assert audience.get(path).json()["state"] == "draft"
+
+
+def test_options_are_written_edited_and_taken_away(audience: httpx.Client):
+    made = draft(audience, options={"flash": True, "valid_until": "2099-01-01T00:00:00Z"})
+    assert made.status_code == 422 and made.json()["errors"][0]["pointer"] == "/options/valid_until"
+    made = draft(audience, options={"flash": True, "replace_type": 3, "registered_delivery": "none"})
+    assert made.json()["options"] == {"class": 0, "replace_type": 3, "registered_delivery": "none"}
+    assert made.json()["receipts"] is False
+    path = f"/v1/campaigns/{made.json()['id']}"
+    assert audience.patch(path, json={"options": {"class": 1}}).json()["options"] == {"class": 1}
+    assert audience.patch(path, json={"options": None}).json()["options"] == {}
+    assert audience.patch(path, json={"options": {"clas": 1}}).status_code == 422

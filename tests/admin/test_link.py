@@ -54,7 +54,8 @@ def test_a_dispatcher_that_dies_before_its_answer_leaves_it_open_whether_it_was_
 
 
 def test_a_silent_dispatcher_is_504_and_leaves_nothing_waiting(site: Site, shop: httpx.Client, monkeypatch):
-    monkeypatch.setattr("admin.asking.Ask.__call__.__kwdefaults__", {"timeout_s": 0.05, "reason": ""}, raising=False)
+    short = {"timeout_s": 0.05, "reason": "", "version": None}
+    monkeypatch.setattr("admin.asking.Ask.__call__.__kwdefaults__", short, raising=False)
     site.dispatcher.silent = True
     answer = shop.post("/v1/segments", json={"title": "all", "expr": "everyone"})
     assert (answer.status_code, answer.json()["code"]) == (504, "dispatcher_slow")

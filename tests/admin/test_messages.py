@@ -14,7 +14,13 @@ def test_each_message_has_its_result_and_a_bad_one_stops_no_other(shop: httpx.Cl
     answer = shop.post("/v1/messages", json={"messages": [CODE, CODE | {"to": "nobody"}]}, headers=ONCE)
     assert answer.status_code == 202
     good, bad = answer.json()["results"]
-    assert (good["index"], good["decision"], good["parts"], good["ref"], good["error"]) == (0, "sent", 1, "login-7", None)
+    assert (good["index"], good["decision"], good["parts"], good["ref"], good["error"]) == (
+        0,
+        "sent",
+        1,
+        "login-7",
+        None,
+    )
     assert (bad["index"], bad["id"], bad["error"]["pointer"]) == (1, None, "/to")
     again = shop.post("/v1/messages", json={"messages": [CODE, CODE | {"to": "nobody"}]}, headers=ONCE)
     assert again.json() == answer.json() and again.headers["Idempotent-Replayed"] == "true"
@@ -56,3 +62,22 @@ def test_one_is_looked_at_listed_by_pages_and_cancelled(site: Site, shop: httpx.
         assert shop.post(f"/v1/messages/{wrong}:cancel").status_code == 404
     other = site.key(site.tenant("Other"), "*")
     assert other.get(f"/v1/messages/{ids[0]}").status_code == 404
+
+
+def test_options_of_a_message_are_kept_shown_and_held_to_their_rules(shop: httpx.Client):
+    asked = [
+        CODE | {"options": {"class": 0, "priority": 3, "registered_delivery": "failure"}},
+        CODE | {"options": {"flash": True, "class": 2}},
+        CODE | {"options": {"priority": 9}},
+        CODE | {"text": "日" * 71},
+    ]
+    good, clash, wrong, long = shop.post("/v1/messages", json={"messages": asked}, headers=ONCE).json()["results"]
+    assert clash["error"]["pointer"] == "/options/flash" and "class 2" in clash["error"]["detail"]
+    assert wrong["error"]["pointer"] == "/options/priority" and "0 to 3" in wrong["error"]["detail"]
+    shown = shop.get(f"/v1/messages/{good['id']}").json()
+    assert shown["options"] == {"class": 0, "priority": 3, "registered_delivery": "failure"}
+    assert (good["billed"], long["parts"], long["billed"]) == (1, 2, 2)
+    unknown = shop.post(
+        "/v1/messages", json={"messages": [CODE | {"options": {"flsh": True}}]}, headers={"Idempotency-Key": "2"}
+    )
+    assert unknown.status_code == 422

@@ -6,13 +6,17 @@ import pytest
 
 from dispatcher.apps.messages import AT_ONCE, cancel_message, message_id, parse_message_id, send_messages
 from dispatcher.apps.messages_shown import get_message, list_messages
-from dispatcher.control.commands import AddSuppression, CancelMessage, SendMessages
+from dispatcher.control.commands import AddSuppression, CancelMessage, EditTenant, RecordConsents, SendMessages
 from dispatcher.members.consent import record_optout
+from dispatcher.members.consents import record_consents
 from dispatcher.members.suppression import add_suppression
 from dispatcher.outbox.entry import entries_of
 from dispatcher.records.batches import is_batch, is_message_batch, message_batch, purpose_of_batch
 from dispatcher.records.states import Purpose
-from tests.fakes.shop import NOW_MS, do, new_shop, refused
+from dispatcher.tenants.edit import edit_tenant
+from tests.campaigns.log import claim, log
+from tests.fakes.shop import NOW_MS, do, new_member, new_shop, refused
+from tests.segments.sends import started
 
 NUMBER = 4915100000001
 
@@ -158,3 +162,23 @@ def test_the_entries_of_a_request_are_those_that_are_put(store):
         (entry,) = entries_of(changes)
     assert (entry.to, entry.text, entry.sender, entry.validity_s, entry.tenant) == (NUMBER, "hi", "ME", 60, 1)
     assert entry.expiry_ms == NOW_MS + 60_000 and not entry.decision and not entry.cancelled
+
+
+def test_marketing_by_the_api_asks_for_the_same_yes_and_caps_as_a_campaign(store):
+    new_shop(store)
+    new_member(store, 4915100000001)
+    do(store, edit_tenant, EditTenant(changes={"market_profile": "us"}))
+
+    def decided(purpose: str) -> str:
+        message = {"to": "+4915100000001", "text": "Hi", "purpose": purpose}
+        return do(store, send_messages, SendMessages(messages=[message]))["results"][0]["decision"]
+
+    assert (decided("marketing"), decided("otp")) == ("no_consent", "sent")
+    yes = {"number": "+4915100000001", "purpose": "marketing", "source": "till"}
+    do(store, record_consents, RecordConsents(consents=[yes]))
+    assert decided("marketing") == "sent"
+    do(store, edit_tenant, EditTenant(changes={"market_profile": "none"}))
+    campaign = started(store, "Sale")
+    log(store, campaign, NOW_MS, claim(0, [1]))
+    do(store, edit_tenant, EditTenant(changes={"caps": [{"group": "marketing", "max": 1, "within_s": 86_400}]}))
+    assert (decided("marketing"), decided("care")) == ("frequency_cap", "sent")

@@ -12,9 +12,10 @@ from dispatcher.campaigns.winner import choose_winner, decide, due_ms, leading
 from dispatcher.control.commands import ChooseWinner, CreateCampaign, PauseCampaign
 from dispatcher.fastmatch import BITMAP_OCTETS, slots_of
 from dispatcher.records.changes import Changes
-from dispatcher.records.keys import parse_public_id
+from dispatcher.records.keys import new_id, parse_public_id
 from dispatcher.records.states import Decision, State
 from dispatcher.store.layout import BLOCK, LEDGER_KEY
+from dispatcher.store.replies import put_reply
 from tests.campaigns.log import ACCEPTED, RECEIPT, claim, log, log_begins, record
 from tests.fakes.shop import NOW_MS, do, refused
 from tests.segments.crowd import new_crowd, settle
@@ -174,3 +175,31 @@ def test_a_person_may_decide_sooner_and_only_once(crowd):
     assert (refusal.status, refusal.code) == (409, "state_conflict")
     other = running(crowd, arms=TWO)
     assert "no test" in refused(crowd, choose_winner, ChooseWinner(campaign=other, arm="A")).detail
+
+
+def test_replies_decide_where_the_rule_says_so(crowd):
+    campaign = running(crowd, arms=TWO, winner={**TEST, "by": "replied"})
+    groups = sent(crowd, campaign, lambda group, nth: False)
+    changes = Changes()
+    writers = [rank for rank, group in enumerate(groups) if group == 2][:30]
+    writers += [rank for rank, group in enumerate(groups) if group == 1][:3]
+    for at, member_no in enumerate(writers):
+        at_ms = NOW_MS + 60_000 + at
+        put_reply(changes, 1, new_id(at_ms, 0), member_no, at_ms, "yes")
+    crowd.apply(changes)
+    with crowd.snapshot() as view:
+        won = leading(view, 1, campaign, load(view, 1, campaign), NOW_MS + 3_600_000)
+    assert (won["arm"], won["by"], won["clear"], [one["count"] for one in won["rates"]]) == (
+        1,
+        "replied",
+        True,
+        [3, 30],
+    )
+
+
+def test_a_test_that_guards_skipped_whole_does_not_wait_for_ever(crowd):
+    campaign = running(crowd, arms=TWO, winner=TEST)
+    log(crowd, campaign, NOW_MS, claim(0, [Decision.OPTED_OUT] * PEOPLE))
+    with crowd.snapshot() as view:
+        won = leading(view, 1, campaign, load(view, 1, campaign), NOW_MS)
+    assert (won["arm"], won["clear"], [one["of"] for one in won["rates"]]) == (0, False, [0, 0])

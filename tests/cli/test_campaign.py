@@ -31,6 +31,21 @@ def draft(volley, shop):
     return made.out.strip()
 
 
+def test_options_are_written_shown_changed_and_taken_away(volley, shop):
+    argv = ("--flash", "--priority", "3", "--replace-type", "2", "--receipts-for", "failure", "--transliterate")
+    made = volley("campaign", "create", "Alarm", "--text", "Gate 4", *argv, "--data", shop, "--json").json
+    assert made["options"] == {
+        "class": 0, "replace_type": 2, "priority": 3, "registered_delivery": "failure", "transliterate": True,
+    }  # fmt: skip
+    edited = volley("campaign", "edit", made["id"], "--class", "1", "--data", shop, "--json").json
+    assert edited["options"] == {"class": 1}
+    assert volley("campaign", "edit", made["id"], "--no-flash", "--data", shop, "--json").json["options"] == {}
+    wrong = volley("campaign", "create", "Alarm", "--priority", "9", "--data", shop)
+    assert wrong.status != 0 and "priority 9: 0 to 3" in wrong.err
+    late = volley("campaign", "create", "Alarm", "--valid-until", "2020-01-01T00:00:00Z", "--data", shop)
+    assert late.status != 0 and "between now" in late.err
+
+
 def started(volley, shop, draft):
     assert volley("campaign", "start", draft, "--yes", "--data", shop).status == 0
     return draft
@@ -40,7 +55,7 @@ def test_every_verb_is_there_and_says_what_it_does():
     wanted = {
         "create", "edit", "list", "show", "preview", "start", "submit", "approve", "reject", "pause", "resume", "cancel",
         "clone", "resend", "test", "stop-all", "release", "progress", "recipients", "winner", "events", "report",
-        "effect", "uncertain", "decide",
+        "effect", "uncertain", "decide", "archive", "rehearse",
     }  # fmt: skip
     assert set(campaign_group.commands) == wanted
     assert all(command.help for command in campaign_group.commands.values())
@@ -337,3 +352,15 @@ def test_all_recipients_are_a_stream_for_programs(volley, shop, draft):
     rows = volley("campaign", "recipients", campaign, "--all", "--json", "--data", shop).rows
     assert len(rows) == 4
     assert volley("campaign", "recipients", campaign, "--all", "--data", shop).status == 2
+
+
+def test_a_campaign_that_is_over_is_archived_with_no_dispatcher_running(volley, shop, draft):
+    campaign = started(volley, shop, draft)
+    assert volley("campaign", "archive", campaign, "--data", shop).status == 1, "it is not over"
+    assert volley("campaign", "cancel", campaign, "--data", shop).status == 0
+    before = volley("campaign", "recipients", campaign, "--json", "--data", shop).rows
+    done = volley("campaign", "archive", campaign, "--json", "--data", shop)
+    assert (done.status, done.json["recipients"]) == (0, 4), done.err
+    assert (shop / "archive" / done.json["file"]).exists()
+    assert volley("campaign", "recipients", campaign, "--json", "--data", shop).rows == before
+    assert volley("campaign", "show", campaign, "--json", "--data", shop).json["archived_at"] is not None

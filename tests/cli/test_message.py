@@ -35,6 +35,15 @@ def test_a_template_is_filled_from_vars(volley, shop):
     assert volley("message", "show", made["id"], "--json", "--data", shop).json["text"] == "Hi Anna, a gift"
 
 
+def test_options_and_billed_parts_are_kept_and_shown(volley, shop):
+    argv = ("--flash", "--priority", "2", "--transliterate", "--json", "--data", shop)
+    made = volley("message", "send", NUMBER, "It’s " + "x" * 100, *argv).json
+    assert (made["parts"], made["billed"]) == (1, 1)
+    shown = volley("message", "show", made["id"], "--json", "--data", shop).json
+    assert shown["options"] == {"class": 0, "priority": 2, "transliterate": True} and shown["billed"] == 1
+    assert volley("message", "send", NUMBER, "It’s " + "x" * 100, "--json", "--data", shop).json["parts"] == 2
+
+
 @pytest.mark.parametrize(
     ("argv", "word"),
     [
@@ -42,6 +51,8 @@ def test_a_template_is_filled_from_vars(volley, shop):
         (("send", NUMBER, "hi {x}", "--var", "y=1"), "no field 'x'"),
         (("send", NUMBER, "hi", "--var", "y"), "NAME=VALUE"),
         (("send", NUMBER, ""), "1 to"),
+        (("send", NUMBER, "hi", "--priority", "4"), "priority 4: 0 to 3"),
+        (("send", NUMBER, "hi", "--deliver-at", "soon"), "a time as 2026"),
         (("show", "msg_0000000000000"), "there is no message"),
     ],
 )

@@ -221,6 +221,38 @@ def test_text_takes_the_choices_of_an_endpoint(volley, data):
     assert nobody.status == 2 and "nobody" in nobody.err
 
 
+def test_text_is_as_the_endpoint_of_the_settings_takes_it(volley, data, tmp_path):
+    file = tmp_path / "volley.toml"
+    file.write_text(
+        '[[endpoint]]\nname = "old"\nhost = "h"\nsystem_id = "s"\ndefault_alphabet = "latin1"\nlong_messages = "sar"\n'
+        '[[endpoint]]\nname = "tr"\nhost = "h"\nsystem_id = "s"\nsingle_shift = "turkish"\nlong_messages = "udh16"\n'
+    )
+
+    def said(*argv):
+        return volley("text", "--json", "--config", str(file), "--data", data, *argv).json
+
+    old = said("--endpoint", "old", "ça " * 60)
+    assert (old["encoding"], old["data_coding"], old["long_as"]) == ("LATIN1", 0, "sar")
+    assert (old["part_octets"], old["udh_hex"]) == ([134, 46], ["", ""])
+    assert said("--endpoint", "tr", "ş" * 90)["udh_hex"][0] == "09080400000201240101"
+    assert said("--endpoint", "old", "--long-as", "udh8", "ça " * 60)["udh_hex"][0] == "050003000201"
+
+
+def test_text_counts_what_a_market_bills(volley, data):
+    said = volley("text", "--json", "--profile", "cn", "a" * 135).json
+    assert (said["parts"], said["billed"], said["units"]) == (1, 3, 135)
+    assert volley("text", "--json", "a" * 135).json["billed"] == 1
+    nobody = volley("text", "--profile", "nowhere", "a")
+    assert nobody.status == 2 and "nowhere" in nobody.err
+
+
+@pytest.mark.parametrize("language", ["turkish", "Turkish", "1"])
+def test_text_takes_a_language_by_name_or_number(volley, language):
+    assert volley("text", "--json", "--locking-shift", language, "ş").json["udh_hex"] == ["03250101"]
+    wrong = volley("text", "--locking-shift", "klingon", "a")
+    assert wrong.status == 2 and "turkish" in wrong.err
+
+
 def test_text_over_255_parts_is_a_problem(volley):
     said = volley("text", "--json", "a" * (255 * 153 + 1))
     assert said.status == 1 and said.json["parts"] == 0 and "255" in said.json["problem"]

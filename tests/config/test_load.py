@@ -8,7 +8,7 @@ import pytest
 
 import config
 from config.load import SECTIONS
-from config.settings import Endpoint, SettingError, Settings
+from config.settings import Endpoint, Route, SettingError, Settings
 
 
 @pytest.fixture
@@ -35,18 +35,19 @@ def test_the_example_is_what_the_defaults_are(file):
         data=file.parent,
         file=file,
         endpoints=(Endpoint(name="main", host="127.0.0.1", system_id="volley", password="volley"),),
+        routes=(Route(name="all", endpoints=("main",), enabled=False),),
     )
 
 
 def test_the_example_lists_every_key_of_every_section_with_its_default():
     example = tomllib.loads(config.example_text())
     tables = {name: (example[name], cls) for name, cls in SECTIONS.items()}
-    tables["endpoint"] = (example["endpoint"][0], Endpoint)
+    tables |= {"endpoint": (example["endpoint"][0], Endpoint), "route": (example["route"][0], Route)}
     assert set(example) == set(tables)
     for section, (table, cls) in tables.items():
         assert set(table) == {item.name for item in fields(cls)}, section
         for item in fields(cls):
-            if item.default is not MISSING and (section, item.name) != ("endpoint", "password"):
+            if item.default is not MISSING and (section, item.name) not in (("endpoint", "password"), ("route", "enabled")):
                 value = tuple(table[item.name]) if isinstance(item.default, tuple) else table[item.name]
                 assert value == item.default, f"{section}.{item.name}"
 

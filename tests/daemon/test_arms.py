@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from dispatcher.apps.archive import recipients_anywhere
 from dispatcher.apps.uncertain import uncertain
 from dispatcher.campaigns.arms import arms_of
 from dispatcher.campaigns.campaign import load, save
@@ -17,6 +18,8 @@ from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import parse_public_id
 from dispatcher.store import audit
+from dispatcher.store.layout import U64
+from dispatcher.store.verify import find_problems
 from dispatcher.text.coding import encode
 from tests.fakes.house import FIRST_NUMBER, House, in_house
 
@@ -27,7 +30,7 @@ TEST = [60, 54, 54, 432]  # held out 10 %, 20 % of the rest in two arms, and the
 
 
 async def begun(house: House, **parts: Any) -> int:
-    reply = await house.do(c.CreateCampaign(title="Test", text="Alpha", arms=ARMS, **parts))
+    reply = await house.do(c.CreateCampaign(**{"title": "Test", "text": "Alpha", "arms": ARMS, **parts}))
     campaign = parse_public_id("cmp", reply["id"])
     assert campaign is not None
     preview = await house.do(c.PreviewCampaign(campaign=campaign))
@@ -138,3 +141,33 @@ def box(house: House) -> list[dict[str, Any]]:
     assert house.store is not None
     with house.store.snapshot() as view:
         return uncertain(view, 1)[0]
+
+
+@in_house(500)
+async def test_a_campaign_that_is_over_is_archived_beside_the_sending_and_answers_as_before(house: House):
+    campaign = await begun(house)
+    await house.settled(campaign)
+    before = recipients_of(house, campaign)
+    with pytest.raises(CommandRefused, match="is not over"):
+        await house.do(c.ArchiveCampaign(campaign=await begun(house, title="Other")))
+    await house.do(c.ArchiveCampaign(campaign=campaign))
+    await house.until(lambda: bool((row_of(house, campaign)["archive"] or {}).get("at_ms")))
+    await house.until(lambda: len(list(ledger_rows(house, campaign))) == 5)
+    assert recipients_of(house, campaign) == before
+    await house.restart()
+    assert recipients_of(house, campaign) == before
+    assert house.store is not None
+    with house.store.snapshot() as view:
+        assert list(find_problems(view)) == []
+
+
+def recipients_of(house: House, campaign: int) -> list[dict[str, Any]]:
+    assert house.store is not None
+    with house.store.snapshot() as view:
+        return recipients_anywhere(view, 1, campaign, folder=house.settings.data, limit=1_000)
+
+
+def ledger_rows(house: House, campaign: int) -> list[bytes]:
+    assert house.store is not None
+    with house.store.snapshot() as view:
+        return [key for key, _ in view.buffers("ledger", U64.pack(campaign))]

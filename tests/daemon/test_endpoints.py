@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import trio
 
 from config import Route
 from dispatcher.control import commands as c
+from dispatcher.daemon.reload import apply_settings
 from dispatcher.records.states import Decision
 from dispatcher.smpp.pump import BULK
 from dispatcher.store.endpoints import endpoint_numbers
@@ -187,3 +189,124 @@ async def test_what_an_endpoint_that_was_taken_out_left_is_settled_or_sent_by_th
     await house.until(lambda: house.state(campaign) == "done")
     counts = house.judge(campaign)
     assert counts["sent"] == 900 and counts["states"]["uncertain"] <= uncertain
+
+
+@in_houses(700)
+async def test_a_campaigns_own_rate_holds_over_all_endpoints_and_changes_while_it_is_sent(house: Houses):
+    await house.bound("a", "b")
+    campaign = await house.send(rate=100)
+    await house.until(lambda: len(house.lines()) >= 150)
+    at_ms = sorted(line.at_ms for line in house.lines())
+    assert all(later - first >= 990 for first, later in zip(at_ms, at_ms[100:], strict=False)), "100 in any second"
+    await house.do(c.SetCampaignRate(campaign=campaign, rate=0))
+    began = trio.current_time()
+    await house.settled(campaign)
+    assert trio.current_time() - began < 3
+    all_delivered(house, campaign, 700)
+
+
+@in_houses(900, endpoints={"a": {"statuses": {"0x45": "fail", "0x55f": "hold"}}, "b": {}})
+async def test_what_a_status_means_is_each_endpoints_own(house: Houses):
+    for name in ("a", "b"):
+        house.of[name].change(status_every=((10, 0x45),))
+    campaign = await house.send_all()
+    counts = house.judge(campaign)
+    refused = {name: house.of[name].summary()["submits"] - house.of[name].summary()["accepted"] for name in ("a", "b")}
+    assert 20 < refused["a"] <= counts["states"]["failed"] <= refused["a"] + 5, "a fails for good, b tries three times"
+    assert refused["b"] > 20 and counts["states"]["delivered"] == 900 - counts["states"]["failed"]
+
+
+@in_houses(1_500, endpoints={"a": {"statuses": {"0x55f": "hold"}}})
+async def test_a_campaign_that_is_refused_for_what_it_is_is_held(house: Houses):
+    house.of["a"].change(status_every=((2, 0x55F),), delay_ms=150)
+    house.of["b"].change(delay_ms=150)
+    campaign = await house.send()
+    await house.until(lambda: house.state(campaign) == "held")
+    for smsc in house.smscs:
+        smsc.change(status_every=(), delay_ms=0)
+    await house.do(c.ResumeCampaign(campaign=campaign))
+    await house.settled(campaign)
+    counts = house.judge(campaign)
+    assert counts["states"]["failed"] + counts["states"]["delivered"] == 1_500
+
+
+@in_houses(3_000, "a", "b", "c", started=False, routes=[SOON])
+async def test_a_reload_adds_changes_and_removes_endpoints_in_mid_send(house: Houses):
+    every = house.settings.endpoints
+    for smsc in house.smscs:
+        smsc.change(delay_ms=40)
+    house.settings = replace(house.settings, endpoints=every[:2])
+    await house.start()
+    d, ends = house.dispatcher, {e.name: e for e in house.settings.endpoints}
+    campaign = await house.send()
+    await house.until(lambda: len(house.lines_of("b")) > 100)
+    connections = house.of["a"].summary()["connections"]
+    three = replace(every[2], port=house.of["c"].port)
+    routes = (Route(name="soon", endpoints=("a", "c"), failover_after_s=0.2),)
+    fresh = replace(house.settings, endpoints=(replace(ends["a"], rate=5_000, weight=2), three), routes=routes)
+    done = await apply_settings(d, fresh)
+    assert (done["added"], done["changed"], done["removed"]) == (["c"], ["a"], ["b"])
+    await house.until(lambda: [c.name for c in d.channels] == ["a", "c"])
+    assert house.of["a"].summary()["connections"] == connections, "its binds live on"
+    sent_by_b = len(house.lines_of("b"))
+    await house.until(lambda: house.state(campaign) == "done")
+    assert len(house.lines_of("b")) == sent_by_b and house.lines_of("c")
+    await house.until(lambda: house.counts(campaign)["states"]["accepted"] < sent_by_b)
+    counts = house.judge(campaign)
+    assert counts["sent"] == 3_000 and counts["states"]["uncertain"] == 0
+
+
+@in_houses(400, hold_receipts=100_000, hold_idle_s=0)
+async def test_an_endpoint_that_comes_back_finds_its_messages_by_their_receipts(house: Houses):
+    campaign = await house.send()
+    await house.until(lambda: house.state(campaign) == "done")
+    both = house.settings
+    await apply_settings(house.dispatcher, replace(both, endpoints=both.endpoints[:1]))
+    await house.until(lambda: len(house.dispatcher.channels) == 1)
+    await apply_settings(house.dispatcher, both)
+    await house.bound("a", "b")
+    for smsc in house.smscs:
+        smsc.release_receipts()
+    await house.until(lambda: house.counts(campaign)["states"]["delivered"] == 400)
+
+
+@in_houses(200, process=True)
+async def test_a_file_with_an_error_keeps_the_old_settings_and_says_why(house: Houses):
+    file = house.settings.data / "volley.toml"
+    good = file.read_text()
+    file.write_text(good.replace("window = 20", "window = 0"))
+    house.child.send_signal(signal.SIGHUP)
+    await house.until(lambda: said(house))
+    assert "window = 0" in (await house.status())["reload_error"]
+    file.write_text(good.replace("window = 20", "window = 33"))
+    house.child.send_signal(signal.SIGHUP)
+    await house.until(lambda: cleared(house))
+    campaign = await house.send_all()
+    all_delivered(house, campaign, 200)
+
+
+async def said(house: Houses) -> bool:
+    return bool((await house.status())["reload_error"])
+
+
+async def cleared(house: Houses) -> bool:
+    return not await said(house)
+
+
+@in_houses(2_500, process=True, delay_ms=10, dispatcher={"claim_ahead_max": 64})
+async def test_a_kill_leaves_uncertain_only_what_may_have_left_by_either_endpoint(house: Houses):
+    campaign = await house.send()
+    credit = 0
+    for part in (1, 2, 3):
+        await house.until(lambda: len(house.lines()) >= 550 * part)  # noqa: B023
+        house.child.kill()
+        await house.child.wait()
+        await house.start()
+        recovery = (await house.status())["recoveries"][-1]
+        assert recovery["at_or_above_mark"] == 0 and recovery["uncertain"] <= recovery["claim_credit"]
+        assert set(recovery["credits"]) <= {"a", "b"}
+        credit += recovery["uncertain"]
+    await house.until(lambda: house.state(campaign) == "done")
+    await house.until(lambda: house.counts(campaign)["states"]["accepted"] == 0)
+    counts = house.judge(campaign)
+    assert counts["sent"] == 2_500 and counts["states"]["uncertain"] <= credit

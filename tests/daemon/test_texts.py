@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dispatcher.apps.messages_shown import get_message
 from dispatcher.campaigns.campaign import load
 from dispatcher.control import commands as c
 from dispatcher.smpp import codec
@@ -112,7 +113,28 @@ async def test_a_flood_from_one_phone_is_refused_and_its_stop_is_not(house: Hous
     house.smsc.inject_mo(str(other), SENDER, "hello")
     await house.until(lambda: house.lines(number))
     await house.until(lambda: any(row["from"] == str(other) for row in house.inbox()))
-    await house.until(lambda: house.smsc.summary()["mo_refused"] > 50)
+    await house.until(lambda: house.smsc.summary()["came_again"] > 50)
     assert sum(row["from"] == str(number) for row in house.inbox()) < 80
 
 
+@in_house(20, endpoint={"default_alphabet": "latin1"})
+async def test_what_a_phone_writes_is_read_in_the_alphabet_of_its_endpoint(house: House):
+    message = Message(source_addr=str(house.numbers[0]), destination_addr=SENDER, short_message=b"\xa3@")
+    house.smsc.inject(codec.encode_message(CommandId.DELIVER_SM, 0, message))
+    await house.until(lambda: [row["text"] for row in house.inbox()] == ["£@"])
+
+
+@in_house(20)
+async def test_a_message_without_receipts_takes_those_of_the_others_from_nobody(house: House):
+    asked = [{"to": f"+{4_917_000_000_001 + n}", "text": "hi"} for n in range(40)]
+    for n in range(0, 40, 2):
+        asked[n]["options"] = {"registered_delivery": "none"}
+    reply = await house.do(c.SendMessages(messages=asked))
+
+    def states() -> list[str]:
+        assert house.store is not None
+        with house.store.snapshot() as view:
+            shown = [get_message(view, 1, result["id"], 0) for result in reply["results"]]
+        return [message["state"] for message in shown if message is not None]
+
+    await house.until(lambda: states() == ["accepted", "delivered"] * 20)

@@ -25,7 +25,7 @@ from tests.fuzz import corpus
 from tests.smpp.line import HEAD, MID, Text, batch
 
 FLYING = 6
-BOOK_FOR = 500  # inputs
+BEGIN_EVERY = 500  # inputs: then with a fresh Book, or simulator
 NS = 10**15
 
 
@@ -58,7 +58,7 @@ class PumpTarget:
 
     def __call__(self, octets: bytes) -> None:
         self.inputs += 1
-        if self.inputs % BOOK_FOR == 0:
+        if self.inputs % BEGIN_EVERY == 0:
             self.book = self._new_book()
         book, wire = self.book, Wire()
         try:
@@ -102,16 +102,21 @@ class SmscTarget:
     seeds = staticmethod(corpus.requests)
 
     def __init__(self) -> None:
-        self.smsc = _smsc_shared.Smsc(-1, 1)
-        self.smsc.configure(SmscOptions(receipts=50), [(1, 2, "DELIVRD", "000")], [])
         self.inputs = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.smsc, self.account = _smsc_shared.Smsc(-1, 1), _smsc_shared.Account()
+        self.smsc.configure(SmscOptions(receipts=50), [(1, 2, "DELIVRD", "000")], [])
 
     def __call__(self, octets: bytes) -> None:
         self.inputs += 1
+        if self.inputs % BEGIN_EVERY == 0:
+            self._begin()
         wire = Wire()
         try:
             connection = _smsc.Connection(self.smsc, wire.ours.fileno())
-            connection.bind(_smsc_shared.Account(), True, True, 10)
+            connection.bind(self.account, True, True, 10)
             wire.theirs.send(octets)
             for _ in range(20):
                 what = connection.wake(1, NS + self.inputs)

@@ -63,8 +63,8 @@ class Smsc:
         return found
 
 
-def with_bind(test, ends: type[Exception] | None = None) -> Taken:
-    """Run `test` against a bind; `ends`: the bind ends by itself, so."""
+def with_bind(test, ends: type[Exception] | None = None, words: str = "") -> Taken:
+    """Run `test` against a bind; `ends`: the bind ends by itself, so, and says these words."""
     taken = Taken()
 
     async def run() -> None:
@@ -79,7 +79,7 @@ def with_bind(test, ends: type[Exception] | None = None) -> Taken:
                     if ends is None:
                         await hold_bind(Bind(endpoint, 0), line.book, taken)
                     else:
-                        with pytest.raises(ends):
+                        with pytest.raises(ends, match=words or None):
                             await hold_bind(Bind(endpoint, 0), line.book, taken)
 
                 nursery.start_soon(hold)
@@ -150,3 +150,22 @@ def test_requests_that_no_smsc_may_send_are_nacked_and_alerts_pass():
             assert await smsc.heard_until(no) == []
 
     assert with_bind(test).messages == []
+
+
+@pytest.mark.parametrize(
+    ("octets", "words"),
+    [
+        (b"\x15\x03\x03\x00\x02\x02\x46", "this port wants TLS"),
+        (b"HTTP/1.1 4", "HTTP"),
+        (b"\0\0\0\x05", "command_length 5"),
+        (b"\xff\xff\xff\xff\0", "command_length 4294967295"),
+    ],
+)
+def test_four_octets_tell_that_the_peer_speaks_something_else(octets, words):
+    """Not after a whole header, which may never come."""
+
+    async def test(smsc: Smsc) -> None:
+        await smsc.stream.send_all(octets)
+        assert await smsc.next() == codec.generic_nack(0, 2)
+
+    with_bind(test, ends=PeerBrokeProtocol, words=words)

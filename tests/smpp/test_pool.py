@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import socket
+import time
 from dataclasses import replace
 
 import pytest
 import trio
 
+from dispatcher.smpp import pulse
 from dispatcher.smpp.consts import CommandId
+from dispatcher.smpp.rebind import Alarm
 from dispatcher.smpp.smsc_options import AccountOptions
+from dispatcher.smpp.watchdogs import Cure, Finding
 from tests.smpp.pools import Rig, with_pool
 
 SECOND = 1_000_000_000
@@ -221,3 +225,38 @@ def test_a_thousand_messages_survive_connections_that_end(how):
         assert rig.book.open_parts - rig.book.journal_records_waiting <= 0 or rig.pool.in_flight == 0
 
     with_pool(test, drop_every=100, drop_how=how)
+
+
+def test_the_watchdogs_see_a_live_pool_and_their_cure_makes_a_bind_anew():
+    async def test(rig: Rig) -> None:
+        await rig.bound()
+        await rig.send(100)
+        await rig.until(lambda: rig.book.receipts == 100 and rig.pool.in_flight == 0)
+        seen = pulse._seen(rig.pool, time.monotonic_ns())
+        assert (seen.ready, seen.submits, seen.receipts, seen.accepted, seen.pending) == (0, 100, 100, 100, 0)
+        assert [(bind.number, bind.room) for bind in seen.binds] == [(0, True), (1, True)]
+        assert sum(bind.accepted for bind in seen.binds) == 100
+        alarm = Alarm("no_receipts", "none for ten minutes", "ask")
+        pulse._cure(rig.pool, Finding(alarm, Cure.REBIND, 1))
+        await rig.until(lambda: rig.bind(1).binds == 2 and rig.bind(1).pump is not None)
+        assert rig.bind(0).binds == 1 and rig.book.uncertain == 0
+        assert [told["code"] for told in rig.pool.alarms()] == ["no_receipts"]
+        await rig.send(10)
+
+    with_pool(test)
+
+
+def test_a_bind_that_ends_while_another_one_reads_for_it_is_made_anew():
+    async def test(rig: Rig) -> None:
+        await rig.bound()
+        for _ in range(20):
+            rig.claim(200)
+            await rig.until(lambda: rig.book.submits % 100 > 50 or rig.pool.in_flight == 0)
+            rig.smsc.change(garbage_every=50, garbage=("length-too-long",))
+            await rig.until(lambda: rig.pool.in_flight == 0 and rig.book.queued(0) == 0)
+        rig.smsc.change(garbage_every=0)
+        await rig.bound()
+        await rig.send(50)
+        assert sum(bind.binds for bind in rig.pool.binds) > 3
+
+    with_pool(test, endpoint={"binds": 3})

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import zlib
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,18 @@ import trio
 from dispatcher.smpp import codec
 from dispatcher.smpp.consts import CommandId
 from dispatcher.smpp.framing import Framer
-from dispatcher.smpp.pdu import Bind, Message
-from dispatcher.smpp.smsc import Smsc, serve_smsc
+from dispatcher.smpp.pdu import Bind
+from dispatcher.smpp.smsc import Smsc
 from dispatcher.smpp.smsc_session import SmscOptions
-from tests.smpp import esme
-from tests.smpp.esme import COMMAND_OF, Esme, bound, connect, kind, status, until, with_smsc
+from tests.smpp.esme import bound, connect, kind, status, until, with_smsc
+from tests.smpp.esme import submit as plain_submit
 
 WITHIN_S = 10
 
 
 def submit(number: int, text: bytes = b"hello", **fields: object) -> bytes:
     """With a receipt, unless told otherwise."""
-    return esme.submit(number, text, **{"registered_delivery": 1} | fields)
+    return plain_submit(number, text, **{"registered_delivery": 1} | fields)
 
 
 def test_smpplibs_client_binds_submits_and_gets_its_receipt_and_an_mo(tmp_path):
@@ -161,7 +160,8 @@ def test_what_may_not_cross_is_answered_and_the_session_stays():
     async def scene(smsc: Smsc) -> None:
         esme = await connect(smsc)
         assert status(await esme.ask(submit(1))) == 0x04
-        nack = await esme.ask(codec.encode(CommandId.QUERY_SM, 0, 7, b"1\0\0\0\0"))
+        assert status(await esme.ask(codec.encode(CommandId.QUERY_SM, 0, 6, b"1\0\0\0\0"))) == 0x04
+        nack = await esme.ask(codec.encode(0x0999, 0, 7, b"1\0\0\0\0"))
         assert codec.decode_header(nack) == codec.Header(16, CommandId.GENERIC_NACK, 0x03, 7)
         await esme.send(codec.encode(0x80000999, 0, 8), codec.encode(CommandId.ALERT_NOTIFICATION, 0, 9))
         assert kind(await esme.ask(codec.encode(CommandId.ENQUIRE_LINK, 0, 10))) == 0x80000015

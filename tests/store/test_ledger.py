@@ -307,6 +307,15 @@ def test_damage_inside_a_value_crashes_no_fold(damage):
     folder.apply(value, 0, 0)
 
 
+def test_a_damaged_claim_past_the_last_rank_is_passed_over(store):
+    """Its ranks would begin at 0 again, where nothing was loaded for a claim. Found by fuzzing."""
+    append(store, value_of([Claim(CAMPAIGN, 0xFFFFFFFE, (1,) * 4), Record(CAMPAIGN, Kind.RECEIPT, 1, state=4)]))
+    with store.begin_write() as view:
+        assert ledger.fold(view) == (2, True)
+    with store.snapshot() as view:
+        assert ledger.read_counts(view, CAMPAIGN).sent == 0
+
+
 def test_summary_adds_up_at_any_moment(store):
     model = by_hand(
         store,

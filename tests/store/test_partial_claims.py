@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dispatcher.records.batch import ROW, Row
+from dispatcher.records.batch import ROW, TOLD_ROW, Row
 from dispatcher.records.states import State
 from dispatcher.smpp.pump import BULK, REPLIES, Book, Kind
 from dispatcher.store import Store, ledger
@@ -21,7 +21,7 @@ def new_book() -> Book:
 def claim(book: Book, *messages: tuple[int, int, set[int]]) -> None:
     """(rank, parts, those that this claim takes)"""
     rows = b"".join(
-        ROW.pack(*Row(4915100000000 + rank, rank, 0, 9, 1, part, parts, 0, 0, 0, 0, rank, part not in taken))
+        TOLD_ROW.pack(*Row(4915100000000 + rank, rank, 0, 9, 1, part, parts, 0, 0, 0, 0, rank, part not in taken))
         for rank, parts, taken in messages
         for part in range(parts)
     )

@@ -22,7 +22,7 @@ from dispatcher.segments.engagement import evaluate
 from dispatcher.segments.given import Engaged
 from dispatcher.store import ledger
 from dispatcher.store.endpoints import endpoint_numbers
-from dispatcher.store.layout import U64, USAGE_KEY
+from dispatcher.store.layout import TENANT_U64, U64, USAGE_KEY
 from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.trail import Trail
 from dispatcher.store.values import unpack
@@ -56,6 +56,8 @@ def report(
         return None
     people, counts = recipients_of(row, ledger.read_counts(view, campaign)), ledger.read_counts(view, campaign)
     replied = _replied(view, tenant, campaign, now_ms) if row["started_ms"] else 0
+    archived = view.get("archives", TENANT_U64.pack(tenant, campaign))
+    archive = unpack(archived) if archived else None  # errors and endpoints as they were then (apps/archive.py)
     sums = _Sums(view, campaign, bucket_s, 0 if since_ms is None else -(-since_ms // 1_000))
     found = {
         "id": public_id("cmp", campaign),
@@ -66,8 +68,8 @@ def report(
         **{name: people[name] for name in ("audience", "unsent", "skipped", "sent", "pending", "uncertain")},
         "parts": {"sent": counts.parts_sent, "accepted": counts.parts_accepted},
         "retries": counts.retries,
-        "errors": sums.errors(),
-        "endpoints": _endpoints(view, campaign, row) if row["started_ms"] else {"complete": True, "data": []},
+        "errors": archive["errors"] if archive else sums.errors(),
+        "endpoints": archive["endpoints"] if archive else _endpoints(view, campaign, row),
         "line": sums.line(),
         "delivery_s": sums.percentiles(),
         "cost": _cost(view, tenant, campaign, row, now_ms),
@@ -193,6 +195,8 @@ def _within(delays: array[int], total: int, percent: int) -> int | None:
 
 def _endpoints(view: Snapshot, campaign: int, row: Found) -> Found:
     """What each endpoint answered and reported, from the log; not complete where that is dropped or too long."""
+    if not row["started_ms"]:
+        return {"complete": True, "data": []}
     names = {number: name for name, number in endpoint_numbers(view).items()}
     base, look = ledger.log_base(view, campaign), Trail(view)
     tables: dict[int, Any] = {}

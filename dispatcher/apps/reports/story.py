@@ -16,10 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import msgpack
 
+from dispatcher.apps.archive import filled, kept
 from dispatcher.apps.messages import message_id
 from dispatcher.apps.messages_shown import get_message
 from dispatcher.apps.timeline import Person, person_of
@@ -80,14 +82,21 @@ Found = dict[str, Any]
 
 
 def messages(
-    view: Snapshot, tenant: int, member_no: int, now_ms: int, *, limit: int = 20, before: int | None = None
+    view: Snapshot,
+    tenant: int,
+    member_no: int,
+    now_ms: int,
+    *,
+    limit: int = 20,
+    before: int | None = None,
+    folder: Path | None = None,
 ) -> Found | None:
     """{data: newest campaign first, next: the campaign to go on before, single: messages born alone}; None when there
-    is no such member. `single` comes with the first page."""
+    is no such member. `single` comes with the first page. folder: of the data, for what is archived."""
     person = person_of(view, tenant, member_no)
     if person is None:
         return None
-    told = _Teller(view, tenant)
+    told = _Teller(view, tenant, folder)
     data: list[Found] = []
     following = last = None
     for campaign, row, no, rank in _audiences(view, tenant, person, before):
@@ -120,13 +129,16 @@ def _audiences(
 class _Teller:
     """Tells one message after the other; the log that may be read is one budget for all."""
 
-    def __init__(self, view: Snapshot, tenant: int) -> None:
-        self._view, self._tenant = view, tenant
+    def __init__(self, view: Snapshot, tenant: int, folder: Path | None) -> None:
+        self._view, self._tenant, self._folder = view, tenant, folder
         self._trail = Trail(view)
         self._endpoints = {number: name for name, number in endpoint_numbers(view).items()}
 
     def message(self, campaign: int, row: dict[str, Any], member_no: int, rank: int) -> Found:
         (known,) = recipients(self._view, self._tenant, campaign, after_rank=rank - 1 if rank else None, limit=1)
+        archive = kept(self._view, self._tenant, campaign) if self._folder is not None else None
+        if self._folder is not None and archive is not None:
+            (known,) = filled(self._folder, archive, [known])
         decision = Decision[known["decision"].upper()]
         steps, complete = self._steps(campaign, row, rank, known)
         sent_ms = _ms(known["submitted_at"])
@@ -162,6 +174,11 @@ class _Teller:
             steps, _ = self._trail.of(campaign, rank, since_ms=began_ms, until_ms=row["finished_ms"], most=FEW_OCTETS)
             return steps, True
         answered = self._array(campaign, "log_no", rank)
+        if (row["archive"] or {}).get("at_ms") and sent_ms is not None:  # its log may be gone
+            steps, complete = self._trail.of(campaign, rank, since_ms=sent_ms, until_ms=final_ms, most=FEW_OCTETS)
+            if complete and steps:
+                return steps, known["tries"] == 1
+            return self._by_ledger(campaign, rank, known, [], sent_ms, final_ms), known["parts"] == 1
         position = ledger.log_base(self._view, campaign) + answered - 1
         plain = bool(answered and sent_ms and known["parts"] == 1 and known["tries"] == 1)
         since_ms = sent_ms if known["tries"] == 1 and sent_ms else began_ms

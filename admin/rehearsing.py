@@ -1,0 +1,147 @@
+"""Rehearsals that the API asked for: a child process each, one a tenant, its steps and at last its answer.
+
+Touches: child processes (`volley campaign rehearse --steps`) and what they say; the store and the scratch folder are
+theirs. Answers are kept in memory, the latest of a campaign and KEPT of all; a restart forgets them.
+Rests on: a child whose pipe is gone, or that is told to end, cleans up after itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from config.settings import Settings
+from dispatcher.clock import Clock, rfc3339
+from dispatcher.errors import CommandRefused
+from dispatcher.records.keys import public_id
+
+KEPT = 100
+LINE_OCTETS_MAX = 8 << 20
+ENDS_S = 30.0  # for a child that is told to end: it stops two others and removes a folder
+ROOT = Path(__file__).resolve().parent.parent
+Key = tuple[int, int]  # tenant, campaign
+
+
+@dataclass(slots=True)
+class Job:
+    tenant: int
+    campaign: int
+    started_ms: int
+    state: str = "running"  # done, failed, cancelled
+    step: str = "start"
+    done: int = 0
+    total: int = 0
+    ended_ms: int | None = None
+    answer: dict[str, Any] | None = None
+    problem: dict[str, Any] | None = None
+    process: asyncio.subprocess.Process | None = None
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "campaign": public_id("cmp", self.campaign),
+            "state": self.state,
+            "step": self.step,
+            "done": self.done,
+            "total": self.total,
+            "started_at": rfc3339(self.started_ms),
+            "ended_at": rfc3339(self.ended_ms),
+            "answer": self.answer,
+            "problem": self.problem,
+        }
+
+    def hear(self, line: dict[str, Any]) -> None:
+        if "step" in line:
+            self.step, self.done, self.total = line["step"], line["done"], line["total"]
+        self.answer = line.get("answer", self.answer)
+        self.problem = line.get("problem", self.problem)
+
+
+@dataclass(slots=True)
+class Rehearsals:
+    """Of one admin process; its loop's alone."""
+
+    settings: Settings
+    clock: Clock
+    _jobs: dict[Key, Job] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def find(self, tenant: int, campaign: int) -> Job | None:
+        return self._jobs.get((tenant, campaign))
+
+    def refuse_second(self, tenant: int) -> None:
+        """Raises CommandRefused 409 while one of the tenant's is under way."""
+        for job in self._jobs.values():
+            if job.tenant == tenant and job.state == "running":
+                other = public_id("cmp", job.campaign)
+                raise CommandRefused(
+                    409, "rehearsal_running", f"{other} is being rehearsed: await its end or cancel that",
+                    extra={"campaign": other},
+                )  # fmt: skip
+
+    def start(self, tenant: int, campaign: int, options: Sequence[str]) -> Job:
+        """options: of the verb."""
+        self.refuse_second(tenant)
+        job = Job(tenant, campaign, self.clock.epoch_ms())
+        self._jobs.pop((tenant, campaign), None)
+        self._jobs[tenant, campaign] = job
+        for old in [key for key, one in self._jobs.items() if one.state != "running"][: max(0, len(self._jobs) - KEPT)]:
+            del self._jobs[old]
+        task = asyncio.create_task(self._follow(job, options))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return job
+
+    async def cancel(self, job: Job) -> None:
+        """Returns when nothing of it is left."""
+        if job.state == "running":
+            job.state = "cancelled"
+            await self._end(job)
+
+    async def close(self) -> None:
+        for job in list(self._jobs.values()):
+            await self.cancel(job)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=ENDS_S)
+
+    async def _follow(self, job: Job, options: Sequence[str]) -> None:
+        try:
+            await self._run(job, options)
+        except (OSError, ValueError) as exc:
+            job.problem = {"status": 500, "code": "rehearsal_failed", "detail": str(exc)}
+        if job.state == "running":
+            job.state = "failed" if job.answer is None else "done"
+        job.ended_ms = self.clock.epoch_ms()
+
+    async def _run(self, job: Job, options: Sequence[str]) -> None:
+        told = ["--config", str(self.settings.file)] if self.settings.file else []
+        job.process = process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "dispatcher.cli", "campaign", "rehearse", public_id("cmp", job.campaign),
+            "--tenant", public_id("ten", job.tenant), "--data", str(self.settings.data), "--steps", *told, *options,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            cwd=ROOT, limit=LINE_OCTETS_MAX, start_new_session=True,
+        )  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        if job.state != "running":  # cancelled before it was there
+            process.terminate()
+        errors = asyncio.create_task(process.stderr.read())
+        async for line in process.stdout:
+            with contextlib.suppress(ValueError):
+                job.hear(json.loads(line))
+        status, said = await process.wait(), (await errors).decode("utf-8", "replace").strip()
+        if job.answer is None and job.problem is None:
+            detail = said.rpartition("\n")[2] or f"the rehearsal ended with {status}"
+            job.problem = {"status": 500, "code": "rehearsal_failed", "detail": detail}
+
+    async def _end(self, job: Job) -> None:
+        if job.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            job.process.terminate()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(job.process.wait(), ENDS_S)

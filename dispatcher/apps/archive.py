@@ -1,0 +1,194 @@
+"""Old campaigns: what is asked for once in a while goes from the store to a compressed file, what questions need stays.
+
+Touches: the data folder's `archive`, ledger arrays, rows of `campaigns` and `archives`, through views; zstandard.
+
+    archive/cmp_....ndjson.zst  a line a recipient by rank: {rank, member, group, decision, state, parts, tries, error,
+                                submitted_at, final_at, message_id}; zstd frames of FRAME_ROWS lines, any zstd reads it
+    archives: tenant:2 campaign:8 -> msgpack {at_ms, file, octets, sha256, recipients, frames: u64 offsets, errors,
+                                endpoints}
+
+Audience, decisions, states, parts and times stay in the store, 11 octets a recipient of 24: segments, caps, effects,
+days and the line of a report go on as before. The other arrays go, a slice a commit, after the file is on disk and its
+row with it; then the log may age away. The file names members by id and has no number and no value of theirs: whoever
+is erased is nobody in it. Weak spot: of a message of several parts it keeps the first one's message_id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from dispatcher.apps.reports.campaign import report
+from dispatcher.campaigns.campaign import DAEMON, LATER, campaign_json, load, need_campaign, save
+from dispatcher.campaigns.recipients import recipients
+from dispatcher.campaigns.states import OVER, conflict, hold_version, remember
+from dispatcher.control.commands import ArchiveCampaign, Envelope
+from dispatcher.errors import StoreError
+from dispatcher.records.changes import Changes, View
+from dispatcher.records.keys import public_id
+from dispatcher.records.states import State
+from dispatcher.store import Snapshot, audit, ledger
+from dispatcher.store.layout import ARCHIVE_FOLDER, ARRAYS, LEDGER_KEY, TENANT_U64
+from dispatcher.store.values import pack, unpack
+
+FRAME_ROWS = 4_096  # some 600 kB of text: read for one person's line in 2 ms
+DROPPED = ("error", "tries", "text_hash", "log_no", "part_state")
+MOVING = (State.CLAIMED, State.RETRY_WAIT, State.ACCEPTED, State.UNCERTAIN)
+SLICE_KEYS = 60  # arrays of 64 KiB deleted a commit: below 4 MiB
+FILLED = ("tries", "error", "message_id")
+DAY_MS = 86_400_000
+
+Row = dict[str, Any]
+
+
+def ask_archive(view: View, command: ArchiveCampaign, envelope: Envelope) -> tuple[Changes, Row]:
+    """Have a campaign archived, by whoever keeps house. Repeating it changes nothing. Raises CommandRefused 409."""
+    row = need_campaign(view, envelope.tenant, command.campaign)
+    hold_version(row, envelope.version)
+    if row["archive"]:
+        return Changes(), campaign_json(command.campaign, row)
+    if (why := unfit(view, command.campaign, row)) is not None:
+        raise conflict(why, state=row["state"])
+    row["archive"] = {"asked_ms": envelope.at_ms, "actor": envelope.actor, "at_ms": None}
+    return save(envelope.tenant, command.campaign, row), campaign_json(command.campaign, row)
+
+
+def unfit(view: View, campaign: int, row: Row) -> str | None:
+    """Why a campaign cannot be archived; None when it can."""
+    if row["state"] not in OVER:
+        return f"a campaign that is {row['state']} cannot be archived: it is not over"
+    counts = ledger.read_counts(view, campaign)
+    moving = MOVING if row["receipts"] else tuple(state for state in MOVING if state is not State.ACCEPTED)
+    left = {state.word: counts.state(state) for state in moving if counts.state(state)}
+    if left:
+        return f"something of it is awaited still: {', '.join(f'{n:,} {word}' for word, n in left.items())}"
+    return None
+
+
+def next_to_archive(view: View, now_ms: int, after_days: float) -> tuple[int, int] | None:
+    """(tenant, campaign) that somebody asked for, or that has been over for so many days (0: none by itself)."""
+    for key, octets in view.range("campaigns"):
+        row = LATER | unpack(octets)
+        asked, done = row["archive"], row["archive"] and row["archive"]["at_ms"]
+        old = after_days and row["finished_ms"] and now_ms - row["finished_ms"] >= after_days * DAY_MS
+        if not done and row["started_ms"] and (asked or old):
+            tenant, campaign = TENANT_U64.unpack(key)
+            if unfit(view, campaign, row) is None:
+                return tenant, campaign
+    return None
+
+
+def write(snapshot: Callable[[], Snapshot], folder: Path, tenant: int, campaign: int, now_ms: int) -> Row:
+    """The file, on disk when this returns, and the row that is to be kept of it. Some 20 us a recipient: not for the
+    process that sends."""
+    place = folder / ARCHIVE_FOLDER
+    place.mkdir(mode=0o770, exist_ok=True)
+    name = f"{public_id('cmp', campaign)}.ndjson.zst"
+    frames, many, digest = array("Q"), 0, hashlib.sha256()
+    compressor = zstandard.ZstdCompressor(level=6)
+    after: int | None = None
+    with open(place / f"{name}.part", "wb") as file:
+        while True:
+            with snapshot() as view:
+                rows = recipients(view, tenant, campaign, after_rank=after, limit=FRAME_ROWS)
+            if not rows:
+                break
+            for row in rows:
+                del row["msisdn"]
+            text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+            frame = compressor.compress(text.encode())
+            frames.append(file.tell())
+            file.write(frame)
+            digest.update(frame)
+            many, after = many + len(rows), rows[-1]["rank"]
+        octets = file.tell()
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(place / f"{name}.part", place / name)
+    _sync(place)
+    with snapshot() as view:
+        told = report(view, tenant, campaign, now_ms)
+    assert told is not None
+    return {
+        "file": name, "octets": octets, "sha256": digest.digest(), "recipients": many, "frames": frames.tobytes(),
+        "errors": told["errors"], "endpoints": told["endpoints"],
+    }  # fmt: skip
+
+
+def keep(view: View, tenant: int, campaign: int, written: Row, now_ms: int) -> Changes:
+    """From now on the file tells. Nothing when the campaign is no longer what it was."""
+    row = load(view, tenant, campaign)
+    if row is None or unfit(view, campaign, row) is not None or (row["archive"] and row["archive"]["at_ms"]):
+        return Changes()
+    row["archive"] = {**(row["archive"] or {"asked_ms": None, "actor": DAEMON}), "at_ms": now_ms}
+    remember(row, now_ms, DAEMON, f"archived: {written['recipients']:,} recipients in {written['file']}")
+    changes = save(tenant, campaign, row)
+    changes.put("archives", TENANT_U64.pack(tenant, campaign), pack({"at_ms": now_ms, **written}))
+    told = {"file": written["file"], "sha256": written["sha256"].hex(), "recipients": written["recipients"]}
+    audit.note(view, changes, DAEMON, "campaign.archived", tenant, now_ms, public_id("cmp", campaign), **told)
+    return changes
+
+
+def drop_some(view: View, after: bytes = b"") -> tuple[Changes, bytes | None]:
+    """A slice of what archived campaigns leave in the store, and where to go on; None at the end. A receipt that comes
+    days later may have made an array anew."""
+    changes = Changes()
+    for key, _ in view.range("archives", after=after or None):
+        campaign = TENANT_U64.unpack(key)[1]
+        for name in DROPPED:
+            for mine, _ in view.range("ledger", LEDGER_KEY.pack(campaign, ARRAYS[name][0], 0)[:9]):
+                changes.delete("ledger", mine)
+                if len(changes.rows) == SLICE_KEYS:
+                    return changes, after
+        after = key
+    return changes, None
+
+
+def kept(view: View, tenant: int, campaign: int) -> Row | None:
+    """What is kept of an archived campaign; None for another."""
+    octets = view.get("archives", TENANT_U64.pack(tenant, campaign))
+    return None if octets is None else unpack(octets)
+
+
+def recipients_anywhere(view: Snapshot, tenant: int, campaign: int, *, folder: Path, **asked: Any) -> list[Row]:
+    """recipients() of any campaign; of an archived one what the store has no more comes from its file."""
+    rows = recipients(view, tenant, campaign, **asked)
+    archive = kept(view, tenant, campaign)
+    return rows if archive is None else list(filled(folder, archive, rows))
+
+
+def filled(folder: Path, archive: Row, rows: Iterable[Row]) -> Iterator[Row]:
+    """The same rows, by ascending rank, with what their lines in the file say. Raises StoreError."""
+    frames = array("Q", archive["frames"])
+    at, lines = -1, list[bytes]()
+    for row in rows:
+        frame, number = divmod(row["rank"], FRAME_ROWS)
+        if frame != at:
+            at, lines = frame, _frame(folder / ARCHIVE_FOLDER / archive["file"], frames, frame, archive["octets"])
+        line = json.loads(lines[number])
+        yield row | {name: line[name] for name in FILLED}
+
+
+def _frame(path: Path, frames: array[int], frame: int, octets: int) -> list[bytes]:
+    end = frames[frame + 1] if frame + 1 < len(frames) else octets
+    try:
+        with open(path, "rb") as file:
+            file.seek(frames[frame])
+            return zstandard.ZstdDecompressor().decompress(file.read(end - frames[frame])).split(b"\n")
+    except (OSError, zstandard.ZstdError, IndexError) as exc:
+        raise StoreError(f"{path}: {exc}") from exc
+
+
+def _sync(place: Path) -> None:
+    fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
