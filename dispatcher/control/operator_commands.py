@@ -1,0 +1,85 @@
+"""Commands of whoever runs it: routes, binds, backups, and questions to the running dispatcher."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dispatcher.control.command import Command, command
+
+
+@command("route.put")
+class PutRoute(Command):
+    """Make or change a route of the operator's (routes/stored.py)."""
+
+    title: str  # its name
+    values: dict[str, Any]  # keys of [[route]]; those left out stay as they are, of a new one as by default
+    new: bool = False  # there must be none of that name
+
+
+@command("route.delete")
+class DeleteRoute(Command):
+    title: str
+
+
+@command("route.ported")
+class TurnPorted(Command):
+    """The ported numbers of a spooled file (routes/ported.py) become the table."""
+
+    count: int
+    networks: list[str]
+    file: str  # whose they are
+    spool: str  # where they lie, in order, as u64: a name in the data folder
+
+
+@command("backup.note")
+class NoteBackup(Command):
+    """Before all of the store leaves the house: who takes it where."""
+
+    folder: str
+
+
+@command("bind.connect")
+class ConnectBind(Command):
+    """Bound again, whatever an operator or a refusal said before."""
+
+    bind: str  # endpoint.number, or an endpoint for all its binds
+
+
+@command("bind.drain")
+class DrainBind(Command):
+    """Submit nothing more, unbind when the window is answered; stays so until connected or a restart."""
+
+    bind: str
+
+
+@command("bind.disconnect")
+class DisconnectBind(Command):
+    """End the connection at once; what is in the window is uncertain. Stays so until connected or a restart."""
+
+    bind: str
+
+
+@command("bind.reveal")
+class RevealBind(Command):
+    """See numbers and texts in a trace of this bind, for ten minutes; needs a reason."""
+
+    bind: str
+
+
+@command("bind.trace")
+class TraceBind(Command):
+    """What crossed a bind since the last of these. Asked for again and again; ends five seconds after the last."""
+
+    bind: str
+    number: str = ""  # only from and to this one
+    reveal: bool = False  # after bind.reveal
+
+
+@command("status")
+class AskStatus(Command):
+    """Live figures of the dispatcher (health.py): binds, lanes, writer, campaigns."""
+
+
+@command("retries")
+class AskRetries(Command):
+    """What each command_status means: how often a message goes again, how far apart, until when."""
