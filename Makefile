@@ -53,7 +53,7 @@ sim: build $(V)/.dev
 		$(V)/bin/python -m pytest --numprocesses 2 tests/sim/test_seeds.py
 
 long: build $(V)/.dev
-	VOLLEY_LONG=1 VOLLEY_SEEDS=2000 VOLLEY_FUZZ_SECONDS=300 VOLLEY_MUTATIONS=1000000 \
+	VOLLEY_LONG=1 VOLLEY_WITHIN_S=900 VOLLEY_SEEDS=2000 VOLLEY_FUZZ_SECONDS=300 VOLLEY_MUTATIONS=1000000 \
 		$(V)/bin/python -m pytest tests/fuzz tests/sim tests/daemon tests/smpp
 
 lint: build $(V)/.dev

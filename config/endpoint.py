@@ -140,4 +140,6 @@ def _status(status: str, word: str) -> None:
     if not 0 < value < STATUSES_MAX:
         raise SettingError("statuses", status, rule)
     if word not in STATUS_WORDS:
-        raise SettingError(f"statuses.{status}", word, "one of " + ", ".join(STATUS_WORDS), nearest=nearest(word, STATUS_WORDS))
+        raise SettingError(
+            f"statuses.{status}", word, "one of " + ", ".join(STATUS_WORDS), nearest=nearest(word, STATUS_WORDS)
+        )

@@ -60,7 +60,7 @@ class Route:
                 raise SettingError("tenants", tenant, "a tenant's number or its id (ten_...)")
         between("failover_after_s", self.failover_after_s, 0, 86_400, "s")
         between("cost", self.cost, 0, 1_000_000_000, "millionths of a currency unit a part")
-        if self.hours and (not (found := _HOURS.fullmatch(self.hours)) or found[3] == "24" and found[4] != "00"):
+        if self.hours and (not (found := _HOURS.fullmatch(self.hours)) or (found[3] == "24" and found[4] != "00")):
             raise SettingError("hours", self.hours, "from-to as in 08:00-20:00; 22:00-06:00 goes over midnight")
         for day in self.days:
             one_of("days", day, DAYS)

@@ -75,9 +75,7 @@ def _safe_value(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, dict):
-        return {
-            escaped(str(k)): "***" if str(k).lower() in SECRETS and v else _safe_value(v) for k, v in value.items()
-        }
+        return {escaped(str(k)): "***" if str(k).lower() in SECRETS and v else _safe_value(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_safe_value(item) for item in value]
     return escaped(value if isinstance(value, str) else repr(value))

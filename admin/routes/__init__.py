@@ -20,6 +20,7 @@ from admin.routes import (
     recipients,
     rehearsals,
     reports,
+    routes,
     segment_members,
     segments,
     status,
@@ -55,6 +56,7 @@ ROUTERS = (
     inbound.router,
     audit.router,
     binds.router,
+    routes.router,
     status.router,
 )
 

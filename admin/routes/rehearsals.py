@@ -31,7 +31,7 @@ class SimulatorBody(Body):
     receipts: Annotated[float, Field(ge=0, le=100, description="per cent that come")] | None = None
     states: Annotated[str, Field(pattern=r"^[A-Z0-9:,]{1,200}$")] | None = None
     tps: Annotated[int, Field(ge=0, le=10**8)] | None = None
-    status_share: list[Share] = Field([], max_length=20)
+    status_share: list[Share] = Field(default=[], max_length=20)
 
 
 class RehearsalBody(Body):

@@ -1,12 +1,13 @@
-"""A campaign's audience, lazily: what is undecided becomes the next Batch of an endpoint, what came back is rendered again.
+"""A campaign's audience, lazily: what is undecided becomes the next Batch of an endpoint, what came back is rendered
+again.
 
 Touches: the View it is given, for as long as a call takes. Never a queue of recipients: its memory is a bitmap a block
 that is begun and not ended (share.py). Rests on: DESIGN 6; ranks are the order of member_no in the frozen audience.
 
-A block's undecided recipients are split once: guards skip some and let some wait, arms divide the rest, routes give each
-an endpoint. Each endpoint then takes its share of block after block by a cursor of its own, so one that is down or full
-stops nobody. Who is left of a block is known here exactly, from the ledger when it is first touched and from what was
-taken since; when routes turn, only the split is made anew.
+A block's undecided recipients are split once: guards skip some and let some wait, arms divide the rest, routes give
+each an endpoint. Each endpoint then takes its share of block after block by a cursor of its own, so one that is down
+or full stops nobody. Who is left of a block is known here exactly, from the ledger when it is first touched and from
+what was taken since; when routes turn, only the split is made anew.
 A repeat is rendered anew: a message of which nothing is out goes as it reads now, one that is partly out only if it
 still reads the same, else its rest is given up (two halves of two texts help nobody).
 Weak spot: repeats of one block are rendered together, so a repeat costs about a claim each when they are scattered.
@@ -143,8 +144,8 @@ class Expansion:
     # ---- the next recipients
 
     def next(self, view: View, endpoint: int, max_rows: int, now_ms: int) -> Batch | None:
-        """The next recipients' rows of an endpoint, at most `max_rows`, of one block; None when there is nothing for it in
-        the blocks that were looked at (`wants` says whether there are more)."""
+        """The next recipients' rows of an endpoint, at most `max_rows`, of one block; None when there is nothing for
+        it in the blocks that were looked at (`wants` says whether there are more)."""
         self._look(now_ms)
         for _ in range(BLOCKS_AT_ONCE):
             index = self._begun.next_of(endpoint, len(self._bases))

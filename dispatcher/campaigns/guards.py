@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from dispatcher.campaigns.arms import Arms, arms_of
 from dispatcher.campaigns.price import Bill
 from dispatcher.campaigns.quiet import Calendar, Quiet
 from dispatcher.campaigns.schedule import recipient_ms
@@ -99,6 +100,7 @@ class Guards:
         self._read_stops(view)
         self.quiet = _quiet(view, tenant, of.zone_field, self.rules, row)
         self._holdout = row["holdout"] is not None
+        self._arms: Arms | None = arms_of(row, campaign)
         self._claims: Claims | None = None
         self._runs: list[Run] = []  # campaigns that the caps count, and when they were looked for
         self._runs_ms = -ASK_AGAIN_MS
@@ -177,7 +179,7 @@ class Guards:
         for limit, spent in zip(self.limits, self._spent, strict=True):
             skip(limit.decision, left & ~self._within(view, columns, block, left, limit, spent, reserve=reserve))
         if reserve and self._claims is not None:
-            self._claims.reserve(self.campaign, block, left)
+            self._claims.reserve(self.campaign, block, left & ~self._not_now(view, block, left))
         return Verdict(skips, _bitmap(left), _bitmap(waits) if waits else None, opens_ms, until_ms)
 
     def claimed(self, view: View, block: int, sent: Octets, now_ms: int) -> None:
@@ -205,6 +207,13 @@ class Guards:
             numbers = signature_numbers(view, self.tenant, self._signature) if self._signature else []
             self._stopped = _on_number([(number, number) for number in numbers]) if numbers else None
             self._stops_version = version
+
+    def _not_now(self, view: View, block: int, bits: int) -> int:
+        """Those of a block who are held out, or wait for the text that wins: no message is on its way to them."""
+        if self._arms is None or not bits:
+            return 0
+        split = self._arms.split(view, self.tenant, block, _bitmap(bits))
+        return int.from_bytes(split.holdout or b"", "little") | int.from_bytes(split.waits or b"", "little")
 
     def _counted(self, view: View, now_ms: int) -> Counted | None:
         caps = self.rules.caps

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -177,6 +178,7 @@ def _matching(
         at += 1
 
 
+@lru_cache(4_096)  # a slice of a list has few seconds, and each is 3 us
 def _instant(seconds: int) -> str | None:
     return rfc3339(seconds * 1000) if seconds else None
 
@@ -204,16 +206,20 @@ class MessageIds:
     def __init__(self, view: Snapshot, campaign: int) -> None:
         self._view = view
         self._base = ledger.log_base(view, campaign)
+        self._begin, self._value = 0, memoryview(b"")
 
     def of(self, log_no: int) -> str | None:
         """None when nothing was accepted, or its part of the log is gone."""
         if not log_no:
             return None
         position = self._base + log_no - 1
-        for begin, value in ledger.log_values(self._view, reverse=True, after=position + 1):
-            at = 8 * (position - begin)
-            if at + _ID_AT > len(value):
+        if not self._begin <= position < self._begin + len(self._value) // 8:
+            found = next(ledger.log_values(self._view, reverse=True, after=position + 1), None)
+            if found is None:
                 return None
-            octets = bytes(value[at + _ID_AT : at + _ID_AT + value[at + _ID_OCTETS_AT]])
-            return octets.rstrip(b"\0").decode("latin-1")
-        return None
+            self._begin, self._value = found  # the next one asked for is often in it too
+        at = 8 * (position - self._begin)
+        if at + _ID_AT > len(self._value):
+            return None
+        octets = bytes(self._value[at + _ID_AT : at + _ID_AT + self._value[at + _ID_OCTETS_AT]])
+        return octets.rstrip(b"\0").decode("latin-1")

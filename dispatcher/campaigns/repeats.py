@@ -1,4 +1,5 @@
-"""Messages of a campaign that go (again): refused for now, given back, uncertain and resent; by the endpoint they wait for.
+"""Messages of a campaign that go (again): refused for now, given back, uncertain and resent; by the endpoint they wait
+for.
 
 Touches: nothing. A message of which something is out stays with its endpoint, for its parts must agree; one of which
 nothing is out goes wherever its route leads when it is due.
@@ -78,7 +79,8 @@ class Repeats:
         return found
 
     def free(self, is_up: Callable[[int], bool], exists: Callable[[int], bool]) -> None:
-        """Of endpoints that are down, the whole messages go by their route again; of endpoints that are gone, all do."""
+        """Of endpoints that are down, the whole messages go by their route again; of endpoints that are gone, all
+        do."""
         self.stray = False
         for endpoint in [e for e, mine in self._of.items() if e != ANY and mine and not is_up(e)]:
             mine = self._of.pop(endpoint)

@@ -54,6 +54,9 @@ VERBS: dict[str, Verb] = {
     "usage": Verb("dispatcher.cli.money:usage_command", "What a tenant used in a month, and what is left."),
     "points": Verb("dispatcher.cli.points:points_group", "Points: add, show."),
     "smpp": Verb("dispatcher.cli.smpp_tools:smpp_group", "Binds: status, trace, drain; PDUs by hand: decode, encode."),
+    "route": Verb(
+        "dispatcher.cli.routes:route_group", "Which endpoints messages take: list, put, delete, load-ported."
+    ),
     "text": Verb("dispatcher.cli.text_tool:text_command", "What a text costs: alphabet, parts, octets."),
     "verify": Verb("dispatcher.cli.check:verify_command", "Walk the store; report counts that do not add up."),
     "backup": Verb("dispatcher.cli.backup:backup_command", "Copy the store while it is in use; verify a copy."),

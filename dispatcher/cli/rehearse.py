@@ -37,7 +37,7 @@ from dispatcher.tenants.tenant import need_tenant
 LOOK_S = 0.1
 BOUND_S = 20.0  # from the start of the dispatcher to every bind
 QUIET_S = 5.0  # without a receipt, or without a part when the rest waits for its hour: it is over
-REACHED = 0.8  # of a limit: it was what limited
+REACHED = 0.7  # of a limit, over all the time with its slow ends: it was what limited
 TOO_SHORT_S = 1.0  # to speak of a rate
 
 Told = Callable[[str, int, int], None]  # step, done, of how many
@@ -175,9 +175,9 @@ def _answer(scene: _Scene, texts: Texts, settings: Settings, share: float) -> di
     different = differences(made.seen, sent, found["skipped"])
     if heard.parts != found["parts"]["accepted"]:
         different.append(f"parts: {found['parts']['accepted']:,} answered, {heard.parts:,} in the simulator's log")
-    rates = {endpoint.name: endpoint.rate for endpoint in settings.endpoints}
-    used_rates = [rates.get(one["endpoint"], 0) for one in found["endpoints"]["data"] if one["what"] == "accepted"]
-    limits = {"endpoint_rate": sum(used_rates) if all(used_rates) else 0, "tenant_rate": tenant.rate}
+    limits = [("tenant_rate", tenant.rate, heard.parts), ("campaign_rate", _campaign_rate(made), heard.parts)]
+    accepted = {one["endpoint"]: one["parts"] for one in found["endpoints"]["data"] if one["what"] == "accepted"}
+    limits += [("endpoint_rate", endpoint.rate, accepted.get(endpoint.name, 0)) for endpoint in settings.endpoints]
     return {
         "id": found["id"],
         "title": found["title"],
@@ -192,7 +192,7 @@ def _answer(scene: _Scene, texts: Texts, settings: Settings, share: float) -> di
         "differences": different,
         "took_s": round(heard.took_s, 3),
         "parts_per_s": round(rate, 1) if rate else None,
-        "limited_by": _limit(limits | {"campaign_rate": _campaign_rate(made)}, rate, scene.limit),
+        "limited_by": _limit(limits, heard.took_s, scene.limit),
         "whole_takes_s": _whole_takes(heard, whole, share),
         "extrapolated": share < 1,
         "endpoints": found["endpoints"]["data"],
@@ -213,15 +213,12 @@ def _campaign_rate(made: Plan) -> int:
     return int(eta["parts_per_s"] or 0) if eta["limit"] == "campaign_rate" else 0
 
 
-def _limit(limits: dict[str, int], rate: float | None, live: str) -> str | None:
-    """The least of the rates that are set, where it was reached; else the dispatcher's word. None: too short."""
-    if rate is None:
+def _limit(limits: list[tuple[str, int, int]], took_s: float, live: str) -> str | None:
+    """The first (name, parts/s, parts) that was reached; else the dispatcher's word. None: too short to tell."""
+    if took_s < TOO_SHORT_S:
         return None
-    known = {name: limit for name, limit in limits.items() if limit}
-    least = min(known, key=lambda name: known[name], default=None)
-    if least is not None and rate >= REACHED * known[least]:
-        return least
-    return live or None
+    reached = (name for name, limit, parts in limits if limit and parts >= REACHED * limit * took_s)
+    return next(reached, live or None)
 
 
 def _whole_takes(heard: Counted, whole: int, share: float) -> float | None:

@@ -35,11 +35,13 @@ def envelope(reason: str = "") -> Envelope:
 
 @click.command("route")
 @click.argument("number")
-@click.option("--purpose", type=click.Choice(list(Purpose)), default="marketing", show_default=True)
+@click.option(
+    "--purpose", type=click.Choice([purpose.value for purpose in Purpose]), default="marketing", show_default=True
+)
 @click.option("--tenant", type=int, default=1, show_default=True)
 @click.option("--sender", help="Default: the tenant's.")
 @common
-def explain_command(call: Call, number: str, purpose: str, tenant: int, sender: str | None) -> None:
+def explain_command(call: Call, number: str, purpose: str, tenant: int, sender: str | None) -> int:
     """Which endpoint a number takes, and why: every route that was looked at.
 
     Exit status 1 when no route fits.
@@ -66,8 +68,7 @@ def explain_command(call: Call, number: str, purpose: str, tenant: int, sender: 
         for one in found["routes"]:
             table.add_row(one["route"], one["source"], "yes" if one["fits"] else "no", one["why"])
         Console().print(table)
-    if found["reason"] == "no_route":
-        raise SystemExit(1)
+    return int(found["reason"] == "no_route")
 
 
 @click.group("route")
@@ -142,7 +143,7 @@ def delete_command(call: Call, name: str) -> None:
 @route_group.command("load-ported")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @common
-def load_command(call: Call, file: Path) -> None:
+def load_command(call: Call, file: Path) -> int:
     """Load the table of ported numbers from lines `number,network`, in place of what was there.
 
     Lines that cannot be read are passed over and counted; exit status 1 when there are any. 8 octets of memory a line.
@@ -160,7 +161,11 @@ def load_command(call: Call, file: Path) -> None:
         try:
             spool.write_bytes(read.entries)
             progress.add_task("writing", total=None)
-            _turn(call, TurnPorted(count=read.count, networks=read.networks, file=file.name, spool=spool.name), read.entries)
+            _turn(
+                call,
+                TurnPorted(count=read.count, networks=read.networks, file=file.name, spool=spool.name),
+                read.entries,
+            )
         finally:
             spool.unlink(missing_ok=True)
     wrong = [{"line": line, "text": octets.decode("utf-8", "replace")} for line, octets in read.wrong]
@@ -171,8 +176,7 @@ def load_command(call: Call, file: Path) -> None:
         click.echo(f"{read.count:,} ported numbers, {len(read.networks)} networks")
         for one in wrong[:10]:
             click.echo(f"line {one['line']}: {one['text']!r}: number,network with a number of 7 to 15 digits", err=True)
-    if wrong:
-        raise SystemExit(1)
+    return int(bool(wrong))
 
 
 def _turn(call: Call, command: TurnPorted, entries: bytearray) -> None:

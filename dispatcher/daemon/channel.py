@@ -1,7 +1,7 @@
 """[trio] One endpoint of this process: its Book and binds, the runs it knows, and how much of it may be claimed ahead.
 
-Touches: its own Book, Pool and words of the marks. Rests on: DESIGN 1 and 6 (claim_credit = windows + ahead; ahead = 3 x
-commit period x rate, from what was measured); ARCHITECTURE for the 4.5 there is instead of 3.
+Touches: its own Book, Pool and words of the marks. Rests on: DESIGN 1 and 6 (claim_credit = windows + ahead; ahead = 3
+x commit period x rate, from what was measured); ARCHITECTURE for the 4.5 there is instead of 3.
 Everything here is an account's own: what a receipt means, who is in flight, what a kill left. A campaign may have a run
 in several channels, a message is in one at a time.
 """

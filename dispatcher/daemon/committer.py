@@ -100,8 +100,8 @@ class Committer:
         self._wake.set()
 
     async def do(self, step: Step, after: Callable[[], None] | None = None) -> Any:
-        """The step's result, once it is on disk; then `after` is called at once, before whoever waits runs on. Raises what
-        the step raised, or StoreFull."""
+        """The step's result, once it is on disk; then `after` is called at once, before whoever waits runs on. Raises
+        what the step raised, or StoreFull."""
         done = trio.Event()
         kept: list[Work] = []
 
@@ -221,7 +221,8 @@ class Committer:
             channel.measure(self.period_s)
 
     def _cut(self) -> list[_Cut]:
-        """The channels' journals, another first each time; one that would make the commit too long waits for the next."""
+        """The channels' journals, another first each time; one that would make the commit too long waits for the
+        next."""
         cuts: list[_Cut] = []
         octets, n = 0, len(self.channels)
         for i in range(n):

@@ -240,7 +240,8 @@ class Dispatcher:
             handlers.finish(view, changes, command.name, envelope, reply, now_ms)
             return changes, (reply, False)
 
-        return await self.committer.do(step)
+        result: tuple[dict[str, Any], bool] = await self.committer.do(step)
+        return result
 
     @property
     def coding(self) -> Coding | None:
@@ -350,7 +351,8 @@ class Dispatcher:
         self.committer.wake()
 
     def _revoke(self, tenant: int, number: int, decision: Decision = Decision.OPTED_OUT) -> None:
-        """What was claimed before this moment and has not left must not; see Channel.forget_revoked for when that is over."""
+        """What was claimed before this moment and has not left must not; see Channel.forget_revoked for when that
+        is over."""
         for channel in self.channels:
             channel.revoke(tenant, number, decision)
 

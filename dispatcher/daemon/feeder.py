@@ -1,8 +1,8 @@
 """What is claimed next: what was born alone, then running campaigns by purpose, as far as the credit goes. Plain calls.
 
 Touches: the channels' Books and a View. Rests on: DESIGN 3 (the way of a chunk) and 6 (claim, commit, write; lanes).
-The committer calls fill() for each channel just before it cuts the journals, so that a claim waits for one commit and no
-more. A campaign has a run in each channel that something of it went by; its expansion is one.
+The committer calls fill() for each channel just before it cuts the journals, so that a claim waits for one commit and
+no more. A campaign has a run in each channel that something of it went by; its expansion is one.
 """
 
 from __future__ import annotations
@@ -186,7 +186,10 @@ class Feeder:
     def let_go(self, known: Campaign, *, whole: bool) -> bool:
         """Its runs' numbers may be given to others. whole: nothing of it is awaited any more. False: something of it is
         still on its way."""
-        if known.expansion is not None or not all([channel.runs.close(known.id) for channel in self.channels]):
+        if known.expansion is not None:
+            return False
+        closed = [channel.runs.close(known.id) for channel in self.channels]  # all, not up to the first that cannot
+        if not all(closed):
             return False
         if whole:
             del self.campaigns[known.id]
@@ -321,7 +324,16 @@ class Feeder:
             valid_s = campaign.validity_s if campaign is not None else REPLY_VALIDITY_S
             if batch is not None and is_message_batch(batch):
                 valid_s = VALIDITY_S_MAX  # its own is looked at when it is claimed again
-            again = next_try(kind, status, tries, since_s, now_ns, retry_ns=self._retry_ns, validity_s=valid_s, actions=channel.actions)
+            again = next_try(
+                kind,
+                status,
+                tries,
+                since_s,
+                now_ns,
+                retry_ns=self._retry_ns,
+                validity_s=valid_s,
+                actions=channel.actions,
+            )
             fails = kind == Kind.RETRY or parts > 1
             if batch is not None and again is not None:
                 self.replies.send_again(

@@ -22,6 +22,7 @@ TOTALS = (
     "receipts_repeated", "stopped",
 )  # fmt: skip
 
+
 def anon_mb() -> float:
     """RssAnon of this process: memory that is ours, without mapped pages of the store."""
     for line in Path("/proc/self/status").read_text().splitlines():

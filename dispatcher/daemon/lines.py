@@ -1,8 +1,8 @@
 """[trio] All endpoints of this process: their channels, how they stand, and the routes over them; a reload of both.
 
-Touches: the store's numbers of endpoints and routes; the channels' binds. Rests on: DESIGN 9 (a reload drops no bind that
-did not change). An endpoint that is down for longer than its routes wait gives what is claimed for it back, so that the
-others send it.
+Touches: the store's numbers of endpoints and routes; the channels' binds. Rests on: DESIGN 9 (a reload drops no bind
+that did not change). An endpoint that is down for longer than its routes wait gives what is claimed for it back, so
+that the others send it.
 """
 
 from __future__ import annotations
@@ -177,7 +177,8 @@ class Lines:
             self._nursery.start_soon(_within, scope, channel)
 
     async def drain(self, seconds: float) -> None:
-        """The end: nothing more is submitted, windows are answered, binds said goodbye to; what is left is given back."""
+        """The end: nothing more is submitted, windows are answered, binds said goodbye to; what is left is given
+        back."""
         async with trio.open_nursery() as nursery:
             for channel in self.channels:
                 if channel.connects:

@@ -1,7 +1,7 @@
 """How fast tenants and campaigns may go, beside their endpoints: one Pace each, shared by every Book.
 
-Touches: rows of tenants. The socket keeps them (smpp/_pace.pyx); here is asked how much may be claimed, so that what must
-wait for its own pace does not stand in others' way. No limit is no Pace. Rests on: DESIGN 6 (the sliding log).
+Touches: rows of tenants. The socket keeps them (smpp/_pace.pyx); here is asked how much may be claimed, so that what
+must wait for its own pace does not stand in others' way. No limit is no Pace. Rests on: DESIGN 6 (the sliding log).
 Weak spot: single messages of a tenant past its plan wait in their queue as campaigns do, one-time codes too.
 """
 
@@ -30,9 +30,7 @@ class Paces:
         return f"<Paces of {len(self._tenants)} tenants, {len(self._campaigns)} campaigns>"
 
     def of(self, tenant: int, campaign: int = 0) -> tuple[Pace, ...]:
-        return tuple(
-            pace for pace in (self._tenants.get(tenant), self._campaigns.get(campaign)) if pace is not None
-        )
+        return tuple(pace for pace in (self._tenants.get(tenant), self._campaigns.get(campaign)) if pace is not None)
 
     def read(self, view: View, tenant: int) -> None:
         """A tenant is met, or its plan changed."""

@@ -28,8 +28,8 @@ class Refused:
     @property
     def reason(self) -> str:
         return (
-            f"{self.telling:,} of the last {self.answers:,} answers of {self.endpoint} refuse what the campaign is, not a "
-            f"number (its sender, service type or alphabet): see `errors` of its binds, then resume it"
+            f"{self.telling:,} of the last {self.answers:,} answers of {self.endpoint} refuse what the campaign is, "
+            f"not a number (its sender, service type or alphabet): see `errors` of its binds, then resume it"
         )
 
 
@@ -53,9 +53,7 @@ class Refusals:
                     continue
                 self._seen[known.id, channel.number] = answers, telling
                 if (telling - before[1]) * ONE_IN > answers - before[0]:
-                    yield Refused(
-                        known.tenant, known.id, channel.name, answers - before[0], telling - before[1]
-                    )
+                    yield Refused(known.tenant, known.id, channel.name, answers - before[0], telling - before[1])
 
     def forget(self, campaign: int) -> None:
         for key in [key for key in self._seen if key[0] == campaign]:

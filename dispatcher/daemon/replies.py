@@ -183,7 +183,8 @@ class Replies:
                 and batch not in busy
                 and not any(map(counts.state, MOVING[: 3 + is_message_batch(batch)]))
             )
-            if idle and all([channel.runs.close(batch) for channel in self.channels]):
+            closed = [idle and channel.runs.close(batch) for channel in self.channels]
+            if all(closed):
                 del self.batches[batch]
 
     def send_again(
@@ -230,7 +231,9 @@ class Replies:
             mine = [batch for of, batch in waiting if of is purpose]
             room = min(channel.book.room(LANE[purpose]), REPLIES_AT_ONCE) if mine else 0
             made += of_purpose.serve(
-                mine, room, lambda batch, most: self._claim_new(view, channel, batch, self._paced(batch, most, now_ns), now_ms)
+                mine,
+                room,
+                lambda batch, most: self._claim_new(view, channel, batch, self._paced(batch, most, now_ns), now_ms),
             )
         return made
 
@@ -264,7 +267,9 @@ class Replies:
     def _again_by(self, entry: Entry, item: Again, channel: Channel) -> int:
         """Where it went, while that is up or as long as other parts of it are out; else by its route."""
         partly = item.parts != (1 << item.of) - 1
-        if item.endpoint >= 0 and (self.router.is_up(item.endpoint) or (partly and item.endpoint in self.router.standing)):
+        if item.endpoint >= 0 and (
+            self.router.is_up(item.endpoint) or (partly and item.endpoint in self.router.standing)
+        ):
             return item.endpoint
         end = self._goes_by(entry)
         return channel.number if end == ANYBODY else end

@@ -1,8 +1,8 @@
 """[trio] What is uncertain, and what settles it: a late answer, a receipt by id in the log or by number, a resend.
 
-Touches: the channels' journals, the ledger through snapshots. tick() is called once a second by a task of run.py; the log
-is walked in a thread. Rests on: DESIGN 4 (what an uncertain message of each purpose is) and 8 (held receipts after the
-holding time). A one-time code goes again while its validity lasts, which a restart counts from its last claim.
+Touches: the channels' journals, the ledger through snapshots. tick() is called once a second by a task of run.py; the
+log is walked in a thread. Rests on: DESIGN 4 (what an uncertain message of each purpose is) and 8 (held receipts after
+the holding time). A one-time code goes again while its validity lasts, which a restart counts from its last claim.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Meaning: members/parse_cells.py. Touches: the buffers it is given; cells are tri
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from dispatcher.members._parse_cells cimport check, trim
@@ -117,4 +117,34 @@ def compact(const uint8_t[::1] array, int width, uint8_t[::1] ok, Py_ssize_t row
             if ok[i]:
                 memcpy(to, &array[i * width], width)
                 to += width
+    return out
+
+
+def chosen(const uint16_t[::1] which, const uint8_t[::1] heap, const uint32_t[::1] starts, uint32_t base,
+           uint32_t[::1] ends):
+    """Parts of `heap` one after the other: part k is heap[starts[k]:starts[k + 1]], which[i] the i-th one wanted. `ends`
+    gets where each ends, in elements of 2 octets counted from `base` before."""
+    cdef Py_ssize_t i, total = 0, count = which.shape[0]
+    cdef uint32_t size
+    cdef bytes out
+    cdef uint8_t *to
+    if ends.shape[0] < count or starts.shape[0] < 1 or starts[starts.shape[0] - 1] != heap.shape[0]:
+        raise ValueError("chosen: outside the heap")
+    for i in range(starts.shape[0] - 1):
+        if starts[i] > starts[i + 1]:
+            raise ValueError("chosen: parts that overlap")
+    for i in range(count):
+        if <Py_ssize_t>which[i] + 1 >= starts.shape[0]:
+            raise ValueError("chosen: a part that is none")
+        total += starts[which[i] + 1] - starts[which[i]]
+    out = PyBytes_FromStringAndSize(NULL, total)
+    to = <uint8_t *>PyBytes_AS_STRING(out)
+    total = 0
+    with nogil:
+        for i in range(count):
+            size = starts[which[i] + 1] - starts[which[i]]
+            if size:
+                memcpy(to + total, &heap[starts[which[i]]], size)
+            total += size
+            ends[i] = base + <uint32_t>(total // 2)
     return out

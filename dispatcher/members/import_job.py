@@ -100,6 +100,7 @@ class ImportJob:
         self._job: Job | None = None
         self._run: Run | None = None
         self._slicer: Slicer | None = None
+        self._sole = phones.Sole(tenant)
         self._merging = False  # numbers are on their way from the small table to the large one
         self._deaths = 0
         self._failure = {"code": "parser_died", "detail": f"the parser ended {DEATHS_MAX} times without a result"}
@@ -168,7 +169,7 @@ class ImportJob:
         return not self.finished and self._deaths < DEATHS_MAX and not (self.folder / OUTCOME).exists()
 
     def child_argv(self) -> list[str]:
-        return [sys.executable, "-m", "dispatcher.members.parse", str(self.folder)]
+        return [sys.executable, "-m", "dispatcher.members.parse_process", str(self.folder)]
 
     def hold(self, wanted: bool) -> None:
         """Whether the parser should keep few runs ahead."""
@@ -342,6 +343,7 @@ class ImportJob:
             self._slicer = Slicer(
                 self.tenant, run, columns, MODES[row["mode"]], import_id=self.import_id, first_no=row["first_no"],
                 earlier=earlier, source=f"import:{public_id('imp', self.import_id)}", at_ms=now_ms,
+                sole=self._sole,
             )  # fmt: skip
         return self._slicer
 

@@ -107,9 +107,11 @@ class Slicer:
     def __init__(
         self, tenant: int, run: Run, columns: list[RunColumn], mode: Mode, *,
         import_id: int, first_no: int, earlier: Sequence[memoryview] = (), source: str = "", at_ms: int = 0,
+        sole: phones.Sole | None = None,
     ) -> None:  # fmt: skip
         self.tenant, self.run, self.columns, self.mode = tenant, run, columns, mode
         self.import_id, self._earlier = import_id, earlier
+        self._sole = sole or phones.Sole(tenant)
         own = [column for column in columns if column.field.kind != "points"]
         self._sealed = [MSISDN, POINTS, OPENING, *(c for column in own for c in column.field.columns)]
         octets = 8 + 1 + _PHONE_OCTETS + sum(c.octets_a_row for c in columns) + 5 + len(self._sealed)
@@ -163,15 +165,15 @@ class Slicer:
     ) -> tuple[Slice, int, int]:
         assert isinstance(view, Snapshot)
         run, until = self.run, min(self.run.rows, at + self._rows_for(most_new, most_updates))
-        found = self._look_up(view, at, until)
-        marks = bytearray(len(found))
+        marks = bytearray(until - at)
         for numbers in self._earlier:
             gather.seen(run.ordered, at, until, numbers, marks)
+        found = self._look_up(view, at, until, marks)
         if dry and self.mode.creates:  # what an earlier slice would have created
             if at and run.ordered[at] == run.ordered[at - 1] and found[0] < 0:
                 found[0] = _UNSEEN
-            for group, mark in enumerate(marks):
-                if mark and found[group] < 0:
+            for group, (mark, member_no) in enumerate(zip(marks, found, strict=False)):
+                if mark and member_no < 0:
                     found[group] = _UNSEEN
         while True:
             end, new, changed, refused = gather.assign(
@@ -199,9 +201,14 @@ class Slicer:
         fill = min(most_new * rows / max(new, 1), most_updates * rows / max(changed, 1))
         return min(WINDOW, max(LEAST_WINDOW, int(fill * 9 / 8)))
 
-    def _look_up(self, view: Snapshot, at: int, until: int) -> array[int]:
-        """Who has the distinct numbers of the window."""
-        found = phones.find_many(view, self.tenant, self.run.ordered, at, until)
+    def _look_up(self, view: Snapshot, at: int, until: int, marks: bytearray) -> array[int]:
+        """Who has the distinct numbers of the window; `marks`: those that runs before this one had."""
+        ordered, here = self.run.ordered, None
+        if self._sole.owns(view):
+            here = bytearray(marks)
+            if at and ordered[at] == ordered[at - 1]:  # the slice before ended within a number
+                here[0] = 1
+        found = phones.find_many(view, self.tenant, ordered, at, until, here)
         if next(view.range("merges", TENANT.pack(self.tenant)), None) is not None:
             keys = gather.phone_keys(self.tenant, self.run.ordered, at, until)
             missing = {TENANT_U64.unpack(key)[1]: i for i, key in enumerate(keys) if found[i] < 0}
@@ -213,7 +220,8 @@ class Slicer:
 
     def _write_phones(self, view: View, changes: Changes, next_no: int, new: int) -> None:
         assert isinstance(view, Snapshot)
-        phones.put_new(view, changes, self._table, gather.phone_items(self.tenant, self._new_numbers, new, next_no))
+        items = gather.PhoneItems(self.tenant, self._new_numbers, new, next_no, self._sole)
+        phones.put_new(view, changes, self._table, items)
 
     def _write_blocks(
         self, view: View, done: Slice, next_no: int, new: int, fresh: dict[int, Fresh], recorder: Recorder

@@ -14,11 +14,6 @@ import phonenumbers
 LEAST, GREATEST = 10**6, 10**15 - 1  # 15 digits: E.164 6.1; 7: the shortest country code and subscriber number in use
 _INTERNATIONAL = re.compile(r"(?:\+|00)([1-9][0-9]{6,14})")
 _DRESSING = str.maketrans("", "", " -().\u00a0\u2011\u202f/")
-_REASONS = {
-    phonenumbers.ValidationResult.TOO_SHORT: "too_short",
-    phonenumbers.ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "too_short",
-    phonenumbers.ValidationResult.TOO_LONG: "too_long",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +42,11 @@ def normalise(text: str, region: str) -> int | Unparsed:
         return Unparsed(text, too.get(exc.error_type, "not_a_number"))
     if parsed.extension:
         return Unparsed(text, "extension")
-    verdict = phonenumbers.is_possible_number_with_reason(parsed)
-    if verdict != phonenumbers.ValidationResult.IS_POSSIBLE:
-        return Unparsed(text, _REASONS.get(verdict, "not_a_number"))
+    verdict, result = phonenumbers.is_possible_number_with_reason(parsed), phonenumbers.ValidationResult
+    if verdict != result.IS_POSSIBLE:
+        short = (result.TOO_SHORT, result.IS_POSSIBLE_LOCAL_ONLY)
+        reason = "too_short" if verdict in short else "too_long" if verdict == result.TOO_LONG else "not_a_number"
+        return Unparsed(text, reason)
     number = int(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)[1:])
     return number if is_valid(number) else Unparsed(text, "too_short")
 

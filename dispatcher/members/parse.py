@@ -1,6 +1,6 @@
 """The import parser, a process of its own: a body of any format to runs of column files and rejects. Opens no store.
 
-    python -m dispatcher.members.parse FOLDER
+    python -m dispatcher.members.parse_process FOLDER
 
 Touches: the folder of one import (import_files.py), stdout. Reads `body` while it still grows. Writes a
 line of JSON when a header, a run or the whole is done, and twice a second in between.
@@ -16,7 +16,6 @@ import fcntl
 import json
 import os
 import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,9 +39,10 @@ from dispatcher.members.parse_found import Source, open_source
 from dispatcher.members.parse_header import FileRefused, Header, Titles
 from dispatcher.members.parse_mapping import MappingRefused, read_rules
 from dispatcher.members.parse_run import RunWriter
+from dispatcher.store.layout import BLOCK
 
 SAY_S = 0.5
-FIRST_RUN_ROWS = 1 << 17
+FIRST_RUN_ROWS = 2 * BLOCK
 # Octets of memory that the process may ask for, a third of it in use with a file as they are: one that makes a library
 # ask for more, as a Parquet page of some GiB does, fails.
 DATA_MAX = 384 << 20
@@ -209,9 +209,3 @@ class _Parser:
         rows = self.totals["rows"] + self.run.rows
         rejected = self.totals["rejected"] + self.run.rejected
         self.say({"event": "progress", "octets": self.source.octet, "rows": rows, "rejected": rejected})
-
-
-if __name__ == "__main__":
-    bound_memory()
-    sys.modules["numpy"] = None  # type: ignore[assignment]  # pyarrow would load it, threads and all, for nothing: 0.15 s
-    sys.exit(main(sys.argv[1:]))

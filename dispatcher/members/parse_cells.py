@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from phonenumbers import PhoneMetadata
+import phonenumbers
 
 from dispatcher.members.import_files import JobField
 from dispatcher.members.msisdn import normalise
@@ -116,7 +116,7 @@ class Rules:
 
 @lru_cache(maxsize=16)
 def national_rules(region: str) -> Rules | None:
-    data = PhoneMetadata.metadata_for_region(region, None)
+    data = phonenumbers.PhoneMetadata.metadata_for_region(region, None)
     if data is None or data.country_code is None or data.general_desc is None:
         return None
     pattern, lengths = data.general_desc.national_number_pattern, data.general_desc.possible_length

@@ -217,10 +217,10 @@ class TagsColumn(Column):
 
     def write(self, chunk: Chunk, run: RunWriter) -> None:
         kept = memoryview(_parse_texts.compact(self.which, 2, chunk.ok, chunk.rows)).cast("H")
-        tags = [self.sets[number] for number in kept]
+        starts, ends = array("I", accumulate(map(len, self.sets), initial=0)), array("I", bytes(4 * len(kept)))
         first = run.size(self.name + ".heap") // 2
-        run.append(self.name + ".heap", b"".join(tags))
-        run.append(self.name + ".ends", array("I", accumulate((len(t) // 2 for t in tags), initial=first))[1:])
+        run.append(self.name + ".heap", _parse_texts.chosen(kept, b"".join(self.sets), starts, first, ends))
+        run.append(self.name + ".ends", ends)
 
 
 class Words:

@@ -6,7 +6,7 @@ returns its Changes with a reply; when it raises CommandRefused nothing of it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,7 +36,7 @@ class Changes:
     """
 
     rows: dict[tuple[str, bytes], bytes | memoryview | bytearray | None] = field(default_factory=dict)
-    bulk: list[tuple[str, list[tuple[bytes, bytes]], bool]] = field(default_factory=list)
+    bulk: list[tuple[str, Collection[tuple[bytes, bytes]], bool]] = field(default_factory=list)
 
     def put(self, table: str, key: bytes, value: bytes | memoryview | bytearray) -> None:
         self.rows[table, key] = value
@@ -44,7 +44,7 @@ class Changes:
     def delete(self, table: str, key: bytes) -> None:
         self.rows[table, key] = None
 
-    def put_many(self, table: str, rows: list[tuple[bytes, bytes]], *, append: bool = False) -> None:
+    def put_many(self, table: str, rows: Collection[tuple[bytes, bytes]], *, append: bool = False) -> None:
         self.bulk.append((table, rows, append))
 
     def merge(self, other: Changes) -> None:

@@ -1,6 +1,7 @@
 """Why a number takes the route it takes: every route that was looked at, and what decided.
 
-Touches: routes and ported numbers through a View; nothing else. The same plan decides here and when messages are claimed.
+Touches: routes and ported numbers through a View; nothing else. The same plan decides here and when messages are
+claimed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ DOWN_S = math.inf  # of an endpoint that has no bind, where nobody knows for how
 def router_of(
     view: View, endpoints: Iterable[Endpoint], of_file: Iterable[Route], bound: Mapping[str, bool] | None = None
 ) -> tuple[Router, dict[int, str]]:
-    """A router as the dispatcher has it, for looking at, and its endpoints' names; bound: which have a bind, None: all."""
+    """A router as the dispatcher has it, for looking at, and its endpoints' names; bound: which have a bind, None:
+    all."""
     numbers = dict(endpoint_numbers(view))
     for endpoint in endpoints:
         numbers.setdefault(endpoint.name, len(numbers))
@@ -66,7 +68,8 @@ def explain(
         "by": "network" if of_network else "prefix" if prefix else "default" if chain else None,
         "prefix": prefix if not of_network else None,
         "shares": [
-            {"endpoint": names[e], "weight": w, "percent": round(100 * w / total, 2), "up": router.is_up(e)} for e, w in tier
+            {"endpoint": names[e], "weight": w, "percent": round(100 * w / total, 2), "up": router.is_up(e)}
+            for e, w in tier
         ],
         "cost": rule.route.cost if rule is not None else None,
         "why": _why(rule, chain, tier, names, network if of_network else None, prefix, router),
@@ -109,6 +112,8 @@ def _looked_at(
     elif not is_open(route, now_ms):
         why = f"not at this time: {' '.join([route.hours, *route.days])} {route.zone}"
     elif rule not in chain:
-        named = (network or "") in route.networks or any(digits.startswith(p) for p in route.prefixes) or not route.prefixes
+        named = (
+            (network or "") in route.networks or any(digits.startswith(p) for p in route.prefixes) or not route.prefixes
+        )
         why = "another has a longer prefix or names its network" if named else "another prefix"
     return {"route": route.name, "source": rule.source, "fits": not why, "why": why}

@@ -53,7 +53,8 @@ class Rule:
         return -self.specific, self.route.cost, self.route.name
 
     def usable(self, standing: Mapping[int, float]) -> list[Tier]:
-        """Its tiers without what is down for too long. standing: seconds down by endpoint; what is not there is gone."""
+        """Its tiers without what is down for too long. standing: seconds down by endpoint; what is not there is
+        gone."""
         after = self.route.failover_after_s
         return [tuple((e, w) for e, w in tier if standing.get(e, math.inf) <= after) for tier in self.tiers]
 
@@ -164,9 +165,7 @@ class Plan:
         return len(self._groups) - 1
 
 
-def _intervals(
-    group_of: Mapping[str, int], default: int
-) -> tuple[list[int], list[int], list[tuple[int, int, int]]]:
+def _intervals(group_of: Mapping[str, int], default: int) -> tuple[list[int], list[int], list[tuple[int, int, int]]]:
     """Prefixes as disjoint intervals of numbers left-aligned to 15 digits: (first of each, its node, nodes as (digits,
     group, parent))."""
     prefixes = sorted({"", *group_of})  # one before those that begin with it

@@ -4,7 +4,8 @@ Touches: tables `ported` and meta `ported`. Rests on: _choose.pyx, which looks n
 
     ported: generation:4 first:8 -> u64 (number << 14 | index of its network), ascending, at most 65,536 a value
 
-A load writes a generation of its own in slices and then turns to it in one commit; what was before is deleted in slices.
+A load writes a generation of its own in slices and then turns to it in one commit; what was before is deleted in
+slices.
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ def read_ported(octets: Iterable[bytes]) -> Read:
 
 
 def write_slice(view: View, entries: bytes | bytearray | memoryview, first: int) -> tuple[Changes, int]:
-    """(what to write in one commit from entry `first` on, the entry after it) of a new generation. The table in use is not
-    touched; call drop_old() until there is none before the first."""
+    """(what to write in one commit from entry `first` on, the entry after it) of a new generation. The table in use is
+    not touched; call drop_old() until there is none before the first."""
     generation, count = get_ported(view).generation + 1, len(entries) // 8
     changes, end = Changes(), min(first + VALUES_A_SLICE * ENTRIES_A_VALUE, count)
     for at in range(first, end, ENTRIES_A_VALUE):

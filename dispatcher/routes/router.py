@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from config import Endpoint, Route
+from config import Route
 from config.route import DAYS
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import Purpose
@@ -33,8 +33,8 @@ class Context:
 
 
 def rules_of(routes: Iterable[tuple[Route, str]], endpoints: Mapping[str, tuple[int, int]]) -> list[Rule]:
-    """Routes (with where each is written) as rules; endpoints: name -> (number, weight). A name that is no endpoint's is
-    left out: the route goes by the others. No route at all: one of every endpoint by its weight."""
+    """Routes (with where each is written) as rules; endpoints: name -> (number, weight). A name that is no endpoint's
+    is left out: the route goes by the others. No route at all: one of every endpoint by its weight."""
     made = []
     for route, source in routes:
         first = tuple((endpoints[n][0], w or endpoints[n][1]) for n, w in route.shares if n in endpoints)
@@ -101,7 +101,8 @@ class Router:
         self._turned()
 
     def look(self, down_s: Mapping[int, float]) -> bool:
-        """How the endpoints stand: seconds without a bind, infinite where none is wanted. True when that changes routes."""
+        """How the endpoints stand: seconds without a bind, infinite where none is wanted. True when that changes
+        routes."""
         self._standing = {number: down_s.get(number, math.inf) for number in self._standing}
         if self._usable == self._tiers():
             return False

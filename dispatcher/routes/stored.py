@@ -1,7 +1,7 @@
 """Routes as the operator keeps them: rows of the store, before those of the file with the same name.
 
-Touches: table `routes`. One truth: `routes_in_force`. A stored row takes the whole place of the file's route of its name;
-deleting it brings that back.
+Touches: table `routes`. One truth: `routes_in_force`. A stored row takes the whole place of the file's route of its
+name; deleting it brings that back.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def put_route(view: View, command: PutRoute, envelope: Envelope) -> tuple[Change
     try:
         route = _route(values)
         known = set(endpoint_numbers(view))
-        for name in sorted(route.named - known):
+        for name in sorted(route.named - known) if known else ():  # before the first start nobody has a number
             key = "failover" if name in route.failover else "endpoints"
             rule = "the name of an endpoint: " + (", ".join(sorted(known)) or "there is none")
             raise SettingError(key, name, rule, nearest=nearest(name, known))
@@ -102,7 +102,9 @@ def delete_route(view: View, command: DeleteRoute, envelope: Envelope) -> tuple[
         names = [key.decode() for key, _ in view.range("routes")]
         near = nearest(command.title, names)
         hint = f"; did you mean {near!r}?" if near else ""
-        detail = f"no stored route {command.title!r} (one of the file is switched off by storing it with enabled = false)"
+        detail = (
+            f"no stored route {command.title!r} (one of the file is switched off by storing it with enabled = false)"
+        )
         raise CommandRefused(404, "not_found", detail + hint)
     changes = Changes()
     changes.delete("routes", command.title.encode())
@@ -132,7 +134,9 @@ def _wrong(field: str, detail: str, near: str | None) -> CommandRefused:
     problem = {"pointer": f"/{field}", "code": "invalid_value", "detail": detail}
     if near:
         problem["did_you_mean"] = near
-    return CommandRefused(422, "invalid_route", detail + (f"; did you mean {near!r}?" if near else ""), errors=[problem])
+    return CommandRefused(
+        422, "invalid_route", detail + (f"; did you mean {near!r}?" if near else ""), errors=[problem]
+    )
 
 
 def _operator(envelope: Envelope) -> None:

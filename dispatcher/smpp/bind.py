@@ -134,7 +134,7 @@ class Bind:
         least = wrong.command_status if wrong is not None else ESME_ROK
 
         def answer(status: int) -> None:
-            if self.pump is not None and self.pump is pump:
+            if self.pump is not None and self.pump is pump and not pump.broken:
                 self.pump.queue(codec.encode(RESPONSE | command_id, status or least, sequence_number, b"\0"))
                 self.push()
 
@@ -276,6 +276,8 @@ async def _read(bind: Bind, line: Line, book: Book, deliveries: Deliveries, nurs
             if book.throttled_new:
                 bind.throttled()
             deliveries.kick()
+            if bind.reading is None:  # another one's task found the end first, and it is told already
+                await trio.sleep_forever()
             bind.pulled(flags, deliveries)
             if flags & (BROKEN | CLOSED):
                 _end(bind, line, flags)

@@ -46,7 +46,9 @@ POOLS = BULK, REPLIES, URGENT = 0, 1, 2  # of a Book: lanes, the greater leaves 
 
 _ORDER = (Action.DONE, Action.THROTTLED, Action.LATER, Action.BOUNDED, Action.FAIL, Action.CLOSE, Action.HOLD)
 ACTION_OTHER = _ORDER.index(Action.BOUNDED)  # SMPP_FACTS 3: any value not listed
-_USUAL = {status: Action.HOLD if status in TELLS_OF_CONFIGURATION else action for status, (_, action) in STATUSES.items()}
+_USUAL = {
+    status: Action.HOLD if status in TELLS_OF_CONFIGURATION else action for status, (_, action) in STATUSES.items()
+}
 ACTIONS = bytes(_ORDER.index(_USUAL[s]) if s in _USUAL else ACTION_OTHER for s in range(STATUSES_MAX))
 # the words of an endpoint's `statuses`
 WORDS = {

@@ -175,9 +175,11 @@ static void on_deliver_answer(smsc *s, conn *c, uint32_t sequence, uint32_t stat
     from->owed = NULL;
     c->outstanding--;
     if (status == 0x64 || status == 0x14 || status == 0x58 || status == 0x08) { /* not now */
+        int tries = it->pdu ? (it->minute < 3 ? (int)it->minute++ : 3) : 0; /* a text: after 1, 4, 16, 64 s, so that a flood thins */
         s->came_again++;
-        it->due_ns = s->now_ns + AGAIN_NS;
-        push(&c->account->again, it);
+        it->due_ns = s->now_ns + (AGAIN_NS << 2 * tries);
+        if (!tries) push(&c->account->again, it);
+        else if (!heap_push(&c->account->later, it)) { s->no_memory = 1; free_item(s, it); }
         return;
     }
     if (it->pdu) { if (status) s->mo_refused++; else s->mo_answered++; }

@@ -47,7 +47,7 @@ typedef struct item {
     uint64_t id;
     int64_t due_ns;
     uint8_t *pdu;      /* an MO, whole but for its sequence_number; NULL: a receipt */
-    uint32_t minute;   /* of the epoch, when it was submitted */
+    uint32_t minute;   /* of the epoch, when it was submitted; of an MO: how often it was answered "not now" */
     uint32_t from;     /* not over the connection of this number while there is another; 0: any */
     uint16_t pdu_octets;
     uint8_t state, source_octets, dest_octets, text_octets, source_ton, source_npi, dest_ton, dest_npi;
@@ -168,7 +168,7 @@ static item *new_item(smsc *s) {
     item *it = s->free_items;
     s->free_items = it->next;
     it->next = NULL;
-    it->from = 0;
+    it->from = it->minute = 0;
     return it;
 }
 static void free_item(smsc *s, item *it) {

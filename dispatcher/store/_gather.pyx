@@ -6,16 +6,36 @@ against their length here. Files are little-endian as written; nothing is kept b
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+cdef extern from *:
+    """
+    static inline int unshared(PyObject *pair) {
+        return Py_REFCNT(PyTuple_GET_ITEM(pair, 0)) == 1 && Py_REFCNT(PyTuple_GET_ITEM(pair, 1)) == 1;
+    }
+    static inline uint8_t *octets_of(PyObject *bytes) { return (uint8_t *)PyBytes_AS_STRING(bytes); }
+    static inline void forget_hash(PyObject *bytes) {
+        _Py_COMP_DIAG_PUSH _Py_COMP_DIAG_IGNORE_DEPR_DECLS
+        ((PyBytesObject *)bytes)->ob_shash = -1;
+        _Py_COMP_DIAG_POP
+    }
+    """
+    bint unshared(PyObject *)
+    uint8_t *octets_of(PyObject *)
+    void forget_hash(PyObject *)
+
 cdef extern from "Python.h":
     void PyObject_GC_UnTrack(void *)
+    Py_ssize_t Py_REFCNT(PyObject *)
+    PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t)
 
 cdef enum:
     RADIX = 2048
+    KEY = 10  # tenant:2 number:8
     MOST_COLUMNS = 64
     PLANES = 6
     TEXT = 7
@@ -103,24 +123,61 @@ def phone_keys(uint16_t tenant, const uint64_t[::1] ordered, Py_ssize_t start, P
     return keys
 
 
-def phone_items(uint16_t tenant, const uint64_t[::1] numbers, Py_ssize_t count, uint32_t first_no):
-    """Rows of table `phones`: numbers[i] belongs to member first_no + i."""
-    cdef Py_ssize_t i
-    cdef bytes key, value
-    cdef uint32_t member_no
+cdef class PhoneItems:
+    """Rows of table `phones`, made one at a time as they are walked: numbers[i] belongs to member first_no + i.
+    `owner` is whoever puts them (store/phones.py Sole)."""
+
+    cdef readonly object owner
+    cdef bytes _numbers
+    cdef Py_ssize_t _count
+    cdef uint16_t _tenant
+    cdef uint32_t _first_no
+
+    def __init__(self, uint16_t tenant, const uint64_t[::1] numbers, Py_ssize_t count, uint32_t first_no, owner=None):
+        if not 0 <= count <= numbers.shape[0]:
+            raise ValueError("phone_items: more than there are")
+        self._numbers = PyBytes_FromStringAndSize(<const char *>&numbers[0] if count else NULL, 8 * count)
+        self._tenant, self._count, self._first_no, self.owner = tenant, count, first_no, owner
+
+    def __len__(self):
+        return self._count
+
+    def __iter__(self):
+        cdef PhoneWalk walk = PhoneWalk.__new__(PhoneWalk)
+        walk.items = self
+        return walk
+
+
+cdef class PhoneWalk:
+    """A walk over PhoneItems. A row that nobody holds any more is written over by the next, as CPython's zip does."""
+
+    cdef PhoneItems items
+    cdef Py_ssize_t at
     cdef tuple item
-    cdef list items = []
-    if not 0 <= count <= numbers.shape[0]:
-        raise ValueError("phone_items: more than there are")
-    for i in range(count):
-        key = PyBytes_FromStringAndSize(NULL, 10)
-        put_phone_key(<uint8_t *>PyBytes_AS_STRING(key), tenant, numbers[i])
-        member_no = first_no + <uint32_t>i
-        value = PyBytes_FromStringAndSize(<char *>&member_no, 4)
-        item = (key, value)
-        PyObject_GC_UnTrack(<void *>item)  # no cycle can go through it: the collector need not walk thousands
-        items.append(item)
-    return items
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef PhoneItems items = self.items
+        cdef PyObject *held = <PyObject *>self.item
+        cdef PyObject *key
+        cdef PyObject *value
+        cdef uint32_t member_no
+        if self.at == items._count:
+            raise StopIteration
+        if self.at == 0 or Py_REFCNT(held) > 1 or not unshared(held):
+            self.item = (PyBytes_FromStringAndSize(NULL, KEY), PyBytes_FromStringAndSize(NULL, 4))
+            PyObject_GC_UnTrack(<void *>self.item)  # no cycle can go through it
+            held = <PyObject *>self.item
+        key, value = PyTuple_GET_ITEM(held, 0), PyTuple_GET_ITEM(held, 1)
+        forget_hash(key)
+        forget_hash(value)
+        member_no = items._first_no + <uint32_t>self.at
+        put_phone_key(octets_of(key), items._tenant, (<const uint64_t *>PyBytes_AS_STRING(items._numbers))[self.at])
+        memcpy(octets_of(value), &member_no, 4)
+        self.at += 1
+        return self.item
 
 
 def assign(const uint64_t[::1] ordered, const uint32_t[::1] order, Py_ssize_t start, Py_ssize_t end,

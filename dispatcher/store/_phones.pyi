@@ -9,6 +9,7 @@ def look_up(
     start: int,
     end: int,
     found: Any,
+    marks: bytes | bytearray | None = None,
 ) -> int: ...
 def fitting(
     set_range: Callable[[bytes], bool],

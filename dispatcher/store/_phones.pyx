@@ -28,9 +28,10 @@ cdef bytes key_of(uint16_t tenant, uint64_t number):
 
 
 def look_up(object set_key, object value_at, uint16_t tenant, const uint64_t[::1] ordered, Py_ssize_t start,
-            Py_ssize_t end, int64_t[::1] found):
-    """For each distinct number of ordered[start:end] whose `found` is negative: the member_no of its row into `found`
-    when it has one. set_key, value_at: a cursor's. Returns how many distinct numbers there are.
+            Py_ssize_t end, int64_t[::1] found, const uint8_t[::1] marks=None):
+    """For each distinct number of ordered[start:end] whose `found` is negative, and whose mark is not 0 when there are
+    marks: the member_no of its row into `found` when it has one. set_key, value_at: a cursor's. Returns how many
+    distinct numbers there are.
 
     Measured: a cursor that stays on its page takes 0.2 us a number; set_range and key, which would tell the page, 0.5.
     """
@@ -45,6 +46,8 @@ def look_up(object set_key, object value_at, uint16_t tenant, const uint64_t[::1
         group += 1
         if group >= found.shape[0]:
             raise ValueError("look_up: more numbers than the array has room for")
+        if marks is not None and (group >= marks.shape[0] or not marks[group]):
+            continue
         if found[group] >= 0 or not set_key(key_of(tenant, ordered[i])):
             continue
         value = value_at()

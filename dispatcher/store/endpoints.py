@@ -1,7 +1,8 @@
-"""Numbers of endpoints: the log, the marks and the runs of a Book speak of an SMSC account by a number, not by its name.
+"""Numbers of endpoints: the log, the marks and the runs of a Book speak of an SMSC account by a number, not by its
+name.
 
-Touches: meta `endpoints`. A name keeps its number for ever and nobody else gets it, for the log of days ago still speaks
-of it. The first is 0, which is what stands in values and marks from before there were several.
+Touches: meta `endpoints`. A name keeps its number for ever and nobody else gets it, for the log of days ago still
+speaks of it. The first is 0, which is what stands in values and marks from before there were several.
 """
 
 from __future__ import annotations

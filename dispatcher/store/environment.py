@@ -39,6 +39,7 @@ class Store:
     _lock_fd: int = -1
     _kept: dict[Any, Any] = field(default_factory=dict)
     _page_octets: int = 4_096
+    _owners: dict[int, object] = field(default_factory=dict)
 
     def snapshot(self) -> Snapshot:
         """A read transaction as a context manager; keep it under a second (DESIGN 2)."""
@@ -48,7 +49,7 @@ class Store:
         """The one write transaction, for the writer thread; commit() or abort() ends it."""
         if not self.writable:
             raise StoreError("this process opened the store read-only")
-        return Snapshot(self.env.begin(write=True, buffers=True), self.tables)
+        return Snapshot(self.env.begin(write=True, buffers=True), self.tables, owners=self._owners)
 
     def apply(self, changes: Changes) -> None:
         """One whole transaction: for the command line holding the lock, and for tests."""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 try:
     from dispatcher.store._gather import (
+        PhoneItems,
         assign,
         count_given,
         deltas,
         fixed,
-        phone_items,
         phone_keys,
         planes,
         recode,
@@ -25,11 +25,11 @@ except ImportError as exc:  # pragma: no cover
     raise ImportError("the kernel store/_gather is not built: run `make build`") from exc
 
 __all__ = [
+    "PhoneItems",
     "assign",
     "count_given",
     "deltas",
     "fixed",
-    "phone_items",
     "phone_keys",
     "planes",
     "recode",

@@ -11,7 +11,7 @@ Weak spot: how many pages a write will touch is told by where its neighbours lie
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 
 from dispatcher.records.changes import Changes
@@ -24,6 +24,7 @@ except ImportError as exc:  # pragma: no cover
     raise ImportError("the kernel store/_phones is not built: run `make build`") from exc
 
 __all__ = [
+    "Sole",
     "find_many",
     "in_both",
     "merge_some",
@@ -42,8 +43,35 @@ PAGES_A_SLICE = 384  # of the large table that a slice of the move may touch: 3 
 ROWS_A_SLICE = 16_384  # some 20 ms, which a claim may have to wait
 
 
-def find_many(view: Snapshot, tenant: int, ordered: Sequence[int] | memoryview, start: int, end: int) -> array[int]:
-    """The member of each distinct number of the ascending u64 array ordered[start:end]; -1: nobody has it."""
+class Sole:
+    """Whether all numbers of a tenant were put there by one importer, in this process: it knows them without asking.
+
+    One that finds the tenant without numbers is their owner until another writes one (Snapshot.apply), and never again.
+    """
+
+    def __init__(self, tenant: int) -> None:
+        self._tenant = tenant
+        self._asked = False
+
+    def owns(self, view: Snapshot) -> bool:
+        """In the write transaction of what it goes for."""
+        if not self._asked:
+            self._asked = True
+            if next(view.buffers(LARGE, TENANT.pack(self._tenant)), None) is None:
+                view.owners[self._tenant] = self
+        return view.owners.get(self._tenant) is self
+
+
+def find_many(
+    view: Snapshot,
+    tenant: int,
+    ordered: Sequence[int] | memoryview,
+    start: int,
+    end: int,
+    marks: bytes | bytearray | None = None,
+) -> array[int]:
+    """The member of each distinct number of the ascending u64 array ordered[start:end]; -1: nobody has it. Those that
+    `marks` is zero for are known to be nobody's."""
     found, count = array("q", b"\xff" * (8 * (end - start))), 0
     for table in (LARGE, NEW):
         with view.txn.cursor(db=view.tables[table]) as at:
@@ -51,7 +79,7 @@ def find_many(view: Snapshot, tenant: int, ordered: Sequence[int] | memoryview, 
                 continue
             if bytes(at.key()) > TENANT_U64.pack(tenant, ordered[end - 1]):
                 continue
-            count = look_up(at.set_key, at.value, tenant, ordered, start, end, found)
+            count = look_up(at.set_key, at.value, tenant, ordered, start, end, found, marks)
     del found[count or place_of(ordered, start, end, -1)[1] :]
     return found
 
@@ -80,10 +108,10 @@ def _page_octets(view: Snapshot) -> int:
     return int(view.txn.stat(view.tables[LARGE])["psize"])
 
 
-def put_new(view: Snapshot, changes: Changes, table: str, rows: list[tuple[bytes, bytes]]) -> None:
+def put_new(view: Snapshot, changes: Changes, table: str, rows: Collection[tuple[bytes, bytes]]) -> None:
     """Rows of numbers that nobody has, in order."""
     with view.txn.cursor(db=view.tables[table]) as at:
-        append = not at.last() or bytes(at.key()) < rows[0][0]
+        append = not at.last() or bytes(at.key()) < next(iter(rows))[0]
     changes.put_many(table, rows, append=append)
 
 

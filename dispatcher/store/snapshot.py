@@ -14,16 +14,17 @@ from typing import Any
 import lmdb
 
 from dispatcher.records.changes import Changes
-from dispatcher.store.layout import LAYERS
+from dispatcher.store.layout import LAYERS, TENANT
 
 VERSIONED = {"blocks": 5, "delta": 2}  # octets of a key that make its key in block_versions: a column, a tenant
+NUMBERS = {"phones", "phones_new"}
 SORTED = 16  # rows of one table that are put in key order by one cursor: a third of the time of as many puts (10,000)
 
 
 class Snapshot:
     """A View over a read or the write transaction; leaving the block commits a write, an exception aborts it."""
 
-    __slots__ = ("kept", "page_octets", "tables", "txn")
+    __slots__ = ("kept", "owners", "page_octets", "tables", "txn")
 
     def __init__(
         self,
@@ -31,12 +32,15 @@ class Snapshot:
         tables: dict[str, lmdb._Database],
         kept: dict[Any, Any] | None = None,
         page_octets: int = 4_096,
+        owners: dict[int, object] | None = None,
     ) -> None:
-        """kept: what the store's read snapshots share (store/scan.py); None for the write transaction."""
+        """kept: what the store's read snapshots share (store/scan.py); None for the write transaction. owners: what its
+        write transactions share: tenant -> who alone puts numbers there (store/phones.py Sole)."""
         self.txn = txn
         self.tables = tables
         self.kept = kept
         self.page_octets = page_octets
+        self.owners = {} if owners is None else owners
 
     def get(self, table: str, key: bytes) -> bytes | None:
         value = self.txn.get(key, db=self.tables[table])
@@ -131,17 +135,27 @@ class Snapshot:
                 with self.txn.cursor(db=tables[table]) as cursor:
                     cursor.putmulti(found)
         for table, rows, append in changes.bulk:
+            if table in NUMBERS and rows:
+                self._owned(next(iter(rows))[0], getattr(rows, "owner", None))
             with self.txn.cursor(db=tables[table]) as cursor:
                 cursor.putmulti(rows, append=append)
 
     def _apply_to_both(self, table: str, key: bytes, value: bytes | memoryview | bytearray | None) -> None:
         """A row that stands in the first table is changed there; a new one goes to the second."""
+        if table in NUMBERS:
+            self._owned(key, None)
         first, newer = self.tables[table], self.tables[LAYERS[table]]
         if value is None:
             self.txn.delete(key, db=first)
             self.txn.delete(key, db=newer)
         else:
             self.txn.put(key, value, db=newer if self.txn.get(key, db=first) is None else first)
+
+    def _owned(self, key: bytes, owner: object) -> None:
+        """Numbers of a key's tenant are written: one who does that and is not its owner ends the ownership."""
+        tenant = TENANT.unpack_from(key)[0]
+        if owner is None or self.owners.get(tenant) is not owner:
+            self.owners.pop(tenant, None)
 
     def __enter__(self) -> Snapshot:
         return self

@@ -18,13 +18,22 @@ NUMBER = 4915100000001
 @pytest.fixture
 def shop(store):
     assert new_shop(store) == 1
-    do(store, create_tenant, CreateTenant(title="Named", zone="Europe/Berlin", region="DE", sender="NAMED", brand="Acme"), tenant=0)
+    do(
+        store,
+        create_tenant,
+        CreateTenant(title="Named", zone="Europe/Berlin", region="DE", sender="NAMED", brand="Acme"),
+        tenant=0,
+    )
     return store
 
 
-def reacted(store, what: str, *, number: int = NUMBER, tenant: int = 2, first: bool = False, answer_from: str = "12345"):
+def reacted(
+    store, what: str, *, number: int = NUMBER, tenant: int = 2, first: bool = False, answer_from: str = "12345"
+):
     with store.begin_write() as view:
-        changes, entry = react(view, Heard(what=what, tenant=tenant, number=number, answer_from=answer_from, first=first), NOW_MS)
+        changes, entry = react(
+            view, Heard(what=what, tenant=tenant, number=number, answer_from=answer_from, first=first), NOW_MS
+        )
         view.apply(changes)
         if entry is not None:
             assert read_entry(view, entry.batch, entry.position) == entry

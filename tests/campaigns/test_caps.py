@@ -7,14 +7,15 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dispatcher.campaigns.arms import arms_of
 from dispatcher.campaigns.campaign import create_campaign, load, save
-from dispatcher.segments.caps import capped_by
 from dispatcher.campaigns.guards import Guards
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.control.commands import CreateCampaign, EditTenant, PreviewCampaign
 from dispatcher.fastmatch import BITMAP_OCTETS
 from dispatcher.records.keys import parse_public_id
 from dispatcher.records.states import Decision
+from dispatcher.segments.caps import capped_by
 from dispatcher.store import Store, open_store
 from dispatcher.store.layout import LEDGER_KEY
 from dispatcher.tenants.edit import edit_tenant
@@ -33,9 +34,9 @@ def shop(store: Store, caps: list[dict[str, Any]] = CAPS) -> None:
     do(store, edit_tenant, EditTenant(changes={"caps": caps}))
 
 
-def started(store: Store, at_ms: int, purpose: str = "marketing") -> int:
+def started(store: Store, at_ms: int, purpose: str = "marketing", **parts: Any) -> int:
     """A campaign to everybody that runs from `at_ms` on."""
-    command = CreateCampaign(title="Sale", text="Hi", sender="SHOP", purpose=purpose)
+    command = CreateCampaign(title="Sale", text="Hi", sender="SHOP", purpose=purpose, **parts)
     campaign = parse_public_id("cmp", do(store, create_campaign, command, at_ms=at_ms)["id"])
     do(store, preview_campaign, PreviewCampaign(campaign=campaign), at_ms=at_ms)
     with store.begin_write() as view:
@@ -171,6 +172,17 @@ def test_two_campaigns_at_once_never_pass_one_cap_together(store):
     fold(store, first, {0: NOW_MS})
     assert asked(store, two, {0}, NOW_MS)[0] == set()
     assert asked(store, two, {0}, NOW_MS + 86_401_000)[0] == {0}, "a day later it is forgotten"
+
+
+def test_the_held_out_of_one_campaign_are_free_for_another(store):
+    shop(store, [{"group": "marketing", "max": 1, "within_s": 86_400}])
+    first, second = started(store, NOW_MS, holdout={"size": 4}), started(store, NOW_MS + 1)
+    one, two = guards(store, first), guards(store, second)
+    asked(store, one, set(range(MEMBERS)), NOW_MS)
+    free, _ = asked(store, two, set(range(MEMBERS)), NOW_MS)
+    with store.snapshot() as view:
+        held = arms_of(load(view, 1, first), first).split(view, 1, 0, bits(range(MEMBERS))).holdout
+    assert free == members_in(held) and len(free) == 4
 
 
 def test_what_the_ledger_shows_as_withdrawn_does_not_count(store):

@@ -105,7 +105,9 @@ def test_everybody_is_taken_once_in_the_order_of_their_numbers(store, campaign, 
     assert made.expanded and not made.wants(0) and made.audience == len(firsts)
     for row in firsts:
         one = people[row.slot]
-        expected = Decision.NO_VALID_NUMBER if not one["phone"] else Decision.OPTED_OUT if one["stopped"] else Decision.SENT
+        expected = (
+            Decision.NO_VALID_NUMBER if not one["phone"] else Decision.OPTED_OUT if one["stopped"] else Decision.SENT
+        )
         assert row.decision == expected and (row.destination == one["phone"] or expected != Decision.SENT)
     assert {row.parts for row in rows if row.decision == Decision.SENT} == {1, 2}
 
@@ -129,7 +131,10 @@ def test_after_a_restart_exactly_the_undecided_are_left(store, campaign, people,
     if some:
         claimed(store, campaign, some)
         released = [row.rank for row in some if row.parts == 1 and row.rank % 5 == 0 and row.decision == Decision.SENT]
-        append(store, value_of([Record(campaign, Kind.RELEASED, rank) for rank in released] or [Record(campaign, Kind.HELD, 0)]))
+        append(
+            store,
+            value_of([Record(campaign, Kind.RELEASED, rank) for rank in released] or [Record(campaign, Kind.HELD, 0)]),
+        )
         fold_all(store)
         decided = {row.rank for row in some} - set(released)
     else:
@@ -170,7 +175,11 @@ def test_repeats_come_when_they_are_due_by_block_and_with_their_tries(store, cam
     rows = [row for row in take_all(store, made) if row.parts == 1]
     early, late, other = rows[0], rows[1], next(row for row in rows if row.slot >= BLOCK)
     assert made.expanded and not made.due(10)
-    items = [Repeat(20, late.rank, late.slot, 1, 1), Repeat(5, early.rank, early.slot, 1, 2), Repeat(6, other.rank, other.slot, 1, 0)]
+    items = [
+        Repeat(20, late.rank, late.slot, 1, 1),
+        Repeat(5, early.rank, early.slot, 1, 2),
+        Repeat(6, other.rank, other.slot, 1, 0),
+    ]
     batches = repeated(store, made, *items)
     assert [[(row.rank, row.slot, row.tries, row.skip) for row in batch] for batch in batches] == [
         [(early.rank, early.slot, 2, 0)], [(other.rank, other.slot, 0, 0)],
@@ -194,7 +203,9 @@ def test_parts_given_back_apart_go_again_together_and_the_others_are_skipped(sto
     made = expansion(store, campaign)
     (batch,) = repeated(store, made, Repeat(1, first.rank, first.slot, 0b10, 1))
     assert [(row.part, row.skip) for row in batch] == [(0, 1), (1, 0)]
-    (batch,) = repeated(store, made, Repeat(1, first.rank, first.slot, 0b10, 1), Repeat(2, first.rank, first.slot, 0b01, 1))
+    (batch,) = repeated(
+        store, made, Repeat(1, first.rank, first.slot, 0b10, 1), Repeat(2, first.rank, first.slot, 0b01, 1)
+    )
     assert [(row.part, row.skip) for row in batch] == [(0, 0), (1, 0)]
     assert (batch[1].text_hash, batch[1].esm_class) == (second.text_hash, second.esm_class)
 

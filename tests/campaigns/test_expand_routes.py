@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from config import Route
 from dispatcher.campaigns.campaign import load
@@ -168,7 +175,9 @@ class Machine(RuleBasedStateMachine):
     def kill(self) -> None:
         """What was claimed and not answered never left: a start releases it. What is out in part waits for its rest."""
         records = [
-            Record(self.campaign, Kind.RELEASED, rank, row.part) for rank, (_, rows) in self.flying.items() for row in rows
+            Record(self.campaign, Kind.RELEASED, rank, row.part)
+            for rank, (_, rows) in self.flying.items()
+            for row in rows
         ]
         if records:
             append(self.store, value_of(records))
@@ -212,7 +221,13 @@ def store():
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder), write=True, create=True, sync=False) as made:
         tenant = new_crowd(made)
         people: dict[int, dict[str, Any]] = {
-            no: {"name": LONG[:40] if no % 7 == 0 else "Ann", "points": 7, "phone": PHONE + no, "live": True, "tier": "gold"}
+            no: {
+                "name": LONG[:40] if no % 7 == 0 else "Ann",
+                "points": 7,
+                "phone": PHONE + no,
+                "live": True,
+                "tier": "gold",
+            }
             for no in NUMBERS
         }
         settle(made, tenant, people, {}, NUMBERS[-1] + 1)

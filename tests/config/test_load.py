@@ -47,7 +47,10 @@ def test_the_example_lists_every_key_of_every_section_with_its_default():
     for section, (table, cls) in tables.items():
         assert set(table) == {item.name for item in fields(cls)}, section
         for item in fields(cls):
-            if item.default is not MISSING and (section, item.name) not in (("endpoint", "password"), ("route", "enabled")):
+            if item.default is not MISSING and (section, item.name) not in (
+                ("endpoint", "password"),
+                ("route", "enabled"),
+            ):
                 value = tuple(table[item.name]) if isinstance(item.default, tuple) else table[item.name]
                 assert value == item.default, f"{section}.{item.name}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import time
@@ -18,7 +19,7 @@ from tests.fakes.house import House, in_house
 LONG = bool(os.environ.get("VOLLEY_LONG"))
 MEMBERS = 200_000 if LONG else 2_000
 DROP_EVERY = 5_000 if LONG else 400
-REBINDS = 10_000 if LONG else 200
+REBINDS = int(os.environ.get("VOLLEY_REBINDS", 10_000 if LONG else 200))
 REFUSED_S = 30.0 if LONG else 0.4
 
 
@@ -59,7 +60,9 @@ async def test_a_slow_smsc_is_waited_for_and_its_questions_are_answered_meanwhil
     await house.until(lambda: house.dispatcher is not None and house.dispatcher.pool.in_flight >= 20)
     began, used = time.monotonic(), time.process_time()
     await trio.sleep(1.0)
-    assert (time.process_time() - used) / (time.monotonic() - began) < 0.5, "a full window is waited for, not asked after"
+    assert (time.process_time() - used) / (time.monotonic() - began) < 0.5, (
+        "a full window is waited for, not asked after"
+    )
     house.smsc.change(delay_ms=0)
     await house.until(lambda: house.state(campaign) == "done")
     await house.settled(campaign)
@@ -101,11 +104,13 @@ async def test_after_any_number_of_rebinds_memory_and_descriptors_are_what_they_
             house.smsc.close_all("rst" if bound % 2 else "fin")
             await house.until(lambda bound=bound: house.smsc.summary()["binds"] > bound)
         await house.until(lambda: house.dispatcher is not None and house.dispatcher.pool.bound == 4)
+        gc.collect()  # the simulator is in this process too: its half megabyte a connection may lie in a cycle
         return anon_mb(), len(list(Path("/proc/self/fd").iterdir()))
 
     mb, descriptors = await rebinds(100)
     mb_after, descriptors_after = await rebinds(REBINDS)
     assert abs(descriptors_after - descriptors) <= 8  # connections that are just ending
+    print(mb, mb_after)
     assert mb_after - mb < 10
     assert descriptors_after < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     house.judge(await house.send_all())

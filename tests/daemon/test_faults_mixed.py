@@ -125,7 +125,9 @@ async def test_a_flood_from_phones_does_not_keep_the_broadcast_from_its_rate(hou
 @pytest.mark.parametrize("order", ["reverse", "shuffled"])
 @pytest.mark.parametrize("bits", [8, 16])
 @in_house(10, mo_part_twice_every=3)
-async def test_a_long_message_from_a_phone_is_whole_in_whatever_order_its_parts_come(house: House, order: str, bits: int):
+async def test_a_long_message_from_a_phone_is_whole_in_whatever_order_its_parts_come(
+    house: House, order: str, bits: int
+):
     house.smsc.change(mo_order=order, mo_reference_bits=bits)
     text = "a long story that begins somewhere and ends elsewhere. " * 9
     for source in ("4915111111111", "4915122222222"):  # the same reference of two phones

@@ -32,7 +32,9 @@ class Houses(House):
         return list(self.of.values())
 
     def _place(self) -> None:
-        ends = tuple(replace(e, port=self.of[e.name].port if e.name in self.of else e.port) for e in self.settings.endpoints)
+        ends = tuple(
+            replace(e, port=self.of[e.name].port if e.name in self.of else e.port) for e in self.settings.endpoints
+        )
         self.settings = replace(self.settings, endpoints=ends)
 
     def lines(self, number: int | None = None) -> list[Line]:

@@ -90,7 +90,9 @@ def _guided(name: str, seconds: float, seed: int) -> int:
             inputs.append(octets)
         tried += 1
     rate = tried / seconds
-    print(f"{name}: {tried:,} inputs, {rate:,.0f}/s, {coverage.coverage_edges():,} edges, {len(inputs)} kept", flush=True)
+    print(
+        f"{name}: {tried:,} inputs, {rate:,.0f}/s, {coverage.coverage_edges():,} edges, {len(inputs)} kept", flush=True
+    )
     return 0
 
 

@@ -49,7 +49,10 @@ def _kernel(compiler: str, name: str) -> None:
     if target.exists() and target.stat().st_mtime > newest:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    folders = [sysconfig.get_path("include"), *(str(ROOT / "dispatcher" / each) for each in ("records", "smpp", "store"))]
+    folders = [
+        sysconfig.get_path("include"),
+        *(str(ROOT / "dispatcher" / each) for each in ("records", "smpp", "store")),
+    ]
     made = target.with_suffix(".new")
     _run(compiler, *FLAGS, *SANITIZERS, *(f"-I{each}" for each in folders), "-o", str(made), str(kernel))
     made.replace(target)
@@ -77,7 +80,9 @@ def use() -> None:
 
 
 def _library(name: str) -> str:
-    found = subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+    found = subprocess.run(
+        ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     if not Path(found).is_absolute():
         raise CannotBuild(f"{name} is missing: apt install the sanitizers of gcc")
     return found

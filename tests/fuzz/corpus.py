@@ -28,7 +28,9 @@ def answers() -> list[bytes]:
     made += [
         receipt("m3", tlvs={0x1E: b"m3\0", 0x427: b"\2"}),
         receipt("m4", tlvs={0x423: b"\3\0\1", 0x1400: b"vendor"}),
-        receipt("m5", text="id:m5 sub:001 dlvrd:001 submit date:2609211413 done date:2609211413 stat:UNDELIV err:21b text:x"),
+        receipt(
+            "m5", text="id:m5 sub:001 dlvrd:001 submit date:2609211413 done date:2609211413 stat:UNDELIV err:21b text:x"
+        ),
         receipt("", text="", tlvs={0x1E: b"m6\0", 0x427: b"\5", 0x424: b"id:m6 stat:DELIVRD"}),
         receipt("m7", esm_class=0),
         receipt("m7", data_coding=8),
@@ -69,7 +71,9 @@ def values() -> list[bytes]:
     ]
     return [
         value_of([Claim(1, 0, (1, 2, 3)), *events]),
-        value_of([Claim(1, 16_318, (1, 1, 140)), Claim(2, 5, (3,), again=2), Record(2, Kind.HELD, 0, message_id=b"x" * 20)]),
+        value_of(
+            [Claim(1, 16_318, (1, 1, 140)), Claim(2, 5, (3,), again=2), Record(2, Kind.HELD, 0, message_id=b"x" * 20)]
+        ),
     ]
 
 

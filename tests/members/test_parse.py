@@ -307,7 +307,7 @@ def test_the_parser_is_a_process_that_opens_no_store(tmp_path: Path):
     (tmp_path / "body").write_bytes(b"phone,name\n+4915100000001,Ann\n")
     finish_body(tmp_path, 30)
     done = subprocess.run(
-        [sys.executable, "-m", "dispatcher.members.parse", str(tmp_path)], capture_output=True, check=True
+        [sys.executable, "-m", "dispatcher.members.parse_process", str(tmp_path)], capture_output=True, check=True
     )
     assert [json.loads(line)["event"] for line in done.stdout.splitlines()] == ["header", "run", "done"]
 

@@ -74,8 +74,8 @@ MUTANTS = (
         "claim-without-a-record",
         "a recipient is claimed on disk before its octets may leave",
         "dispatcher/daemon/writer.py",
-        "            if job.records:\n                view.txn.put",
-        "            if job.records and not job.works:\n                view.txn.put",
+        "            for value in job.values:\n                view.txn.put",
+        "            for value in () if job.works else job.values:\n                view.txn.put",
         ("tests/test_kill.py::test_a_kill_at_a_named_point_loses_nothing_and_sends_nothing_twice",),
     ),
     # requeues
@@ -144,8 +144,8 @@ MUTANTS = (
         "stop-not-kept",
         "an opt-out is on disk before it is confirmed",
         "dispatcher/outcomes/inbound.py",
-        '            changes.merge(record_optout(view, tenant.number, number, tuple(OPTOUT_GROUPS), now_ms, f"SMS: {text}"))',
-        "            pass",
+        '    changes.merge(record_optout(view, owner.no, owner.number, tuple(OPTOUT_GROUPS), now_ms, f"SMS: {text}"))\n',
+        "",
         ("tests/outcomes",),
     ),
     Mutant(
@@ -155,6 +155,30 @@ MUTANTS = (
         "        Guard(Decision.SUPPRESSED, FLAGS, 1 << PLANE_SUPPRESSED),\n",
         "",
         ("tests/segments/test_select.py",),
+    ),
+    Mutant(
+        "quiet-hours-are-open",
+        "nobody is sent to in their quiet hours",
+        "dispatcher/campaigns/guards.py",
+        "            left &= ~waits\n",
+        "",
+        ("tests/campaigns/test_guards.py",),
+    ),
+    Mutant(
+        "caps-are-not-asked",
+        "nobody gets more than the frequency cap",
+        "dispatcher/campaigns/guards.py",
+        "            skip(Decision.FREQUENCY_CAP, left & counted.over(block))",
+        "            pass",
+        ("tests/campaigns/test_caps.py", "tests/campaigns/test_guards.py"),
+    ),
+    Mutant(
+        "silence-is-consent",
+        "where a market asks for consent, nobody without it is sent to",
+        "dispatcher/campaigns/guards.py",
+        "            skip(Decision.NO_CONSENT, left & ~flags[self._consent])",
+        "            pass",
+        ("tests/campaigns/test_guards.py",),
     ),
     # what comes back
     Mutant(
@@ -169,7 +193,7 @@ MUTANTS = (
     Mutant(
         "message-heard-twice",
         "a message from a phone that comes again is not answered twice",
-        "dispatcher/outcomes/inbound.py",
+        "dispatcher/outcomes/seals.py",
         "        if seal in self._at_ms:\n            return True",
         "        if seal in self._at_ms:\n            return False",
         ("tests/outcomes", "tests/daemon/test_faults_inbound.py"),

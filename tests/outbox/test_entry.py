@@ -14,7 +14,15 @@ from tests.fakes.shop import NOW_MS, new_shop
 NUMBER = 4915100000001
 
 
-def added(store, tenant: int = 1, *, text: str = "hi", purpose: Purpose = Purpose.SERVICE, at_ms: int = NOW_MS, confirmation: bool = False):
+def added(
+    store,
+    tenant: int = 1,
+    *,
+    text: str = "hi",
+    purpose: Purpose = Purpose.SERVICE,
+    at_ms: int = NOW_MS,
+    confirmation: bool = False,
+):
     changes = Changes()
     with store.begin_write() as view:
         entry = add_entry(
@@ -26,14 +34,19 @@ def added(store, tenant: int = 1, *, text: str = "hi", purpose: Purpose = Purpos
 
 
 def test_positions_count_up_within_each_batch(store):
-    made = [added(store, tenant, text=f"{no}", confirmation=no % 3 == 0) for no, tenant in enumerate((1, 2, 1, 1, 2, 1, 65_535))]
+    made = [
+        added(store, tenant, text=f"{no}", confirmation=no % 3 == 0)
+        for no, tenant in enumerate((1, 2, 1, 1, 2, 1, 65_535))
+    ]
     of_batch: dict[int, list[int]] = {}
     for entry in made:
         of_batch.setdefault(entry.batch, []).append(entry.position)
     assert all(positions == list(range(len(positions))) for positions in of_batch.values())
     with store.snapshot() as view:
         assert batches(view) == sorted(of_batch)
-        assert [entry for batch in batches(view) for entry in entries(view, batch)] == sorted(made, key=lambda e: (e.batch, e.position))
+        assert [entry for batch in batches(view) for entry in entries(view, batch)] == sorted(
+            made, key=lambda e: (e.batch, e.position)
+        )
         assert all(read_entry(view, entry.batch, entry.position) == entry for entry in made)
         assert read_entry(view, made[0].batch, 99) is None and list(entries(view, batch_of(9))) == []
 
@@ -53,7 +66,12 @@ def test_a_batch_says_whose_it_is_and_is_no_campaign():
 
 @pytest.mark.parametrize(
     ("purpose", "confirmation", "goes"),
-    [(Purpose.SERVICE, False, False), (Purpose.CARE, False, False), (Purpose.SERVICE, True, True), (Purpose.OTP, False, True)],
+    [
+        (Purpose.SERVICE, False, False),
+        (Purpose.CARE, False, False),
+        (Purpose.SERVICE, True, True),
+        (Purpose.OTP, False, True),
+    ],
 )
 def test_an_opt_out_after_it_was_made_withdraws_an_answer_and_no_confirmation(store, purpose, confirmation, goes):
     new_shop(store)

@@ -18,13 +18,22 @@ NUMBER = 4915100000001
 
 @pytest.fixture
 def shop(store):
-    do(store, create_tenant, CreateTenant(title="Corner Shop", zone="Europe/Berlin", region="DE", sender="SHOP"), tenant=0)
+    do(
+        store,
+        create_tenant,
+        CreateTenant(title="Corner Shop", zone="Europe/Berlin", region="DE", sender="SHOP"),
+        tenant=0,
+    )
     return store
 
 
-def said(text: str | bytes, *, number: str = str(NUMBER), to: str = "SHOP", data_coding: int = 0, esm_class: int = 0) -> Delivered:
+def said(
+    text: str | bytes, *, number: str = str(NUMBER), to: str = "SHOP", data_coding: int = 0, esm_class: int = 0
+) -> Delivered:
     octets = text if isinstance(text, bytes) else text.encode("utf-16-be" if data_coding == 8 else "ascii")
-    return Delivered(source_addr=number, destination_addr=to, octets=octets, data_coding=data_coding, esm_class=esm_class)
+    return Delivered(
+        source_addr=number, destination_addr=to, octets=octets, data_coding=data_coding, esm_class=esm_class
+    )
 
 
 def heard(store, message: Delivered, at_ms: int = NOW_MS, recent: Recent | None = None):
@@ -52,7 +61,13 @@ def test_words_decide_in_their_order(shop, text, what):
     message = said(text, data_coding=8)
     assert heard(shop, message).what == what
     (row,) = inbox(shop)
-    assert (row["what"], row["text"], row["octets"], row["from"], row["to"]) == (what, text, message.octets, str(NUMBER), "SHOP")
+    assert (row["what"], row["text"], row["octets"], row["from"], row["to"]) == (
+        what,
+        text,
+        message.octets,
+        str(NUMBER),
+        "SHOP",
+    )
     assert row["at_ms"] == NOW_MS and row["data_coding"] == 8
 
 
@@ -171,10 +186,26 @@ def test_a_flood_is_remembered_up_to_a_bound(shop):
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(octets=st.binary(max_size=160), data_coding=st.integers(0, 255), esm_class=st.integers(0, 255), number=st.text(max_size=20))
+@given(
+    octets=st.binary(max_size=160),
+    data_coding=st.integers(0, 255),
+    esm_class=st.integers(0, 255),
+    number=st.text(max_size=20),
+)
 def test_any_octets_are_kept_and_nothing_is_raised(shop, octets, data_coding, esm_class, number):
-    message = Delivered(source_addr=number, destination_addr="SHOP", octets=octets, data_coding=data_coding, esm_class=esm_class)
-    assert heard(shop, message).what in ("stop", "start", "help", "points", "inbox", "acknowledgement", "part", "repeat")
+    message = Delivered(
+        source_addr=number, destination_addr="SHOP", octets=octets, data_coding=data_coding, esm_class=esm_class
+    )
+    assert heard(shop, message).what in (
+        "stop",
+        "start",
+        "help",
+        "points",
+        "inbox",
+        "acknowledgement",
+        "part",
+        "repeat",
+    )
 
 
 @given(st.text(max_size=30))

@@ -12,17 +12,31 @@ ID, STATE = 0x001E, 0x0427
 UDH = b"\5\0\3\7\1\1"
 
 
-def read(text: str | bytes = b"", *, tlvs=None, esm_class: int = 4, data_coding: int = 0, source: str = "+4915100000001"):
+def read(
+    text: str | bytes = b"", *, tlvs=None, esm_class: int = 4, data_coding: int = 0, source: str = "+4915100000001"
+):
     octets = text if isinstance(text, bytes) else text.encode("latin-1")
     return read_receipt(
-        Delivered(source_addr=source, destination_addr="S", esm_class=esm_class, data_coding=data_coding, octets=octets, tlvs=tlvs or {})
+        Delivered(
+            source_addr=source,
+            destination_addr="S",
+            esm_class=esm_class,
+            data_coding=data_coding,
+            octets=octets,
+            tlvs=tlvs or {},
+        )
     )
 
 
 @pytest.mark.parametrize(
     ("text", "message_id", "state", "err"),
     [
-        ("id:0123 sub:001 dlvrd:001 submit date:2609211413 done date:2609211413 stat:DELIVRD err:000 text:hi", b"0123", State.DELIVERED, 0),
+        (
+            "id:0123 sub:001 dlvrd:001 submit date:2609211413 done date:2609211413 stat:DELIVRD err:000 text:hi",
+            b"0123",
+            State.DELIVERED,
+            0,
+        ),
         ("ID:ab12 STAT:undeliv ERR:21b TEXT:x", b"ab12", State.FAILED, 0),
         ("stat:EXPIRED err:0045  id:9", b"9", State.EXPIRED, 45),
         ("id: 77  stat: REJECTD", b"77", State.FAILED, 0),
@@ -41,12 +55,27 @@ def test_labels_are_found_wherever_they_stand(text, message_id, state, err):
     assert read(text) == Receipt(message_id, state, err, 4915100000001)
 
 
-@pytest.mark.parametrize("text", ["", "id:1", "stat:DELIVRD", "id: stat:DELIVRD", "id:1 stat:HELLO", "hello", "id:1 stat:", "valid:1 mystat:DELIVRD"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "id:1",
+        "stat:DELIVRD",
+        "id: stat:DELIVRD",
+        "id:1 stat:HELLO",
+        "hello",
+        "id:1 stat:",
+        "valid:1 mystat:DELIVRD",
+    ],
+)
 def test_what_names_no_id_or_no_known_state_is_nothing(text):
     assert read(text) is None
 
 
-@pytest.mark.parametrize(("value", "state"), [(0, None), (1, None), (2, State.DELIVERED), (3, State.EXPIRED), (6, None), (7, State.UNKNOWN), (9, State.FAILED)])
+@pytest.mark.parametrize(
+    ("value", "state"),
+    [(0, None), (1, None), (2, State.DELIVERED), (3, State.EXPIRED), (6, None), (7, State.UNKNOWN), (9, State.FAILED)],
+)
 def test_the_tlvs_beat_the_text(value, state):
     both = read("id:1 stat:UNDELIV err:3", tlvs={ID: b"2\0", STATE: bytes((value,))})
     assert both == Receipt(b"2", state, 3, 4915100000001, b"1")
@@ -67,7 +96,9 @@ def test_an_intermediate_notification_is_never_final():
 def test_a_udh_stands_before_the_text_in_any_alphabet(udh, data_coding):
     text = "id:77 stat:UNDELIV err:005"
     octets = udh + text.encode("utf-16-be" if data_coding == 8 else "latin-1")
-    assert read(octets, esm_class=0x44 if udh else 4, data_coding=data_coding) == Receipt(b"77", State.FAILED, 5, 4915100000001)
+    assert read(octets, esm_class=0x44 if udh else 4, data_coding=data_coding) == Receipt(
+        b"77", State.FAILED, 5, 4915100000001
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,7 +114,9 @@ def test_a_date_of_any_form_or_none_loses_no_receipt(dates):
     assert said == Receipt(b"5", State.DELIVERED, 0, 4915100000001)
 
 
-@pytest.mark.parametrize("text", ["id:5 stat:DELIVRD", "stat:FAILED id:5", "id:5  stat:REJECT", "Id:5 Stat:Failed Text:"])
+@pytest.mark.parametrize(
+    "text", ["id:5 stat:DELIVRD", "stat:FAILED id:5", "id:5  stat:REJECT", "Id:5 Stat:Failed Text:"]
+)
 def test_fields_may_be_missing_and_states_have_any_length(text):
     assert read(text).message_id == b"5" and read(text).state.final
 
@@ -98,7 +131,10 @@ def test_ids_are_text_of_any_radix_and_length():
         assert read(f"id:{message_id} stat:DELIVRD").message_id == message_id.encode()
 
 
-@pytest.mark.parametrize(("source", "number"), [("4915", 4915), ("+4915", 4915), ("SHOP", 0), ("", 0), ("9" * 20, 99999999999999999999 & (1 << 64) - 1)])
+@pytest.mark.parametrize(
+    ("source", "number"),
+    [("4915", 4915), ("+4915", 4915), ("SHOP", 0), ("", 0), ("9" * 20, 99999999999999999999 & (1 << 64) - 1)],
+)
 def test_the_subscriber_is_its_digits(source, number):
     assert read("id:1 stat:DELIVRD", source=source).subscriber == number
 

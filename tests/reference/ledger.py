@@ -194,7 +194,10 @@ def _next(kind: int, state: int, old: int, *, by_hand: bool) -> int | None:
 def fold_value(ledgers: dict[int, ReferenceLedger], value: bytes, position: int) -> None:
     """One log value into the campaigns it names."""
     _, runs, count, base_ms, octets = HEADER.unpack_from(value)
-    of_run = {run: id_ for id_, run, _ in RUN.iter_unpack(value[HEADER.size + octets : HEADER.size + octets + runs * RUN.size])}
+    of_run = {
+        run: id_
+        for id_, run, _ in RUN.iter_unpack(value[HEADER.size + octets : HEADER.size + octets + runs * RUN.size])
+    }
     at = HEADER.size
     for _ in range(count):
         if value[at] == Kind.CLAIM:
@@ -204,7 +207,9 @@ def fold_value(ledgers: dict[int, ReferenceLedger], value: bytes, position: int)
             for k in range(ranks):
                 (text_hash,) = struct.unpack_from("<I", value, hashes_at + 4 * k)
                 mask = again if k == ranks - 1 else 0
-                ledgers[of_run[run]].claim(first + k, value[octets_at + k], text_hash, (base_ms + delta_ms) // 1000, mask)
+                ledgers[of_run[run]].claim(
+                    first + k, value[octets_at + k], text_hash, (base_ms + delta_ms) // 1000, mask
+                )
             at = hashes_at + padded(4 * ranks)
             continue
         kind, part, state, id_octets, rank, run, delta_ms, status = RECORD.unpack_from(value, at)

@@ -64,9 +64,7 @@ def test_a_block_goes_where_each_of_its_numbers_goes(rules, standing, numbers, t
 
 
 def rule(name: str, *tiers: dict[int, int], **route) -> Rule:
-    return Rule(
-        Route(name=name, endpoints=("x",), **route), tuple(tuple(tier.items()) for tier in tiers), "file"
-    )
+    return Rule(Route(name=name, endpoints=("x",), **route), tuple(tuple(tier.items()) for tier in tiers), "file")
 
 
 def ends(plan: Plan, numbers) -> Counter[int]:
@@ -87,8 +85,16 @@ def test_one_endpoint_for_everybody_asks_no_kernel():
 
 
 def test_a_longer_prefix_wins_and_a_prefix_longer_than_the_number_does_not():
-    plan = Plan([rule("cn", {0: 1}, prefixes=("86",)), rule("cmcc", {1: 1}, prefixes=("86134", "861350"))], {0: 0.0, 1: 0.0})
-    assert [plan.one(n, []) for n in (8613400000000, 8613500000000, 8613510000000, 4915100000000, 86135)] == [1, 1, 0, NO_ROUTE, 0]
+    plan = Plan(
+        [rule("cn", {0: 1}, prefixes=("86",)), rule("cmcc", {1: 1}, prefixes=("86134", "861350"))], {0: 0.0, 1: 0.0}
+    )
+    assert [plan.one(n, []) for n in (8613400000000, 8613500000000, 8613510000000, 4915100000000, 86135)] == [
+        1,
+        1,
+        0,
+        NO_ROUTE,
+        0,
+    ]
 
 
 def test_what_is_down_for_long_is_left_out_then_the_failover_then_the_dearer_route():

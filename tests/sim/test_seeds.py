@@ -1,6 +1,6 @@
 """Deterministic simulation: a seed is a run. `make sim SEEDS=1000` for more; a failing seed is the bug report.
 
-    VOLLEY_SEEDS=1000 VOLLEY_FIRST_SEED=0 pytest tests/sim/test_seeds.py
+VOLLEY_SEEDS=1000 VOLLEY_FIRST_SEED=0 pytest tests/sim/test_seeds.py
 """
 
 from __future__ import annotations

@@ -210,7 +210,9 @@ class World:
     def take_returned(self) -> None:
         for kind, _, rank, part, *rest in self.book.take_returned():
             tries = rest[-2]
-            if kind in (Kind.RETRY, Kind.RELEASED) or (kind == Kind.UNCERTAIN and self.resends and not self.tries[rank]):
+            if kind in (Kind.RETRY, Kind.RELEASED) or (
+                kind == Kind.UNCERTAIN and self.resends and not self.tries[rank]
+            ):
                 self.repeats[rank].add(part)
                 self.tries[rank] = tries + (kind == Kind.UNCERTAIN)
 
@@ -381,5 +383,3 @@ class World:
         """By the log alone: ids of parts that no final receipt has come for."""
         final = {(r[2], r[3]) for r in self._records() if r[0] in (Kind.RECEIPT, Kind.SETTLED) and r[4]}
         return sum(part not in final for _, part in self._accepted_ids())
-
-

@@ -43,12 +43,21 @@ def value_of(items: Sequence[Claim | Record], base_ms: int = BASE_MS) -> bytes:
         delta_ms = min(no * 400, 65_535)
         if isinstance(item, Claim):
             n = len(item.octets)
-            body += CLAIM.pack(Kind.CLAIM, item.pool, item.again, item.first, run[item.campaign], delta_ms, n, item.claim_no)
+            body += CLAIM.pack(
+                Kind.CLAIM, item.pool, item.again, item.first, run[item.campaign], delta_ms, n, item.claim_no
+            )
             body += bytes(item.octets).ljust(padded(n), b"\0")
             body += b"".join((item.text_hash + k).to_bytes(4, "little") for k in range(n)).ljust(padded(4 * n), b"\0")
         else:
             body += RECORD.pack(
-                item.kind, item.part, item.state, len(item.message_id), item.rank, run[item.campaign], delta_ms, item.status
+                item.kind,
+                item.part,
+                item.state,
+                len(item.message_id),
+                item.rank,
+                run[item.campaign],
+                delta_ms,
+                item.status,
             )
             body += item.message_id.ljust(padded(len(item.message_id)), b"\0")
             body += bytes(8) if item.kind == Kind.HELD else b""
@@ -104,10 +113,16 @@ def assert_same(store: Store, campaign: int, model: ReferenceLedger) -> None:
                     found = bytes(array[r * size : (r + 1) * size]) if array is not None else b""
                     assert found.ljust(size, b"\0") == octets_, (name, r)
                 if array is not None:  # and nothing anywhere else
-                    assert len(array) - bytes(array).count(0) == sum(len(e) - e.count(0) for e in expected.values()), name
+                    assert len(array) - bytes(array).count(0) == sum(len(e) - e.count(0) for e in expected.values()), (
+                        name
+                    )
 
 
 def _octets(one: Recipient, name: str, size: int) -> bytes:
     if name != "part_state":
         return int(getattr(one, name)).to_bytes(size, "little")
-    return bytes(one.of_part.get(part, 0) | 0x80 * (part in one.accepted) for part in range(size)) if size > 1 else bytes(size)
+    return (
+        bytes(one.of_part.get(part, 0) | 0x80 * (part in one.accepted) for part in range(size))
+        if size > 1
+        else bytes(size)
+    )

@@ -56,7 +56,9 @@ records = st.builds(
     status=st.sampled_from([0, 0, 1, 2, 3, 0x58, 0x0B, 1 << 24, (1 << 24) + 7, 2 << 24]),
     message_id=st.binary(max_size=20),
 )
-held = st.builds(lambda campaign, name: Record(campaign, Kind.HELD, 0, message_id=name), st.integers(0, 1), st.binary(max_size=9))
+held = st.builds(
+    lambda campaign, name: Record(campaign, Kind.HELD, 0, message_id=name), st.integers(0, 1), st.binary(max_size=9)
+)
 logs = st.lists(st.lists(claims | records | records | held, min_size=1, max_size=25), min_size=1, max_size=5)
 
 
@@ -123,7 +125,9 @@ def test_what_is_logged_while_a_pass_is_open_belongs_to_the_next(store):
 
 
 def test_a_pass_takes_no_more_of_the_log_than_it_may_read_again(store):
-    values = [value_of([Claim(CAMPAIGN, 10 * no, (1,) * 10), Record(CAMPAIGN, Kind.ACCEPTED, 10 * no)]) for no in range(9)]
+    values = [
+        value_of([Claim(CAMPAIGN, 10 * no, (1,) * 10), Record(CAMPAIGN, Kind.ACCEPTED, 10 * no)]) for no in range(9)
+    ]
     append(store, *values)
     found = []
     while not found or not found[-1][1]:
@@ -211,7 +215,10 @@ def test_log_no_leads_to_the_first_parts_record(store):
         view.apply(changes)
     filler = value_of([Claim(CAMPAIGN + 1, 0, (1,) * 50)])
     value = value_of(
-        [Claim(CAMPAIGN, 0, (1, 2)), *(Record(CAMPAIGN, Kind.ACCEPTED, r, p, message_id=b"m%d%d" % (r, p)) for r, p in ((1, 1), (1, 0), (0, 0)))]
+        [
+            Claim(CAMPAIGN, 0, (1, 2)),
+            *(Record(CAMPAIGN, Kind.ACCEPTED, r, p, message_id=b"m%d%d" % (r, p)) for r, p in ((1, 1), (1, 0), (0, 0))),
+        ]
     )
     model = by_hand(store, filler, value, log_base=7)
     with store.snapshot() as view:
@@ -225,7 +232,10 @@ def test_log_no_leads_to_the_first_parts_record(store):
 
 def test_a_skip_ends_what_never_left_and_fails_what_is_half_out(store):
     claimed = [Claim(CAMPAIGN, 0, (1, 1, 3, 3, 3))]
-    refused = [Record(CAMPAIGN, Kind.RETRY, rank, part, status=0x14) for rank, part in ((0, 0), (2, 1), (3, 0), (3, 1), (3, 2), (4, 2))]
+    refused = [
+        Record(CAMPAIGN, Kind.RETRY, rank, part, status=0x14)
+        for rank, part in ((0, 0), (2, 1), (3, 0), (3, 1), (3, 2), (4, 2))
+    ]
     out = [Record(CAMPAIGN, Kind.ACCEPTED, 2, 0), Record(CAMPAIGN, Kind.ACCEPTED, 4, 0)]
     skips = [Claim(CAMPAIGN, 0, (128 + Decision.OPTED_OUT,) * 5)]
     model = by_hand(store, value_of(claimed + refused + out), value_of(skips))
@@ -245,7 +255,9 @@ def test_a_skip_ends_what_never_left_and_fails_what_is_half_out(store):
 def test_a_resend_that_never_left_leaves_the_try_before_it_uncertain(store):
     model = by_hand(
         store,
-        value_of([Claim(CAMPAIGN, 0, (1, 1, 1)), *(Record(CAMPAIGN, Kind.UNCERTAIN, rank, state=2) for rank in range(2))]),
+        value_of(
+            [Claim(CAMPAIGN, 0, (1, 1, 1)), *(Record(CAMPAIGN, Kind.UNCERTAIN, rank, state=2) for rank in range(2))]
+        ),
         value_of([Claim(CAMPAIGN, 0, (1, 1))]),
         value_of([Record(CAMPAIGN, Kind.SKIPPED, 0, state=20, status=1), Record(CAMPAIGN, Kind.RELEASED, 1)]),
         value_of([Record(CAMPAIGN, Kind.SKIPPED, 2, state=20, status=1)]),
@@ -283,7 +295,9 @@ def test_a_damaged_value_is_refused_and_nothing_is_half_folded(store):
 @settings(deadline=None, max_examples=200)
 @given(damage=st.lists(st.tuples(st.integers(24, 300), st.integers(0, 255)), min_size=1, max_size=6))
 def test_damage_inside_a_value_crashes_no_fold(damage):
-    value = bytearray(value_of([Claim(1, 0, (1, 2, 3)), *(Record(1, kind, 1, 1, 4) for kind in range(2, 11) if kind != 8)]))
+    value = bytearray(
+        value_of([Claim(1, 0, (1, 2, 3)), *(Record(1, kind, 1, 1, 4) for kind in range(2, 11) if kind != 8)])
+    )
     for at, octet_ in damage:
         if at < len(value):
             value[at] = octet_
@@ -319,7 +333,9 @@ def test_a_damaged_claim_past_the_last_rank_is_passed_over(store):
 def test_summary_adds_up_at_any_moment(store):
     model = by_hand(
         store,
-        value_of([Claim(CAMPAIGN, 0, (1, 2, 1, 128 + Decision.ERASED)), Record(CAMPAIGN, Kind.REFUSED, 2, status=0x0B)]),
+        value_of(
+            [Claim(CAMPAIGN, 0, (1, 2, 1, 128 + Decision.ERASED)), Record(CAMPAIGN, Kind.REFUSED, 2, status=0x0B)]
+        ),
     )
     assert model.parts_sent == 4
     with store.snapshot() as view:

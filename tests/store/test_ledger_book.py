@@ -36,7 +36,9 @@ class Sending:
         for parts in kinds:
             if self.rank < BLOCK - 20 + AUDIENCE:
                 skipped = parts == 0
-                texts = Text(self.rank, (b"x",) * max(1, parts), decision=Decision.OPTED_OUT if skipped else Decision.SENT)
+                texts = Text(
+                    self.rank, (b"x",) * max(1, parts), decision=Decision.OPTED_OUT if skipped else Decision.SENT
+                )
                 self.line.claim(texts, run=self.run)
                 self.rank += 1
 
@@ -79,7 +81,9 @@ class Sending:
         for rank, one in self.model.of_rank.items():
             before = self.states.get(rank, 0)
             if before and State(before).final:
-                assert one.state == before or (one.state == State.DELIVERED and before in (State.EXPIRED, State.UNKNOWN))
+                assert one.state == before or (
+                    one.state == State.DELIVERED and before in (State.EXPIRED, State.UNKNOWN)
+                )
             self.states[rank] = one.state
 
 
@@ -96,7 +100,9 @@ def test_whatever_happens_to_a_campaign_its_sums_hold(store, seed):
                 sending.claim(draw.choices([1, 2, 3, 0], [5, 2, 1, 1], k=draw.randint(1, 8)))
                 sending.commit()
             elif what < 0.50:
-                sending.answer(draw.randrange(2), draw.choices([0, 0x14, 0x08, 0x0B], [6, 1, 1, 1], k=draw.randint(1, 20)))
+                sending.answer(
+                    draw.randrange(2), draw.choices([0, 0x14, 0x08, 0x0B], [6, 1, 1, 1], k=draw.randint(1, 20))
+                )
             elif what < 0.65:
                 names = [(draw.randint(2, 60), draw.randrange(2)) for _ in range(8)]
                 sending.receipts(names, draw.choice(["DELIVRD", "DELIVRD", "EXPIRED", "UNDELIV", "UNKNOWN"]))
@@ -185,9 +191,13 @@ def test_a_start_finds_exactly_the_claims_that_never_left(store, messages, windo
         assert following == {(0, BULK): made}
         assert len(above) == made - taken
         carried = line.book.queued(BULK) - (made - taken)
-        claimed = {(record[3] + index, part) for record in line.log if record[0] == "claim"
-                   for index, n in enumerate(record[5])
-                   for part in ledger.claimed_parts(n, record[7] if index == len(record[5]) - 1 else 0)}
+        claimed = {
+            (record[3] + index, part)
+            for record in line.log
+            if record[0] == "claim"
+            for index, n in enumerate(record[5])
+            for part in ledger.claimed_parts(n, record[7] if index == len(record[5]) - 1 else 0)
+        }
         assert len(claimed - {(r, p) for _, r, p in above} - left) == carried
         assert not {(r, p) for _, r, p in above} & left
 
@@ -212,7 +222,15 @@ def test_claims_before_the_given_position_are_not_read_again(store):
 
 @pytest.mark.parametrize(
     ("parts", "again", "taken"),
-    [(1, 0, [0]), (3, 0, [0, 1, 2]), (3, 0b101, [0, 2]), (18, 1 << 15, [15, 16, 17]), (128, 0, []), (158, 0, []), (2, 0xFFFF, [0, 1])],
+    [
+        (1, 0, [0]),
+        (3, 0, [0, 1, 2]),
+        (3, 0b101, [0, 2]),
+        (18, 1 << 15, [15, 16, 17]),
+        (128, 0, []),
+        (158, 0, []),
+        (2, 0xFFFF, [0, 1]),
+    ],
 )
 def test_again_says_which_parts_a_claim_takes(parts, again, taken):
     assert ledger.claimed_parts(parts, again) == taken
@@ -221,10 +239,14 @@ def test_again_says_which_parts_a_claim_takes(parts, again, taken):
 # ---- bitmaps
 
 
-words = st.lists(st.integers(0, (1 << 64) - 1) | st.sampled_from([0, 1, 1 << 63, (1 << 64) - 1]), min_size=1, max_size=5)
+words = st.lists(
+    st.integers(0, (1 << 64) - 1) | st.sampled_from([0, 1, 1 << 63, (1 << 64) - 1]), min_size=1, max_size=5
+)
 
 
-@given(words=words, decision=st.binary(max_size=200).map(lambda octets: bytes(o % 2 * 20 for o in octets)), data=st.data())
+@given(
+    words=words, decision=st.binary(max_size=200).map(lambda octets: bytes(o % 2 * 20 for o in octets)), data=st.data()
+)
 def test_bitmaps_and_ranks_agree_with_plain_python(words, decision, data):
     bitmap = b"".join(word.to_bytes(8, "little") for word in words)
     slots = [64 * no + bit for no, word in enumerate(words) for bit in range(64) if word >> bit & 1]
