@@ -38,7 +38,7 @@ def test_every_other_file_is_package_data():
     data = PROJECT["tool"]["setuptools"]["package-data"]
     for file in (f for f in FILES if f.suffix != ".py"):
         package = next(p for p in file.parents if (p / "__init__.py").exists())
-        patterns = data["*"] + data.get(str(package.relative_to(ROOT)), [])
+        patterns = data["*"] + data.get(".".join(package.relative_to(ROOT).parts), [])
         assert any(fnmatch.fnmatch(str(file.relative_to(package)), pattern) for pattern in patterns), file
 
 

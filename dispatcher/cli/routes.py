@@ -26,6 +26,7 @@ from dispatcher.routes.stored import KEYS, as_dict, routes_in_force
 from dispatcher.store import open_store
 from dispatcher.tenants.tenant import get_tenant
 
+PURPOSES = [purpose.value for purpose in Purpose]
 LISTS = tuple(name for name, item in KEYS.items() if str(item.type).startswith("tuple"))
 
 
@@ -35,9 +36,7 @@ def envelope(reason: str = "") -> Envelope:
 
 @click.command("route")
 @click.argument("number")
-@click.option(
-    "--purpose", type=click.Choice([purpose.value for purpose in Purpose]), default="marketing", show_default=True
-)
+@click.option("--purpose", type=click.Choice(PURPOSES), default="marketing", show_default=True)
 @click.option("--tenant", type=int, default=1, show_default=True)
 @click.option("--sender", help="Default: the tenant's.")
 @common

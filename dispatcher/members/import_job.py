@@ -223,11 +223,13 @@ class ImportJob:
             return self._end(row, now_ms, changes) if self._over(row) else None
         if row["words_of_run"] < run.number:
             self._take_words(view, row, run, changes)
-        elif row["at"] < run.rows and not row["dry_run"] and (moved := self._move_numbers(view)):
-            return moved
-        elif row["at"] < run.rows:
+        if not changes and row["at"] < run.rows:
+            if not row["dry_run"] and (moved := self._move_numbers(view)):
+                return moved
             self._take_rows(view, row, run, changes, now_ms)
-        else:
+            if row["at"] == run.rows and not run.record.rejected:
+                self._take_rejects(row, run, changes)  # none: the run is done in the same commit
+        elif not changes:
             self._take_rejects(row, run, changes)
         self._put(changes, row, now_ms)
         return changes
@@ -371,7 +373,7 @@ class ImportJob:
             codes[reject["code"]] = codes.get(reject["code"], 0) + 1
         row["rejects_seen"] += len(rejects)
         row["rows_rejected"] += len(rejects)
-        if not rejects:  # those past REJECTS_KEPT are only counted
+        if not rejects or row["rejects_seen"] == run.record.rejected:  # those past REJECTS_KEPT are only counted
             if more := run.record.rejected - row["rejects_seen"]:
                 row["rows_rejected"] += more
                 codes["not_kept"] = codes.get("not_kept", 0) + more

@@ -230,14 +230,13 @@ class Slicer:
         numbers = memoryview(self._new_numbers)[:new]
         planes = list(self._consent_planes(view, numbers))
         done.unreachable = _unreachable(planes)
-        positions = array("I", range(new))
         at = 0
         while at < new:
             block, slot = divmod(next_no + at, BLOCK)
             count, slots = min(BLOCK - slot, new - at), slots_of(next_no + new, block)
             written = _Written(self.tenant, block, slots, done.changes)
             msisdns = self._fitted(view, block, MSISDN, slots)
-            gather.fixed(numbers.cast("B"), 8, positions, at, count, msisdns, slot)
+            msisdns[8 * slot : 8 * (slot + count)] = numbers[at : at + count].cast("B")
             written.put(MSISDN, msisdns)
             flags = self._fitted(view, block, FLAGS, slots)
             gather.set_bits(flags, PLANE_LIVE, slot, count)

@@ -6,7 +6,7 @@ returns its Changes with a reply; when it raises CommandRefused nothing of it is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,6 +27,14 @@ class View(Protocol):
     def count(self, table: str) -> int: ...
 
 
+class Rows(Protocol):
+    """A list of keys and values, or what makes them as it is walked (store/gather.py PhoneItems)."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]: ...
+
+
 @dataclass(slots=True)
 class Changes:
     """Rows to write; a later put or delete of the same key wins.
@@ -36,7 +44,7 @@ class Changes:
     """
 
     rows: dict[tuple[str, bytes], bytes | memoryview | bytearray | None] = field(default_factory=dict)
-    bulk: list[tuple[str, Collection[tuple[bytes, bytes]], bool]] = field(default_factory=list)
+    bulk: list[tuple[str, Rows, bool]] = field(default_factory=list)
 
     def put(self, table: str, key: bytes, value: bytes | memoryview | bytearray) -> None:
         self.rows[table, key] = value
@@ -44,7 +52,7 @@ class Changes:
     def delete(self, table: str, key: bytes) -> None:
         self.rows[table, key] = None
 
-    def put_many(self, table: str, rows: Collection[tuple[bytes, bytes]], *, append: bool = False) -> None:
+    def put_many(self, table: str, rows: Rows, *, append: bool = False) -> None:
         self.bulk.append((table, rows, append))
 
     def merge(self, other: Changes) -> None:

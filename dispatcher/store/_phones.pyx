@@ -79,7 +79,7 @@ def fitting(object set_range, object key_at, uint16_t tenant, const uint64_t[::1
             uint64_t page_octets, Py_ssize_t most):
     """How many of the first `count` ascending numbers lie on at most `most` pages, and how many pages those are.
     set_range, key_at: a cursor's, whose keys lie in pages of page_octets. Numbers of one page are leapt over."""
-    cdef Py_ssize_t at = 0, low, high, middle, step, pages = 0
+    cdef Py_ssize_t at = 0, low, high, middle, step, pages = 0, width = 1  # of the page before
     cdef uint64_t page
     if not 0 <= count <= numbers.shape[0]:
         raise ValueError("fitting: more than there are")
@@ -88,7 +88,7 @@ def fitting(object set_range, object key_at, uint16_t tenant, const uint64_t[::1
             return at, pages
         pages += 1
         page = page_of(set_range, key_at, tenant, numbers[at], page_octets)
-        low, high, step = at, count, 1  # low lies on the page, high does not
+        low, high, step = at, count, width  # low lies on the page, high does not
         while low + step < high:
             if page_of(set_range, key_at, tenant, numbers[low + step], page_octets) == page:
                 low += step
@@ -101,6 +101,7 @@ def fitting(object set_range, object key_at, uint16_t tenant, const uint64_t[::1
                 low = middle
             else:
                 high = middle
+        width = max(1, (high - at) // 2)
         at = high
     return count, pages
 

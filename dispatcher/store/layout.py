@@ -49,7 +49,7 @@ TABLES: dict[str, str] = {
     "campaigns": "tenant:2 campaign:8 -> msgpack {name, purpose, state, text, audience, history, ...}",
     "campaign_counts": "campaign:8 -> packed u64 counters (ledger.py)",
     "archives": "tenant:2 campaign:8 -> msgpack {file, octets, ...} (apps/archive.py)",
-    "bitmaps": "campaign:8 which:1 block:4 -> 255 words (which 0: audience; 1: preview's; 3: a bulk edit's; 5: snapshot's)",
+    "bitmaps": "campaign:8 which:1 block:4 -> 255 words (which 0 audience, 1 preview, 3 bulk edit, 5 snapshot)",
     "ledger": "campaign:8 array:1 chunk:4 -> header:48 array by rank (ledger.py)",
     "outcome_log": "position:8 -> records (records/outcome_log.h)",
     "inbound": "tenant:2 inbound:8 -> msgpack {from, to, text, data_coding, octets, what, at_ms}",

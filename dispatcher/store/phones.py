@@ -11,10 +11,10 @@ Weak spot: how many pages a write will touch is told by where its neighbours lie
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
-from dispatcher.records.changes import Changes
+from dispatcher.records.changes import Changes, Rows
 from dispatcher.store.layout import TENANT, TENANT_U64
 from dispatcher.store.snapshot import Snapshot
 
@@ -108,7 +108,7 @@ def _page_octets(view: Snapshot) -> int:
     return int(view.txn.stat(view.tables[LARGE])["psize"])
 
 
-def put_new(view: Snapshot, changes: Changes, table: str, rows: Collection[tuple[bytes, bytes]]) -> None:
+def put_new(view: Snapshot, changes: Changes, table: str, rows: Rows) -> None:
     """Rows of numbers that nobody has, in order."""
     with view.txn.cursor(db=view.tables[table]) as at:
         append = not at.last() or bytes(at.key()) < next(iter(rows))[0]

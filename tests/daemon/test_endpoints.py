@@ -197,7 +197,9 @@ async def test_a_campaigns_own_rate_holds_over_all_endpoints_and_changes_while_i
     campaign = await house.send(rate=100)
     await house.until(lambda: len(house.lines()) >= 150)
     at_ms = sorted(line.at_ms for line in house.lines())
-    assert all(later - first >= 900 for first, later in zip(at_ms, at_ms[100:], strict=False)), "100 in any second, as far as a busy machine reads in time"
+    assert all(later - first >= 900 for first, later in zip(at_ms, at_ms[100:], strict=False)), (
+        "100 in any second, as far as a busy machine reads in time"
+    )
     await house.do(c.SetCampaignRate(campaign=campaign, rate=0))
     began = trio.current_time()
     await house.settled(campaign)

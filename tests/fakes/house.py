@@ -49,7 +49,9 @@ from tests.fakes.shop import do
 
 SENDER, BRAND = "10690000", "Corner Shop"
 FIRST_NUMBER = 4_915_100_000_000
-WITHIN_S = float(os.environ.get("VOLLEY_WITHIN_S", 15))  # of any wait: far above what it takes, far below what a hanging suite costs
+WITHIN_S = float(
+    os.environ.get("VOLLEY_WITHIN_S", 15)
+)  # of any wait: far above what it takes, far below what a hanging suite costs
 TEXT = "Hello {name}, you have {points|0} points"
 SHOWN = ("binds", "totals", "lanes", "claimed_open", "in_flight", "campaigns", "faults", "held_receipts", "writer")
 LONG_TEXT = "Hello {name}, " + "this is the long story of a shop that could not stop talking about itself. " * 4

@@ -365,7 +365,7 @@ def test_a_cancelled_import_stops_at_a_slice_and_says_exactly_what_it_did(
     new_shop(store)
     job = spool(store, 1, csv_of(200))
     prepare(store, job)
-    for _ in range(3):
+    for _ in range(2):
         assert one_slice(store, job)
     do(store, cancel_import, CancelImport(import_id=1))
     assert not one_slice(store, job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from itertools import accumulate
 
 import pytest
 from hypothesis import example, given
@@ -89,6 +90,18 @@ def test_the_kernel_takes_a_text_exactly_when_parse_cells_does(text: str, cut: i
     found = parse_cells.clean_text_of(trimmed, 5)
     maybe_escaped = isinstance(found, str) and found[:1] == "'" and found[1:2] in tuple("'=+-@\t\r")
     assert bool(left) == (isinstance(found, Rejected) or maybe_escaped)
+
+
+@given(data=st.data(), sets=st.lists(st.lists(st.integers(0, 0xFFFF), max_size=4), min_size=1, max_size=9))
+def test_the_chosen_sets_follow_each_other_and_each_end_is_told(data: st.DataObject, sets: list[list[int]]):
+    which, base = data.draw(st.lists(st.integers(0, len(sets) - 1), max_size=30)), data.draw(st.integers(0, 1_000))
+    packed, ends = [array("H", codes).tobytes() for codes in sets], array("I", bytes(4 * len(which)))
+    starts = array("I", accumulate(map(len, packed), initial=0))
+    heap = _parse_texts.chosen(array("H", which), b"".join(packed), starts, base, ends)
+    assert heap == b"".join(packed[at] for at in which)
+    assert list(ends) == list(accumulate((len(sets[at]) for at in which), initial=base))[1:]
+    with pytest.raises(ValueError, match="a part that is none"):
+        _parse_texts.chosen(array("H", [len(sets)]), b"".join(packed), starts, base, array("I", [0]))
 
 
 @given(words=st.lists(st.binary(min_size=1, max_size=6), unique=True, max_size=400), asked=st.binary(max_size=6))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dispatcher.records.changes import Changes
 from dispatcher.store import Store, _phones, open_store, phones
+from dispatcher.store.gather import PhoneItems
 from dispatcher.store.layout import MEMBER_NO, TENANT_U64
 from dispatcher.store.verify_members import numbers_stand_once
 from tests.reference import phones as reference
@@ -68,6 +69,68 @@ def test_numbers_are_found_in_both_tables(tmp_path_factory, large, new, asked):
             held = phones.find_many(view, 1, memoryview(ordered), 0, len(ordered))
         assert logical(opened) == first | second
     assert list(held) == reference.look_up(first | second, 1, ordered, [-1] * len(set(asked)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(held=st.sets(st.integers(0, 40)), asked=NUMBERS, seed=st.integers(0, 99))
+def test_numbers_that_are_known_to_be_nobodys_are_not_looked_up(tmp_path_factory, held, asked, seed):
+    marks = bytearray(random.Random(seed).randbytes(len(set(asked)))).translate(bytes([0, 1] * 128))
+    rows, distinct = {(1, number): number for number in held}, sorted(set(asked))
+    with open_store(tmp_path_factory.mktemp("phones"), write=True, create=True, sync=False) as opened:
+        fill(opened, phones.LARGE, rows)
+        with opened.snapshot() as view:
+            found = phones.find_many(view, 1, array("Q", sorted(asked)), 0, len(asked), marks)
+    assert list(found) == [
+        number if mark and number in held else -1 for number, mark in zip(distinct, marks, strict=True)
+    ]
+
+
+def put_by(store: Store, sole: phones.Sole | None, numbers: list[int], tenant: int = 1) -> None:
+    changes = Changes()
+    changes.put_many(phones.LARGE, PhoneItems(tenant, array("Q", numbers), len(numbers), 0, sole))
+    store.apply(changes)
+
+
+def owns(store: Store, sole: phones.Sole) -> bool:
+    with store.begin_write() as view:
+        return sole.owns(view)
+
+
+def test_an_importer_knows_a_new_tenants_numbers_until_another_writes_one(store: Store):
+    first, second, other = phones.Sole(1), phones.Sole(1), phones.Sole(2)
+    assert owns(store, first) and owns(store, other)
+    put_by(store, first, [5, 9])
+    put_by(store, other, [5], tenant=2)
+    assert owns(store, first) and owns(store, other)
+    assert not owns(store, second)  # it finds numbers
+    changes = Changes()
+    changes.put("phones", key(1, 7), MEMBER_NO.pack(1))
+    store.apply(changes)
+    assert not owns(store, first) and owns(store, other)
+    put_by(store, first, [11])
+    assert not owns(store, first)
+
+
+def test_of_two_importers_of_a_new_tenant_neither_trusts_itself_once_the_other_wrote(store: Store):
+    first, second = phones.Sole(1), phones.Sole(1)
+    assert owns(store, first) and owns(store, second)
+    assert not owns(store, first)
+    put_by(store, first, [5])
+    assert not owns(store, second)
+    put_by(store, second, [9])
+    assert not owns(store, first) and not owns(store, second)
+
+
+def test_numbers_moved_between_the_tables_end_what_an_importer_knows(store: Store):
+    sole = phones.Sole(1)
+    assert owns(store, sole)
+    changes = Changes()
+    changes.put_many(phones.NEW, PhoneItems(1, array("Q", [5]), 1, 0, sole))
+    store.apply(changes)
+    assert owns(store, sole)
+    with store.begin_write() as view:
+        view.apply(phones.merge_some(view))
+    assert not owns(store, sole)
 
 
 class _Cursor:
