@@ -15,6 +15,7 @@ from admin.answers import Answer, Body, Reading
 from admin.asking import Ask, Asking, AskingOnce
 from admin.auth import Caller, may, parsed
 from admin.routes.campaigns import CampaignAnswer, IfMatch, Reason, Title, tagged, version_of
+from dispatcher.campaigns.pace import RATE_MAX
 from dispatcher.campaigns.stops import stopped_json
 from dispatcher.control.commands import (
     ApproveCampaign,
@@ -27,6 +28,7 @@ from dispatcher.control.commands import (
     ReleaseAll,
     ResendCampaign,
     ResumeCampaign,
+    SetCampaignRate,
     StopAll,
     SubmitCampaign,
     TestCampaign,
@@ -47,6 +49,10 @@ class RejectBody(ReasonBody):
 
 class ArmWonBody(ReasonBody):
     arm: Annotated[str, Field(min_length=1, max_length=40, description="its name")]
+
+
+class RateBody(ReasonBody):
+    rate: Annotated[int, Field(ge=0, le=RATE_MAX, description="parts a second, 0: no limit of its own")]
 
 
 class TitleBody(Body):
@@ -157,6 +163,19 @@ async def archive_campaign(
     """Of one that is over: recipients' details to a compressed file, soon; `archived_at` says when. Totals, segments
     and reports go on as before."""
     return await _moved(ask, caller, ArchiveCampaign, campaign, body, if_match)
+
+
+@router.post("/campaigns/{campaign}:rate", response_model=CampaignAnswer)
+async def set_campaign_rate(
+    campaign: str,
+    body: RateBody,
+    ask: Asking,
+    caller: Annotated[Caller, may("campaigns:send")],
+    if_match: IfMatch = None,
+) -> dict[str, Any]:
+    """Its own pace from the next part on, also while it is sent."""
+    command = SetCampaignRate(campaign=parsed("cmp", campaign), rate=body.rate)
+    return tagged(ask.response, await ask(caller, command, reason=body.reason, version=version_of(if_match)))
 
 
 @router.post("/campaigns/{campaign}:winner", response_model=CampaignAnswer)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dispatcher.campaigns.campaign import need_campaign, save
-from dispatcher.campaigns.states import CANCELLED, DONE, remember
+from dispatcher.campaigns.campaign import campaign_json, need_campaign, save
+from dispatcher.campaigns.states import CANCELLED, DONE, hold_version, remember
 from dispatcher.control.commands import Envelope, SetCampaignRate
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
-from dispatcher.records.keys import public_id
 
 RATE_MAX = 1_000_000
 
@@ -25,8 +24,9 @@ def set_campaign_rate(view: View, command: SetCampaignRate, envelope: Envelope) 
         problem = {"pointer": "/rate", "code": "invalid_value", "detail": detail}
         raise CommandRefused(422, "invalid_value", detail, errors=[problem])
     row = need_campaign(view, envelope.tenant, command.campaign)
+    hold_version(row, envelope.version)
     if row["state"] in (DONE, CANCELLED):
         raise CommandRefused(409, "state_conflict", f"the campaign is {row['state']}: nothing more of it is sent")
     before, row["rate"] = row["rate"], rate
     remember(row, envelope.at_ms, envelope.actor, f"rate {before or 'without a limit'} to {rate or 'none'}")
-    return save(envelope.tenant, command.campaign, row), {"id": public_id("cmp", command.campaign), "rate": rate}
+    return save(envelope.tenant, command.campaign, row), campaign_json(command.campaign, row)

@@ -18,6 +18,7 @@ from dispatcher.control.commands import (
     ReleaseAll,
     ResendCampaign,
     ResumeCampaign,
+    SetCampaignRate,
     StopAll,
     SubmitCampaign,
     TestCampaign,
@@ -92,6 +93,23 @@ def winner_command(call: Call, tenant: str | None, campaign: str, arm: str, reas
     call.show(reply, f"{reply['won']['arm']} has won")
 
 
+@click.command("rate")
+@click.argument("campaign", metavar="cmp_...")
+@click.argument("parts_per_s", type=click.IntRange(0))
+@click.option("--reason", default="", help="Kept in the audit.")
+@of_tenant
+@common
+def rate_command(call: Call, tenant: str | None, campaign: str, parts_per_s: int, reason: str) -> None:
+    """Its own pace in parts a second from now on, also while it is sent; 0: no limit of its own. Example:
+
+    \b
+      volley campaign rate cmp_01J0000000000 500
+    """
+    command = SetCampaignRate(campaign=id_of("cmp", campaign, "CAMPAIGN"), rate=parts_per_s)
+    reply = call.do(command, tenant=call.tenant(tenant), reason=reason)
+    call.show(reply, f"at most {parts_per_s:,} parts/s" if parts_per_s else "no limit of its own")
+
+
 @click.command("stop-all")
 @click.option("--everywhere", is_flag=True, help="Of every tenant.")
 @click.option("--reason", default="", help="Shown to whoever is refused a start.")
@@ -132,6 +150,7 @@ MOVES: tuple[click.Command, ...] = (
     _maker("clone", CloneCampaign, "A new draft with the same words and audience, without the time; prints its id."),
     _maker("resend", ResendCampaign, "A new draft to those whose message failed or expired; prints its id."),
     winner_command,
+    rate_command,
     test_command,
     stop_all_command,
     release_command,

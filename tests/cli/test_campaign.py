@@ -54,7 +54,7 @@ def started(volley, shop, draft):
 def test_every_verb_is_there_and_says_what_it_does():
     wanted = {
         "create", "edit", "list", "show", "preview", "start", "submit", "approve", "reject", "pause", "resume", "cancel",
-        "clone", "resend", "test", "stop-all", "release", "progress", "recipients", "winner", "events", "report",
+        "clone", "resend", "test", "stop-all", "release", "progress", "recipients", "winner", "rate", "events", "report",
         "effect", "uncertain", "decide", "archive", "rehearse",
     }  # fmt: skip
     assert set(campaign_group.commands) == wanted
