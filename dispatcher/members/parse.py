@@ -154,7 +154,7 @@ class _Parser:
     def _run_rows(self) -> int:
         """Of the run at hand. The first are short, so that their rows are applied while the next are parsed; later ones
         are long, so that their numbers, sorted, lie close together among those that are there."""
-        return min(self.job.run_rows, max(FIRST_RUN_ROWS, int(self.totals["rows"]) * 3 // 4))
+        return min(self.job.run_rows, max(FIRST_RUN_ROWS, int(self.totals["rows"])))
 
     def run_all(self) -> dict[str, Any]:
         while self._take():

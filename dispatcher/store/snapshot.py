@@ -162,8 +162,13 @@ class Snapshot:
 
     def __exit__(self, kind: object, value: object, trace: object) -> None:
         if kind is None:
-            self.txn.commit()
+            try:
+                self.txn.commit()
+            except BaseException:
+                self.owners.clear()  # what they rest on may have been seen in here alone
+                raise
         else:
+            self.owners.clear()
             self.txn.abort()
 
 

@@ -133,6 +133,18 @@ def test_numbers_moved_between_the_tables_end_what_an_importer_knows(store: Stor
     assert not owns(store, sole)
 
 
+def test_what_an_importer_saw_in_a_transaction_that_failed_is_not_trusted(store: Store):
+    put_by(store, None, [5])
+    sole = phones.Sole(1)
+    with pytest.raises(RuntimeError, match="disk"), store.begin_write() as view:
+        changes = Changes()
+        changes.delete("phones", key(1, 5))
+        view.apply(changes)
+        assert sole.owns(view)
+        raise RuntimeError("disk")
+    assert not owns(store, sole)
+
+
 class _Cursor:
     """Keys as they lie in pages of 16 octets of a buffer; the kernel sees where a key lies, not what it is."""
 
