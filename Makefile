@@ -30,7 +30,7 @@ demo: build
 
 # Two processes, a file each: much of it waits for timers and sockets.
 test: build $(V)/.dev
-	$(V)/bin/python -m pytest --numprocesses 2 --dist loadfile
+	$(V)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 12
 
 run: build
 	@test -e $(DATA)/volley.toml || $(V)/bin/volley init $(DATA)

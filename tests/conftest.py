@@ -10,6 +10,13 @@ import pytest
 from dispatcher.clock import FakeClock
 from dispatcher.store import Store, open_store
 
+SLOW = ("tests/test_kill", "tests/fuzz/", "tests/daemon/", "tests/cli/", "tests/sim/", "tests/admin/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest first: of two processes none is left alone with it at the end."""
+    items.sort(key=lambda item: next((i for i, place in enumerate(SLOW) if item.nodeid.startswith(place)), len(SLOW)))
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
