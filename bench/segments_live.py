@@ -30,6 +30,7 @@ from dispatcher.store.layout import FIELD_POINTS
 from dispatcher.store.scan import OCTETS, warm
 
 FAR = 100_000_000
+ASKED = 50_000  # updates a second, which a scan beside them must bear
 TIMES = 40
 POINTS = (FIELD_POINTS, 0, ColumnKind.I64)
 
@@ -131,7 +132,15 @@ def _updates(place: Path, members: int) -> Iterator[Figure]:
             rate = batch * commits / (time.perf_counter() - began)
             yield Figure.of(f"durable updates, commits of {batch:,}", round(rate), "/s", least=least)
             _fold(store)
-    writer = get_context("spawn").Process(target=_write, args=(str(place), members), daemon=True)
+    for per_s in (ASKED, 0):
+        slower = _beside(place, members, per_s)
+        word = f"{per_s:,} updates/s" if per_s else "as many updates as go"
+        yield Figure.of(f"S1 count beside {word}, times alone", round(slower, 2), "x", most=1.5 if per_s else None)
+
+
+def _beside(place: Path, members: int, per_s: int) -> float:
+    """How much longer S1 takes while another process updates so many members a second, 0: as many as it can."""
+    writer = get_context("spawn").Process(target=_write, args=(str(place), members, per_s), daemon=True)
     with open_store(place) as store:  # as the admin process reads beside the dispatcher
         warmed(store, lambda: _matched(store, "S1"))
         alone = statistics.median(_timed(lambda: _matched(store, "S1")) for _ in range(TIMES))
@@ -142,17 +151,19 @@ def _updates(place: Path, members: int) -> Iterator[Figure]:
         meanwhile = [_timed(lambda: _matched(store, "S1")) for _ in range(5 * TIMES)]
         writer.terminate()
         writer.join()
-        slower = statistics.median(meanwhile) / alone
-        yield Figure.of("S1 count beside updates, times its time alone", round(slower, 2), "x", most=1.5)
+    return statistics.median(meanwhile) / alone
 
 
-def _write(place: str, members: int) -> None:
+def _write(place: str, members: int, per_s: int) -> None:
     """Updates until the process is ended, a slice folded after every twenty commits as housekeeping does."""
-    draw, after = random.Random(8), -1
+    draw, after, count_, began = random.Random(8), -1, 0, time.monotonic()
     with open_store(place, write=True) as store:
         while True:
             for _ in range(20):
                 _update(store, _drawn(draw, members, 100))
+                count_ += 100
+                if per_s:
+                    time.sleep(max(0.0, began + count_ / per_s - time.monotonic()))
             with store.begin_write() as view:
                 changes = fold_some(view, made.TENANT, after=after)
                 after = folded_to(changes)  # -1 when the last block has been folded: from the first again
