@@ -10,19 +10,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, qsort, realloc
 from libc.string cimport memcmp, memcpy
+from dispatcher.store.leaf_walk cimport LW_RECORD, leaf_row, leaf_walk, lw_next, lw_seek
 
-
-cdef extern from "../store/leaf_walk.h" nogil:
-    enum:
-        LW_RECORD
-    ctypedef struct leaf_walk:
-        pass
-    ctypedef struct leaf_row:
-        const uint8_t *key
-        const uint8_t *value
-        uint32_t key_octets, octets
-    int lw_seek(leaf_walk *w, const uint8_t *record, uint64_t page_octets, const uint8_t *key, uint32_t octets)
-    int lw_next(leaf_walk *w, leaf_row *row)
 
 cdef enum:
     TENANT = 2

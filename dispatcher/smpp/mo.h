@@ -63,7 +63,7 @@ static int mo_may_be_refused(const uint8_t *p, uint32_t n) {
         octets = (uint8_t)(octets - text[0] - 1);
         text += text[0] + 1;
     }
-    int wide = data_coding == 8 || (data_coding & 0xEC) == 0x08 || data_coding >> 4 == 0xE || (data_coding & 0xEC) == 0x18;
+    int wide = data_coding == 8 || (data_coding & 0xEC) == 0x08 || data_coding >> 4 == 0xE;
     if (!wide && data_coding > 3 && data_coding < 0xF0) return 0; /* an alphabet that is not ASCII's */
     return mo_other_word(text, octets, wide);
 }

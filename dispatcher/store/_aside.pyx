@@ -11,6 +11,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
+from dispatcher.store.leaf_walk cimport LW_RECORD, big_u32, leaf_row, leaf_walk, lw_next, lw_seek
 
 
 cdef extern from "aside_loops.h" nogil:
@@ -38,26 +39,11 @@ cdef extern from "aside_loops.h" nogil:
     void as_turn(const uint8_t *bits, int64_t slots, uint8_t *out)
     int64_t as_text(const as_column *c, int64_t n, const uint8_t **text)
 
-cdef extern from "leaf_walk.h" nogil:
-    enum:
-        LW_RECORD
-    ctypedef struct leaf_walk:
-        pass
-    ctypedef struct leaf_row:
-        const uint8_t *key
-        const uint8_t *value
-        uint32_t key_octets, octets
-    int lw_seek(leaf_walk *w, const uint8_t *record, uint64_t page_octets, const uint8_t *key, uint32_t octets)
-    int lw_next(leaf_walk *w, leaf_row *row)
-
 cdef enum:
     BLOCK = 16320
 
 cdef int *WIDTHS = [0, 1, 2, 4, 8, 8, 1, 0]
 
-
-cdef inline uint32_t big_u32(const uint8_t *p) noexcept nogil:
-    return (<uint32_t>p[0] << 24) | (<uint32_t>p[1] << 16) | (<uint32_t>p[2] << 8) | p[3]
 
 
 cdef class Rows:

@@ -10,6 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
+from dispatcher.store.leaf_walk cimport LW_RECORD, big_u32, leaf_row, leaf_walk, lw_next, lw_seek
 
 
 cdef extern from "column_blocks.h" nogil:
@@ -19,18 +20,6 @@ cdef extern from "column_blocks.h" nogil:
         uint32_t slots, zoned
         uint64_t low, high
         const uint8_t *derived
-
-cdef extern from "leaf_walk.h" nogil:
-    enum:
-        LW_RECORD
-    ctypedef struct leaf_walk:
-        const uint8_t *base
-    ctypedef struct leaf_row:
-        const uint8_t *key
-        const uint8_t *value
-        uint32_t key_octets, octets
-    int lw_seek(leaf_walk *w, const uint8_t *record, uint64_t page_octets, const uint8_t *key, uint32_t octets)
-    int lw_next(leaf_walk *w, leaf_row *row)
 
 cdef enum:
     U8 = 1
@@ -42,9 +31,6 @@ cdef enum:
 
 cdef int64_t *WIDTHS = [0, 1, 2, 4, 8, 8, 1, 0]
 
-
-cdef inline uint32_t big_u32(const uint8_t *p) noexcept nogil:
-    return (<uint32_t>p[0] << 24) | (<uint32_t>p[1] << 16) | (<uint32_t>p[2] << 8) | p[3]
 
 
 def column_rows(table, bytes prefix not None, int kind, Py_ssize_t blocks, Py_ssize_t in_place, Py_ssize_t page_octets=0):
