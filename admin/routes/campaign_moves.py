@@ -79,29 +79,51 @@ class StopAnswer(Answer):
     stopped: bool
 
 
-@router.post("/campaigns/{campaign}:submit", response_model=CampaignAnswer)
-async def submit_campaign(
-    campaign: str,
-    ask: Asking,
-    caller: Annotated[Caller, may("campaigns:write")],
-    body: ReasonBody | None = None,
-    if_match: IfMatch = None,
-) -> dict[str, Any]:
-    """Ask for an approval of what the latest preview shows."""
-    return await _moved(ask, caller, SubmitCampaign, campaign, body, if_match)
+def _mover(word: str, command: Any, scope: str, meaning: str, status: int = 200) -> None:
+    """The route of a move that takes nothing but a reason and If-Match."""
+
+    async def move(
+        campaign: str,
+        ask: Asking,
+        body: ReasonBody | None = None,
+        if_match: IfMatch = None,
+        caller: Caller = may(scope),  # a closure's, which an annotation cannot name
+    ) -> dict[str, Any]:
+        return await _moved(ask, caller, command, campaign, body, if_match)
+
+    router.add_api_route(
+        f"/campaigns/{{campaign}}:{word}", move, methods=["POST"], name=f"{word}_campaign", description=meaning,
+        status_code=status, response_model=CampaignAnswer,
+    )  # fmt: skip
 
 
-@router.post("/campaigns/{campaign}:approve", response_model=CampaignAnswer)
-async def approve_campaign(
-    campaign: str,
-    ask: Asking,
-    caller: Annotated[Caller, may("campaigns:approve")],
-    body: ReasonBody | None = None,
-    if_match: IfMatch = None,
+async def _moved(
+    ask: Ask, caller: Caller, command: Any, campaign: str, body: ReasonBody | None, if_match: str | None
 ) -> dict[str, Any]:
-    """Text, schedule and count of the latest preview are right. 403 own_approval for a key that wrote in it, above the
-    tenant's limit."""
-    return await _moved(ask, caller, ApproveCampaign, campaign, body, if_match)
+    reason, version = body.reason if body else "", version_of(if_match)
+    return tagged(
+        ask.response, await ask(caller, command(campaign=parsed("cmp", campaign)), reason=reason, version=version)
+    )
+
+
+_mover("submit", SubmitCampaign, "campaigns:write", "Ask for an approval of what the latest preview shows.")
+_mover(
+    "approve", ApproveCampaign, "campaigns:approve",
+    "Text, schedule and count of the latest preview are right. 403 own_approval for a key that wrote in it, above the\n"
+    "tenant's limit.",
+)  # fmt: skip
+_mover("pause", PauseCampaign, "campaigns:send", "Nothing more is claimed; what is in flight settles.")
+_mover(
+    "resume", ResumeCampaign, "campaigns:send",
+    "Go on with those not decided yet; of what was held before it began, begin.",
+)  # fmt: skip
+_mover("cancel", CancelCampaign, "campaigns:send", "Final: what is unsent is never sent.")
+_mover(
+    "archive", ArchiveCampaign, "campaigns:write",
+    "Of one that is over: recipients' details to a compressed file, soon; `archived_at` says when. Totals, segments\n"
+    "and reports go on as before.",
+    202,
+)  # fmt: skip
 
 
 @router.post("/campaigns/{campaign}:reject", response_model=CampaignAnswer)
@@ -114,55 +136,6 @@ async def reject_campaign(
 ) -> dict[str, Any]:
     """Back to its author as a draft; also what is approved or scheduled."""
     return await _moved(ask, caller, RejectCampaign, campaign, body, if_match)
-
-
-@router.post("/campaigns/{campaign}:pause", response_model=CampaignAnswer)
-async def pause_campaign(
-    campaign: str,
-    ask: Asking,
-    caller: Annotated[Caller, may("campaigns:send")],
-    body: ReasonBody | None = None,
-    if_match: IfMatch = None,
-) -> dict[str, Any]:
-    """Nothing more is claimed; what is in flight settles."""
-    return await _moved(ask, caller, PauseCampaign, campaign, body, if_match)
-
-
-@router.post("/campaigns/{campaign}:resume", response_model=CampaignAnswer)
-async def resume_campaign(
-    campaign: str,
-    ask: Asking,
-    caller: Annotated[Caller, may("campaigns:send")],
-    body: ReasonBody | None = None,
-    if_match: IfMatch = None,
-) -> dict[str, Any]:
-    """Go on with those not decided yet; of what was held before it began, begin."""
-    return await _moved(ask, caller, ResumeCampaign, campaign, body, if_match)
-
-
-@router.post("/campaigns/{campaign}:cancel", response_model=CampaignAnswer)
-async def cancel_campaign(
-    campaign: str,
-    ask: Asking,
-    caller: Annotated[Caller, may("campaigns:send")],
-    body: ReasonBody | None = None,
-    if_match: IfMatch = None,
-) -> dict[str, Any]:
-    """Final: what is unsent is never sent."""
-    return await _moved(ask, caller, CancelCampaign, campaign, body, if_match)
-
-
-@router.post("/campaigns/{campaign}:archive", status_code=202, response_model=CampaignAnswer)
-async def archive_campaign(
-    campaign: str,
-    ask: Asking,
-    caller: Annotated[Caller, may("campaigns:write")],
-    body: ReasonBody | None = None,
-    if_match: IfMatch = None,
-) -> dict[str, Any]:
-    """Of one that is over: recipients' details to a compressed file, soon; `archived_at` says when. Totals, segments
-    and reports go on as before."""
-    return await _moved(ask, caller, ArchiveCampaign, campaign, body, if_match)
 
 
 @router.post("/campaigns/{campaign}:rate", response_model=CampaignAnswer)
@@ -189,15 +162,6 @@ async def choose_winner(
     """Of a test: the rest gets this arm's text from now on, whatever the rule would say later."""
     command = ChooseWinner(campaign=parsed("cmp", campaign), arm=body.arm)
     return tagged(ask.response, await ask(caller, command, reason=body.reason, version=version_of(if_match)))
-
-
-async def _moved(
-    ask: Ask, caller: Caller, command: Any, campaign: str, body: ReasonBody | None, if_match: str | None
-) -> dict[str, Any]:
-    reason, version = body.reason if body else "", version_of(if_match)
-    return tagged(
-        ask.response, await ask(caller, command(campaign=parsed("cmp", campaign)), reason=reason, version=version)
-    )
 
 
 @router.post("/campaigns/{campaign}:clone", status_code=201, response_model=CampaignAnswer)
