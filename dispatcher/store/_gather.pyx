@@ -1,55 +1,22 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The loops of bulk loading: rows of a column file, in another order, into blocks, phone rows and delta rows.
+"""The loops of bulk loading: rows of a column file, in another order, into blocks and delta rows.
 
 Meaning: tests/reference/gather.py. `rows` are u32 indexes into the column files of one import run, checked
 against their length here. Files are little-endian as written; nothing is kept between calls.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.object cimport PyObject
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-cdef extern from *:
-    """
-    static inline int unshared(PyObject *pair) {
-        return Py_REFCNT(PyTuple_GET_ITEM(pair, 0)) == 1 && Py_REFCNT(PyTuple_GET_ITEM(pair, 1)) == 1;
-    }
-    static inline uint8_t *octets_of(PyObject *bytes) { return (uint8_t *)PyBytes_AS_STRING(bytes); }
-    static inline void forget_hash(PyObject *bytes) {
-        _Py_COMP_DIAG_PUSH _Py_COMP_DIAG_IGNORE_DEPR_DECLS
-        ((PyBytesObject *)bytes)->ob_shash = -1;
-        _Py_COMP_DIAG_POP
-    }
-    """
-    bint unshared(PyObject *)
-    uint8_t *octets_of(PyObject *)
-    void forget_hash(PyObject *)
-
-cdef extern from "Python.h":
-    void PyObject_GC_UnTrack(void *)
-    Py_ssize_t Py_REFCNT(PyObject *)
-    PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t)
-
 cdef enum:
     RADIX = 2048
-    KEY = 10  # tenant:2 number:8
     MOST_COLUMNS = 64
     PLANES = 6
     TEXT = 7
     ENTRY = 6  # octets of a delta entry's head: field u16, part u8, kind u8, octets u16
-
-
-cdef inline void put_u32_be(uint8_t *to, uint32_t value) noexcept nogil:
-    to[0], to[1], to[2], to[3] = value >> 24, value >> 16, value >> 8, value
-
-
-cdef inline void put_phone_key(uint8_t *to, uint16_t tenant, uint64_t number) noexcept nogil:
-    to[0], to[1] = tenant >> 8, tenant
-    put_u32_be(to + 2, <uint32_t>(number >> 32))
-    put_u32_be(to + 6, <uint32_t>number)
 
 
 def sort_rows(const uint64_t[::1] numbers, uint64_t[::1] ordered, uint32_t[::1] rows):
@@ -105,79 +72,6 @@ def sort_rows(const uint64_t[::1] numbers, uint64_t[::1] ordered, uint32_t[::1] 
             memcpy(&rows[0], from_r, 4 * n)
     free(spare_n)
     free(spare_r)
-
-
-def phone_keys(uint16_t tenant, const uint64_t[::1] ordered, Py_ssize_t start, Py_ssize_t end):
-    """Keys of table `phones` for the distinct numbers of ordered[start:end]."""
-    cdef Py_ssize_t i
-    cdef bytes key
-    cdef list keys = []
-    if not 0 <= start <= end <= ordered.shape[0]:
-        raise ValueError("phone_keys: outside the run")
-    for i in range(start, end):
-        if i > start and ordered[i] == ordered[i - 1]:
-            continue
-        key = PyBytes_FromStringAndSize(NULL, 10)
-        put_phone_key(<uint8_t *>PyBytes_AS_STRING(key), tenant, ordered[i])
-        keys.append(key)
-    return keys
-
-
-cdef class PhoneItems:
-    """Rows of table `phones`, made one at a time as they are walked: numbers[i] belongs to member first_no + i.
-    `owner` is whoever puts them (store/phones.py Sole)."""
-
-    cdef readonly object owner
-    cdef bytes _numbers
-    cdef Py_ssize_t _count
-    cdef uint16_t _tenant
-    cdef uint32_t _first_no
-
-    def __init__(self, uint16_t tenant, const uint64_t[::1] numbers, Py_ssize_t count, uint32_t first_no, owner=None):
-        if not 0 <= count <= numbers.shape[0]:
-            raise ValueError("phone_items: more than there are")
-        self._numbers = PyBytes_FromStringAndSize(<const char *>&numbers[0] if count else NULL, 8 * count)
-        self._tenant, self._count, self._first_no, self.owner = tenant, count, first_no, owner
-
-    def __len__(self):
-        return self._count
-
-    def __iter__(self):
-        cdef PhoneWalk walk = PhoneWalk.__new__(PhoneWalk)
-        walk.items = self
-        return walk
-
-
-cdef class PhoneWalk:
-    """A walk over PhoneItems. A row that nobody holds any more is written over by the next, as CPython's zip does."""
-
-    cdef PhoneItems items
-    cdef Py_ssize_t at
-    cdef tuple item
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        cdef PhoneItems items = self.items
-        cdef PyObject *held = <PyObject *>self.item
-        cdef PyObject *key
-        cdef PyObject *value
-        cdef uint32_t member_no
-        if self.at == items._count:
-            raise StopIteration
-        if self.at == 0 or Py_REFCNT(held) > 1 or not unshared(held):
-            self.item = (PyBytes_FromStringAndSize(NULL, KEY), PyBytes_FromStringAndSize(NULL, 4))
-            PyObject_GC_UnTrack(<void *>self.item)  # no cycle can go through it
-            held = <PyObject *>self.item
-        key, value = PyTuple_GET_ITEM(held, 0), PyTuple_GET_ITEM(held, 1)
-        forget_hash(key)
-        forget_hash(value)
-        member_no = items._first_no + <uint32_t>self.at
-        put_phone_key(octets_of(key), items._tenant, (<const uint64_t *>PyBytes_AS_STRING(items._numbers))[self.at])
-        memcpy(octets_of(value), &member_no, 4)
-        self.at += 1
-        return self.item
 
 
 def assign(const uint64_t[::1] ordered, const uint32_t[::1] order, Py_ssize_t start, Py_ssize_t end,

@@ -9,21 +9,11 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-
-cdef enum:
-    KEY = 10  # tenant:2 number:8
-
-
-cdef inline void put_key(uint8_t *to, uint16_t tenant, uint64_t number) noexcept nogil:
-    cdef int i
-    to[0], to[1] = tenant >> 8, tenant
-    for i in range(8):
-        to[2 + i] = <uint8_t>(number >> (56 - 8 * i))
-
+from dispatcher.store.phone_key cimport KEY, put_phone_key
 
 cdef bytes key_of(uint16_t tenant, uint64_t number):
     cdef uint8_t key[KEY]
-    put_key(key, tenant, number)
+    put_phone_key(key, tenant, number)
     return PyBytes_FromStringAndSize(<char *>key, KEY)
 
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 try:
     from dispatcher.store._gather import (
-        PhoneItems,
         assign,
         count_given,
         deltas,
         fixed,
-        phone_keys,
         planes,
         recode,
         repeats,
@@ -21,8 +19,9 @@ try:
         sort_rows,
         text,
     )
+    from dispatcher.store._phone_rows import PhoneItems, phone_keys
 except ImportError as exc:  # pragma: no cover
-    raise ImportError("the kernel store/_gather is not built: run `make build`") from exc
+    raise ImportError("the kernels store/_gather and _phone_rows are not built: run `make build`") from exc
 
 __all__ = [
     "PhoneItems",

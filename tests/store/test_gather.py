@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.records.changes import Changes
-from dispatcher.store import Store, _gather
+from dispatcher.store import Store, _gather, gather
 from dispatcher.store.columns import ColumnKind, unpack_delta
 from dispatcher.store.layout import MEMBER_NO, TENANT_U64
 from tests.reference import gather as reference
@@ -64,8 +64,8 @@ def test_rows_are_assigned_as_the_reference_assigns_them(
 def test_phone_keys_and_rows_are_those_of_the_layout(numbers: list[int], first_no: int):
     ordered = array("Q", sorted(numbers))
     distinct = sorted(set(numbers))
-    assert _gather.phone_keys(7, ordered, 0, len(ordered)) == [TENANT_U64.pack(7, n) for n in distinct]
-    items = _gather.PhoneItems(7, array("Q", distinct), len(distinct), first_no)
+    assert gather.phone_keys(7, ordered, 0, len(ordered)) == [TENANT_U64.pack(7, n) for n in distinct]
+    items = gather.PhoneItems(7, array("Q", distinct), len(distinct), first_no)
     rows = [(TENANT_U64.pack(7, n), MEMBER_NO.pack(first_no + i)) for i, n in enumerate(distinct)]
     assert len(items) == len(rows)
     assert list(items) == list(items) == rows
@@ -74,7 +74,7 @@ def test_phone_keys_and_rows_are_those_of_the_layout(numbers: list[int], first_n
 def test_a_row_that_somebody_holds_is_not_written_over():
     numbers = array("Q", range(100, 140))
     held, keys, found = list[object](), list[bytes](), dict[bytes, int]()
-    for at, item in enumerate(_gather.PhoneItems(7, numbers, 40, 5)):
+    for at, item in enumerate(gather.PhoneItems(7, numbers, 40, 5)):
         assert item == (TENANT_U64.pack(7, numbers[at]), MEMBER_NO.pack(5 + at))
         found[TENANT_U64.pack(7, numbers[at])] = at
         assert found[item[0]] == at  # its hash is its own
@@ -186,7 +186,7 @@ def test_rows_that_give_a_cell_are_counted():
 @pytest.mark.parametrize("append", [True, False])
 def test_many_rows_of_one_table_are_written_at_once(store: Store, append: bool):
     changes = Changes()
-    changes.put_many("phones", _gather.PhoneItems(7, array("Q", [5, 9, 11]), 3, 100), append=append)
+    changes.put_many("phones", gather.PhoneItems(7, array("Q", [5, 9, 11]), 3, 100), append=append)
     more = Changes()
     more.merge(changes)
     assert more and more.octets == 3 * (10 + 4)
