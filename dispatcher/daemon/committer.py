@@ -30,6 +30,7 @@ from dispatcher.smpp.pump import Pump
 WORKS_AT_ONCE = 256
 CUT_OCTETS = 2 << 20  # of journals in a commit: the others wait for the next, so that it stays near 4 MiB (DESIGN 2)
 FULL_RETRY_S = 0.5
+HURRIED_MAX = 4  # commits one after the other without campaigns and fold: a flood of one-time codes stops neither
 
 log = structlog.get_logger("committer")
 
@@ -64,6 +65,7 @@ class Committer:
         self._settled = settled
         self._wake = trio.Event()
         self._urgent = trio.Event()
+        self._hurried = 0  # commits in a row that were made for one-time codes alone
         self._shield = trio.CancelScope()
         self._works: deque[Work] = deque()
         self._unfolded = 1  # a start looks once
@@ -90,7 +92,7 @@ class Committer:
         self._wake.set()
 
     def hurry(self) -> None:
-        """Somebody waits for a one-time code: the next commit is made without the gap."""
+        """Somebody waits for a one-time code: the next commit is made without the gap, campaigns and a fold."""
         self._urgent.set()
         self._wake.set()
 
@@ -146,12 +148,14 @@ class Committer:
                 self._settled()  # what waits for no commit: a confirmation, a campaign's end
             with trio.move_on_after(max(0.0, began + self._gap_s - time.perf_counter())):
                 await self._urgent.wait()
+            hurried = self._urgent.is_set() and self._hurried < HURRIED_MAX
+            self._hurried = self._hurried + 1 if hurried else 0
             self._urgent = trio.Event()
             previous, began = began, time.perf_counter()
             if busy and previous:  # an idle stretch is no period
                 self.period_s += (began - previous - self.period_s) * 0.1
             with trio.CancelScope(shield=True) as self._shield:
-                await self._commit()
+                await self._commit(hurried)
             await trio.lowlevel.checkpoint_if_cancelled()
 
     def give_up_if_full(self) -> None:
@@ -173,21 +177,20 @@ class Committer:
         log.error("not_flushed", records=self._waiting_records())
         return False
 
-    async def _commit(self) -> None:
+    async def _commit(self, hurried: bool = False) -> None:
         if self.feeding and not self.full and any(c.claims for c in self.channels):
             with self.writer.store.snapshot() as view:
                 for channel in self.channels:
                     if channel.claims:
-                        self.feeder.fill(view, channel, time.time_ns() // 1_000_000)
+                        self.feeder.fill(view, channel, time.time_ns() // 1_000_000, campaigns=not hurried)
             for channel in self.channels:
                 channel.note_credit()
         cuts = self._cut()
         works = [self._works.popleft() for _ in range(min(len(self._works), WORKS_AT_ONCE))]
         records = sum(cut.records for cut in cuts)
         self._unfolded += records
-        fold = bool(self._unfolded) and (
-            time.monotonic() >= self._fold_at or (self._unfolded >= FOLD_RECORDS and not self._wide)
-        )
+        due = time.monotonic() >= self._fold_at or (self._unfolded >= FOLD_RECORDS and not self._wide)
+        fold = bool(self._unfolded) and due and not hurried
         job = Job([cut.value for cut in cuts if cut.records], works, fold)
         self.writer.put(job)
         await job.done.wait()

@@ -18,7 +18,7 @@ from dispatcher.apps.messages import VALIDITY_S_MAX
 from dispatcher.campaigns.due import Gate, gate_of
 from dispatcher.campaigns.expand import Expansion
 from dispatcher.campaigns.repeats import NEVER_NS, Repeat
-from dispatcher.daemon.lanes import FLOOR, LANE
+from dispatcher.daemon.lanes import FLOOR, LANE, TURN_S
 from dispatcher.daemon.paces import Paces
 from dispatcher.daemon.replies import Replies
 from dispatcher.daemon.retries import next_try
@@ -257,10 +257,12 @@ class Feeder:
             if known.gate is None or known.gate.room(now_ms) or known.expansion.due(now_ns, endpoint):
                 yield known
 
-    def fill(self, view: View, channel: Channel, now_ms: int) -> int:
+    def fill(self, view: View, channel: Channel, now_ms: int, *, campaigns: bool = True) -> int:
         """Claim into a channel's pools; returns the rows claimed. They are in the journal, not yet on disk."""
         now, least = time.monotonic_ns(), channel.least
         made = self.replies.fill(view, channel, now_ms, now)
+        if not campaigns:
+            return made
         wanting: dict[Purpose, dict[int, dict[int, Campaign]]] = {}
         for known in self._wanting(channel, now):
             if _room(channel, LANE[known.purpose]) >= least:
@@ -276,12 +278,17 @@ class Feeder:
         self, view: View, channel: Channel, purpose: Purpose, tenants: dict[int, dict[int, Campaign]], room: int,
         now_ns: int,
     ) -> int:  # fmt: skip
+        turn = int(channel.submits_per_s * TURN_S)
+
         def of_tenant(tenant: int, most: int) -> int:
             mine = tenants[tenant]
-            turns = channel.of_tenant[purpose, tenant]
-            return turns.serve(mine, most, lambda id, most: self._fill_campaign(view, channel, mine[id], most, now_ns))
 
-        return channel.tenants[purpose].serve(tenants, room, of_tenant)
+            def of_campaign(id: int, most: int) -> int:
+                return self._fill_campaign(view, channel, mine[id], most, now_ns)
+
+            return channel.of_tenant[purpose, tenant].serve(mine, most, of_campaign, turn)
+
+        return channel.tenants[purpose].serve(tenants, room, of_tenant, turn)
 
     def _fill_campaign(self, view: View, channel: Channel, campaign: Campaign, most: int, now_ns: int) -> int:
         expansion, lane, endpoint = campaign.expansion, LANE[campaign.purpose], channel.number

@@ -16,7 +16,7 @@ def test_purposes_leave_in_their_order():
     assert lanes == sorted(lanes, reverse=True) and lanes[0] > lanes[1]
 
 
-def served(turns: Turns, wants: dict[int, int], room: int, size: int = 1) -> Counter[int]:
+def served(turns: Turns, wants: dict[int, int], room: int, size: int = 1, turn: int = 0) -> Counter[int]:
     """Everybody takes whole messages of `size` parts."""
     got: Counter[int] = Counter()
 
@@ -26,7 +26,7 @@ def served(turns: Turns, wants: dict[int, int], room: int, size: int = 1) -> Cou
         got[key] += parts
         return parts
 
-    assert turns.serve([key for key in wants if wants[key]], room, take) == got.total() <= room
+    assert turns.serve([key for key in wants if wants[key]], room, take, turn) == got.total() <= room
     return got
 
 
@@ -51,15 +51,30 @@ def test_a_message_longer_than_a_share_is_sent_once_its_deficit_holds_it():
     assert abs(got[1] - got[2]) <= 7 and got.total() >= 7 * 50
 
 
+def test_a_turn_longer_than_the_room_goes_on_in_the_next_calls_and_then_it_is_anothers():
+    turns, wants = Turns(), dict.fromkeys(range(3), 10_000)
+    order = [served(turns, wants, 100, turn=250) for _ in range(8)]
+    assert order == [{0: 100}, {0: 100}, {0: 50, 1: 50}, {1: 100}, {1: 100}, {2: 100}, {2: 100}, {2: 50, 0: 50}]
+
+
+def test_turns_of_long_messages_end_too():
+    turns, wants = Turns(), dict.fromkeys(range(3), 70_000)
+    got: Counter[int] = Counter()
+    for _ in range(300):
+        got += served(turns, wants, 100, size=7, turn=2_500)
+    assert max(got.values()) - min(got.values()) <= 2_500 + 100
+
+
 @given(
     wants=st.dictionaries(st.integers(1, 9), st.integers(1, 60), min_size=1), room=st.integers(1, 50),
+    turn=st.integers(0, 70),
 )  # fmt: skip
-def test_room_is_used_up_and_everybody_is_through_in_the_end(wants, room):
+def test_room_is_used_up_and_everybody_is_through_in_the_end(wants, room, turn):
     turns, rest = Turns(), dict(wants)
     calls = 0
     while any(rest.values()):
         before = sum(rest.values())
-        got = served(turns, rest, room)
+        got = served(turns, rest, room, turn=turn)
         assert got.total() == min(room, before)
         calls += 1
     assert calls == -(-sum(wants.values()) // room)

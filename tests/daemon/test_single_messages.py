@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from dispatcher.apps.messages_shown import get_message
 from dispatcher.control import commands as c
@@ -98,6 +99,20 @@ async def test_a_code_passes_what_is_claimed_of_a_broadcast(house: House):
     assert place - accepted <= 30, "a tenth of a second of the pace"
     await house.do(c.CancelCampaign(campaign=campaign))
     assert code["decision"] == "sent"
+
+
+@in_house(3)
+async def test_commits_made_in_a_hurry_for_codes_stop_no_campaign(house: House):
+    async def flood() -> None:
+        while True:
+            house.dispatcher.committer.hurry()
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flood)
+        await house.settled(await house.send())
+        nursery.cancel_scope.cancel()
+    assert len(house.lines()) == 3
 
 
 @in_house(3)
