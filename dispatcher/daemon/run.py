@@ -71,10 +71,10 @@ async def live(
     d = Dispatcher(settings, store, marks, report)
     async with trio.open_nursery() as outer:
         line_max = settings.limits.import_line_octets_max
-        d.imports = Imports(d.store, d.committer, outer, d.fields_changed, row_octets_max=line_max)
+        d.imports = Imports(d.store, d.committer, outer, d.orders.fields_changed, row_octets_max=line_max)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(d.committer.run)
-            await nursery.start(serve_control, settings.control_socket, d.execute)
+            await nursery.start(serve_control, settings.control_socket, d.orders.execute)
             await nursery.start(d.lines.run)
             nursery.start_soon(hear_reloads, d)
             nursery.start_soon(_seconds, d)

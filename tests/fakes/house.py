@@ -247,7 +247,7 @@ class House:
             return await ask(self.settings.control_socket, command, envelope)
         assert self.dispatcher is not None
         try:
-            reply, _ = await self.dispatcher.execute(command, envelope)
+            reply, _ = await self.dispatcher.orders.execute(command, envelope)
         except StoreFull as exc:
             raise CommandRefused(507, "insufficient_storage", str(exc)) from exc
         return reply
