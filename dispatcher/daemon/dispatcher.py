@@ -19,13 +19,10 @@ from dispatcher.daemon.channel import Channel
 from dispatcher.daemon.committer import Committer
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.feeder import Feeder
-from dispatcher.daemon.imports import Imports
 from dispatcher.daemon.lines import Lines
 from dispatcher.daemon.marks import Marks
-from dispatcher.daemon.orders import Orders
 from dispatcher.daemon.refusals import Refusals, Refused
 from dispatcher.daemon.resume import resume
-from dispatcher.daemon.schedule import Schedule
 from dispatcher.daemon.settler import Settler
 from dispatcher.daemon.writer import Work, Writer
 from dispatcher.errors import StoreFull, WrongState
@@ -79,9 +76,6 @@ class Dispatcher:
         for channel in self.channels:
             channel.deliveries.committer = self.committer
         self.settler.fold = self.committer.force_fold
-        self.imports: Imports | None = None
-        self.schedule = Schedule(self)
-        self.orders = Orders(self)
         self.rates = Rates()
         self.archive_asked = False
         self.stale_readers = 0  # slots of readers that died, cleared by housekeeping
@@ -109,6 +103,13 @@ class Dispatcher:
         """How most texts leave: as the endpoint of the greatest weight takes them; None without one."""
         channels = [channel for channel in self.channels if channel.connects]
         return max(channels, key=lambda channel: channel.endpoint.weight).coding if channels else None
+
+    def fields_changed(self, tenant: int) -> None:
+        running = [c for c in self.feeder.campaigns.values() if c.tenant == tenant and c.expansion is not None]
+        if running:
+            with self.store.snapshot() as view:
+                rows = {c.id: row for c in running if (row := campaigns.load(view, tenant, c.id)) is not None}
+                self.feeder.refresh(view, tenant, rows)
 
     # ---- what happens by itself
 

@@ -31,7 +31,7 @@ def anon_mb() -> float:
     return 0.0
 
 
-def statistics(d: Dispatcher) -> dict[str, Any]:
+def statistics(d: Dispatcher, imports_running: int) -> dict[str, Any]:
     """The reply to `status`."""
     channels, committer = d.channels, d.committer
     times = sorted(committer.times)
@@ -79,7 +79,7 @@ def statistics(d: Dispatcher) -> dict[str, Any]:
             if c.expansion is not None
         },
         "inbound": dict(sum((Counter(c.deliveries.counters.inbound) for c in channels), Counter())),
-        "imports_running": d.imports.running if d.imports is not None else 0,
+        "imports_running": imports_running,
         "faults": {
             "strange_responses": _sum(channels, "strange_responses"),
             "unparsed": _counted(channels, "unparsed"),

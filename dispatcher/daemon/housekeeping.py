@@ -36,6 +36,7 @@ from dispatcher.tenants.tenant import list_tenants
 if TYPE_CHECKING:
     from dispatcher.daemon.committer import Committer
     from dispatcher.daemon.dispatcher import Dispatcher
+    from dispatcher.daemon.imports import Imports
 
 STEP_S = 2.0
 MINUTE_S = 60.0
@@ -44,7 +45,7 @@ DELTA_ROWS = 2_000  # fewer wait up to a minute: a scan patches them in for half
 log = structlog.get_logger("housekeeping")
 
 
-async def keep_house(d: Dispatcher) -> None:
+async def keep_house(d: Dispatcher, imports: Imports) -> None:
     """Until cancelled."""
     minute_at = delta_at = care_at = time.monotonic()
     while True:
@@ -58,7 +59,7 @@ async def keep_house(d: Dispatcher) -> None:
         try:
             if now - minute_at >= MINUTE_S:
                 minute_at = now
-                await _minute(d)
+                await _minute(d, imports)
             with d.store.snapshot() as view:
                 rows = view.count("delta")
                 tenants = [tenant.number for tenant in list_tenants(view)]
@@ -66,7 +67,7 @@ async def keep_house(d: Dispatcher) -> None:
                 delta_at = now
                 for tenant in tenants:
                     await fold_delta(d.committer, tenant)
-            if not (d.imports is not None and d.imports.running):  # the more wait, the fewer pages each moves
+            if not imports.running:  # the more wait, the fewer pages each moves
                 await move_numbers(d)
         except StoreFull as exc:
             log.warning("put_off", reason=str(exc))
@@ -80,7 +81,7 @@ def take_care(d: Dispatcher) -> None:
         log.warning("store_is_filling", state=found.state, reason=found.said)
 
 
-async def _minute(d: Dispatcher) -> None:
+async def _minute(d: Dispatcher, imports: Imports) -> None:
     now_ms = d.clock.epoch_ms()
     with d.store.snapshot() as view:
         wait_s = d.settings.dispatcher.receipt_wait_s
@@ -102,8 +103,7 @@ async def _minute(d: Dispatcher) -> None:
         tenants = [tenant.number for tenant in list_tenants(view)]
         edits = unfinished_edits(view)
     for tenant, job_id in edits:  # an erasure that waits for an answer to expire
-        if d.imports is not None:
-            d.imports.open(tenant, job_id)
+        imports.open(tenant, job_id)
     for tenant in tenants:
         await widen_fields(d.committer, tenant)
     await settle_usage(d, now_ms)

@@ -16,7 +16,8 @@ from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.control.commands import Envelope
 from dispatcher.daemon import handlers, health, retries
 from dispatcher.daemon.binds import Binds
-from dispatcher.daemon.schedule import CHANGES
+from dispatcher.daemon.imports import Imports
+from dispatcher.daemon.schedule import CHANGES, Schedule
 from dispatcher.errors import CommandRefused, StoreFull
 from dispatcher.members.consents import withdrawn
 from dispatcher.members.erase import numbers_of
@@ -38,14 +39,15 @@ IMPORTED = ("import.open", "import.body_done", "import.commit", "import.undo")  
 class Orders:
     """execute() is the one way in; the rest is what a command needs around its step."""
 
-    def __init__(self, d: Dispatcher) -> None:
+    def __init__(self, d: Dispatcher, schedule: Schedule, imports: Imports) -> None:
         self._d = d
+        self._schedule, self._imports = schedule, imports
         self._binds = Binds()
 
     async def execute(self, command: Any, envelope: Envelope) -> tuple[dict[str, Any], bool]:
         """One command: (reply, whether it was a repeat), after its commit. Raises CommandRefused or StoreFull."""
         if command.name == "status":
-            return health.statistics(self._d), False
+            return health.statistics(self._d, self._imports.running), False
         if command.name == "retries":
             tuning = self._d.settings.dispatcher
             return {"data": retries.table(retry_s=tuning.retry_s, tries_max=tuning.tries_max)}, False
@@ -106,8 +108,8 @@ class Orders:
             if "resend" in reply:
                 clock = self._d.clock
                 self._d.settler.resend_by_hand(reply.pop("resend"), clock.epoch_ms(), clock.monotonic_ns())
-            if "job" in reply and self._d.imports is not None:
-                self._d.imports.open(envelope.tenant, reply["job"])
+            if "job" in reply:
+                self._imports.open(envelope.tenant, reply["job"])
         return reply, replayed
 
     def _queue(self, taken: list[Entry]) -> None:
@@ -125,7 +127,7 @@ class Orders:
             if handlers.replay(view, envelope, self._d.clock.epoch_ms()) is not None:
                 return None
             batch, position = batch_and_position(view, envelope.tenant, command.message)
-        entry = self._d.feeder.replies.take_out(batch, position)
+            entry = self._d.feeder.replies.take_out(view, batch, position)
         if entry is None:
             raise CommandRefused(409, "state_conflict", "the message is on its way, decided or cancelled already")
         return entry
@@ -191,15 +193,15 @@ class Orders:
         elif name in ("campaign.stop_all", "campaign.release"):
             self._stop_or_release(envelope.tenant)
         elif name == "campaign.winner":
-            self._d.schedule.tell_winner(envelope.tenant, command.campaign)
+            self._schedule.tell_winner(envelope.tenant, command.campaign)
         elif name == "campaign.archive":
             self._d.archive_asked = True
         elif name == "uncertain.decide":
             self._d.committer.force_fold()
         elif name.startswith("field.") or name in RECOMPILE:
-            self.fields_changed(envelope.tenant)
-        elif name in IMPORTED and self._d.imports is not None:
-            self._d.imports.open(envelope.tenant, command.import_id)
+            self._d.fields_changed(envelope.tenant)
+        elif name in IMPORTED:
+            self._imports.open(envelope.tenant, command.import_id)
         elif name in ("suppression.add", "suppression.import"):
             with self._d.store.snapshot() as view:
                 for tenant, number in reach(view, command, envelope.tenant):
@@ -219,7 +221,7 @@ class Orders:
         elif name.startswith("route."):
             self._d.lines.read_routes()
         if name in CHANGES:
-            self._d.schedule.changed()
+            self._schedule.changed()
         self._push()
         self._d.committer.wake()
 
@@ -245,10 +247,3 @@ class Orders:
                     self._d.feeder.pause(known.id)
                 elif row is not None and row["state"] == "running" and known.paused:
                     self._d.feeder.start(view, known.tenant, known.id, row)
-
-    def fields_changed(self, tenant: int) -> None:
-        running = [c for c in self._d.feeder.campaigns.values() if c.tenant == tenant and c.expansion is not None]
-        if running:
-            with self._d.store.snapshot() as view:
-                rows = {c.id: row for c in running if (row := campaigns.load(view, tenant, c.id)) is not None}
-                self._d.feeder.refresh(view, tenant, rows)

@@ -10,6 +10,7 @@ import gc
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 import trio
@@ -23,13 +24,25 @@ from dispatcher.daemon.housekeeping import keep_house
 from dispatcher.daemon.imports import Imports
 from dispatcher.daemon.lines import give_numbers
 from dispatcher.daemon.marks import open_marks
+from dispatcher.daemon.orders import Orders
 from dispatcher.daemon.reload import hear_reloads
+from dispatcher.daemon.schedule import Schedule
 from dispatcher.segments.warmup import Warmup
 from dispatcher.store import Store, open_store
 
 FLUSH_S = 1.5  # SIGTERM promises 15 s for all: drain_s, two of an unbind, and this
 
 log = structlog.get_logger("dispatcher")
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What runs between start and stop."""
+
+    dispatcher: Dispatcher
+    orders: Orders
+    schedule: Schedule
+    imports: Imports
 
 
 def main(settings: Settings) -> int:
@@ -61,7 +74,7 @@ async def live(
     store: Store,
     stop: Callable[[], Awaitable[None]],
     *,
-    task_status: trio.TaskStatus[Dispatcher] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[Life] = trio.TASK_STATUS_IGNORED,
 ) -> bool:
     """One life of a dispatcher over a store whose lock is held, from recovery to flush; it ends when `stop` does.
     Started once commands are heard. False when a full disk kept the last outcomes from it."""
@@ -71,20 +84,22 @@ async def live(
     d = Dispatcher(settings, store, marks, report)
     async with trio.open_nursery() as outer:
         line_max = settings.limits.import_line_octets_max
-        d.imports = Imports(d.store, d.committer, outer, d.orders.fields_changed, row_octets_max=line_max)
+        imports = Imports(d.store, d.committer, outer, d.fields_changed, row_octets_max=line_max)
+        schedule = Schedule(d)
+        orders = Orders(d, schedule, imports)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(d.committer.run)
-            await nursery.start(serve_control, settings.control_socket, d.orders.execute)
+            await nursery.start(serve_control, settings.control_socket, orders.execute)
             await nursery.start(d.lines.run)
             nursery.start_soon(hear_reloads, d)
             nursery.start_soon(_seconds, d)
             nursery.start_soon(_settle, d)
-            nursery.start_soon(keep_house, d)
+            nursery.start_soon(keep_house, d, imports)
             nursery.start_soon(keep_archive, d)
-            nursery.start_soon(d.schedule.run)
-            d.imports.resume()
+            nursery.start_soon(schedule.run)
+            imports.resume()
             log.info("started", store=str(d.store.folder), endpoints=[c.name for c in d.channels if c.connects])
-            task_status.started(d)
+            task_status.started(Life(d, orders, schedule, imports))
             await stop()
             log.info("stopping")
             d.committer.feeding = False

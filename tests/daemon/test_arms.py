@@ -93,7 +93,7 @@ async def test_the_rule_decides_when_its_time_has_come(house: House):
         return save(1, campaign, row), None
 
     await house.dispatcher.committer.do(an_hour_ago)
-    house.dispatcher.schedule.changed()
+    house.life.schedule.changed()
     await house.settled(campaign)
     won = row_of(house, campaign)["won"]
     assert (won["arm"], won["actor"], won["clear"]) == (0, "schedule", False), "of two alike the earlier"

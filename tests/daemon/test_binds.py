@@ -18,14 +18,12 @@ from tests.fakes.house import House, in_house
 
 
 async def ask(house: House, command: Any, reason: str = "the carrier asked") -> dict[str, Any]:
-    assert house.dispatcher is not None
     envelope = c.Envelope(tenant=0, actor="test", at_ms=1, reason=reason)
-    reply, _ = await house.dispatcher.orders.execute(command, envelope)
+    reply, _ = await house.life.orders.execute(command, envelope)
     return reply
 
 
 def states(house: House) -> list[str]:
-    assert house.dispatcher is not None
     return [bind.state for bind in house.dispatcher.pool.binds]
 
 

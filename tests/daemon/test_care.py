@@ -42,7 +42,6 @@ os.kill(os.getpid(), signal.SIGKILL)
     done = await trio.run_process([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
     assert (await house.status())["care"]["readers"] == 1
-    assert house.dispatcher is not None
     take_care(house.dispatcher)
     found = (await house.status())["care"]
     assert (found["readers"], found["stale_readers"]) == (0, 1)

@@ -23,7 +23,6 @@ def kept(house: House, segment: str) -> list[tuple[str, int]]:
 
 @in_house(300)
 async def test_each_segment_is_counted_once_and_kept(house: House):
-    assert house.dispatcher is not None
     few = (await house.do(c.SaveSegment(title="Few", expr="points < 10")))["id"]
     everybody = (await house.do(c.SaveSegment(title="All", expr="everyone")))["id"]
     assert await count_segments(house.dispatcher, at(2)) == 0
@@ -34,7 +33,6 @@ async def test_each_segment_is_counted_once_and_kept(house: House):
 
 @in_house(300)
 async def test_while_something_is_sent_the_count_waits_for_the_morning(house: House):
-    assert house.dispatcher is not None
     everybody = (await house.do(c.SaveSegment(title="All", expr="everyone")))["id"]
     house.dispatcher.rates.accepted_per_s = 100.0
     assert await count_segments(house.dispatcher, at(LATE_HOUR - 1)) == 0

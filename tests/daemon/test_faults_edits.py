@@ -55,7 +55,7 @@ async def test_a_bulk_edit_killed_in_any_slice_is_done_by_the_next_start(house: 
 async def test_a_cancelled_bulk_edit_stops_between_two_slices(house: House):
     job = (await house.do(c.EditMembers(expr="everyone", values={"name": "Same"})))["job"]
     await house.do(c.CancelImport(import_id=job))
-    await house.until(lambda: house.dispatcher.imports.running == 0)
+    await house.until(lambda: house.life.imports.running == 0)
     row = row_of(house, job)
     assert row["state"] == "cancelled" and row["members_changed"] == row["done"] < MANY
     with house.store.snapshot() as view:
@@ -74,7 +74,7 @@ async def test_an_erased_member_gets_nothing_more_of_a_running_broadcast(house: 
     assert house.lines(house.numbers[last]) == []
     found = house.recipients(campaign)[last]
     assert found["decision"] in ("suppressed", "no_valid_number", "erased") and found["state"] == "unsent"
-    await house.until(lambda: house.dispatcher.imports.running == 0)
+    await house.until(lambda: house.life.imports.running == 0)
     assert problems(house) == []
 
 

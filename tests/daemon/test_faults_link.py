@@ -57,7 +57,7 @@ async def test_sending_is_back_within_moments_of_the_bind_that_is_allowed_again(
 async def test_a_slow_smsc_is_waited_for_and_its_questions_are_answered_meanwhile(house: House):
     house.smsc.change(delay_ms=10_000 if LONG else 1_200)
     campaign = await house.send()
-    await house.until(lambda: house.dispatcher is not None and house.dispatcher.pool.in_flight >= 20)
+    await house.until(lambda: house.dispatcher.pool.in_flight >= 20)
     began, used = time.monotonic(), time.process_time()
     await trio.sleep(1.0)
     assert (time.process_time() - used) / (time.monotonic() - began) < 0.5, (
@@ -105,7 +105,7 @@ async def test_after_any_number_of_rebinds_memory_and_descriptors_are_what_they_
             if bound % 100 < 4:
                 gc.collect()  # the simulator is in this process too: its half megabyte a connection may lie in a cycle
             await house.until(lambda bound=bound: house.smsc.summary()["binds"] > bound)
-        await house.until(lambda: house.dispatcher is not None and house.dispatcher.pool.bound == 4)
+        await house.until(lambda: house.dispatcher.pool.bound == 4)
         gc.collect()
         return anon_mb(), len(list(Path("/proc/self/fd").iterdir()))
 

@@ -8,7 +8,7 @@ from tests.fakes.house import House, in_house
 
 
 def tick(house: House, now_ns: int) -> None:
-    assert house.dispatcher is not None and house.store is not None
+    assert house.store is not None
     with house.store.snapshot() as view:
         house.dispatcher.feeder.sweep_runs(view, now_ns)
 

@@ -32,7 +32,7 @@ from dispatcher.cli.demo_judge import Line, Reply, judge, read_lines
 from dispatcher.control import commands as c
 from dispatcher.control.frames import Frames, frame
 from dispatcher.daemon.dispatcher import Dispatcher
-from dispatcher.daemon.run import live
+from dispatcher.daemon.run import Life, live
 from dispatcher.errors import CommandRefused, StoreFull
 from dispatcher.members.fields import define_field
 from dispatcher.records.keys import parse_public_id
@@ -149,11 +149,17 @@ class House:
     nursery: trio.Nursery = field(init=False)
     port: int = 0
     process: bool = False
-    dispatcher: Dispatcher | None = None  # in this process, while it lives
+    life: Life | None = None  # of a dispatcher in this process
     child: trio.Process | None = None
     store: Store | None = None
     _stop: trio.Event | None = None
     _ended: trio.Event | None = None
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Of this process, while it lives."""
+        assert self.life is not None
+        return self.life.dispatcher
 
     def endpoint(self, **changed: Any) -> None:
         """Other settings of the endpoint from the next start on."""
@@ -172,7 +178,7 @@ class House:
             return
         self.store = self.store or open_store(self.settings.data, write=True, sync=False)
         self._stop, self._ended = trio.Event(), trio.Event()
-        self.dispatcher = await self.nursery.start(self._live)
+        self.life = await self.nursery.start(self._live)
 
     def _place(self) -> None:
         """Where the simulators listen."""
@@ -182,12 +188,12 @@ class House:
     def smscs(self) -> list[Smsc]:
         return [self.smsc]
 
-    async def _live(self, *, task_status: trio.TaskStatus[Dispatcher]) -> None:
+    async def _live(self, *, task_status: trio.TaskStatus[Life]) -> None:
         assert self.store is not None and self._stop is not None and self._ended is not None
         try:
             await live(self.settings, self.store, self._stop.wait, task_status=task_status)
         finally:
-            self.dispatcher = None
+            self.life = None
             self._ended.set()
 
     async def _start_process(self, file_octets: int | None) -> None:
@@ -245,9 +251,9 @@ class House:
         envelope = c.Envelope(tenant=tenant, actor="test", at_ms=time.time_ns() // 1_000_000)
         if self.process:
             return await ask(self.settings.control_socket, command, envelope)
-        assert self.dispatcher is not None
+        assert self.life is not None
         try:
-            reply, _ = await self.dispatcher.orders.execute(command, envelope)
+            reply, _ = await self.life.orders.execute(command, envelope)
         except StoreFull as exc:
             raise CommandRefused(507, "insufficient_storage", str(exc)) from exc
         return reply
@@ -319,15 +325,18 @@ class House:
             await trio.sleep(0.01)
 
     async def _shown(self) -> str:
-        status = await self.status() if self.dispatcher or self.child else {}
+        status = await self.status() if self.life or self.child else {}
         return f"{ {name: status.get(name) for name in SHOWN} } {self.smsc.summary()}"
 
     async def settled(self, campaign: int, awaiting: int = 0) -> None:
-        """Until the campaign is done and all receipts but `awaiting` have come."""
+        """Until the campaign is done and folded, and all receipts but `awaiting` have come."""
+
+        def moves() -> bool:
+            states = self.counts(campaign)["states"]
+            return bool(states["accepted"] > awaiting or states["claimed"] or states["retry_wait"])
+
         await self.until(lambda: self.state(campaign) == "done")
-        await self.until(lambda: self.counts(campaign)["states"]["accepted"] <= awaiting)
-        moving = self.counts(campaign)["states"]
-        assert not moving["claimed"] and not moving["retry_wait"], moving
+        await self.until(lambda: not moves())
 
     # ---- the judge
 

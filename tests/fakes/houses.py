@@ -53,7 +53,6 @@ class Houses(House):
 
     async def bound(self, *names: str) -> None:
         """Until each of these has all its binds."""
-        assert self.dispatcher is not None
         channels = {c.name: c for c in self.dispatcher.channels}
         await self.until(lambda: all(channels[n].pool.bound == channels[n].endpoint.binds for n in names))
 
