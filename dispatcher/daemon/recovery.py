@@ -4,12 +4,15 @@ Touches: the store (through steps of the writer's kind, before any task runs) an
 Rests on: DESIGN 6 (the mark) and 8. After kill -9 (same boot_id) what was claimed at or above the mark of its endpoint
 and lane never left and is released; what is below and unsettled is uncertain. After a power cut the mark may be older
 than the claims: all claimed and unsettled is uncertain. Endpoints that are configured no more have their marks too.
+By which endpoint a message went, its claim says; by which of its binds, nobody knows after a kill.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import structlog
@@ -23,14 +26,20 @@ from dispatcher.store import Snapshot, Store, ledger
 from dispatcher.store.endpoints import endpoint_numbers
 from dispatcher.store.layout import BLOCK, U64
 from dispatcher.store.ledger import Place
+from dispatcher.store.trail import endpoints_of
 from dispatcher.store.values import pack, unpack
 
 POWER_CUT_JUMP = 1 << 32  # claims made since the mapping last reached the disk are fewer
 REASON_KILL, REASON_POWER = 3, 4
 RECOVERIES_KEPT = 100
 JOURNAL_RECORDS_AT_ONCE = 50_000
+LOG_OCTETS = 1 << 30  # looked through for claims: a quarter of a second, and those of a kill are among the newest
+NO_ENDPOINT = 0xFFFF  # a number that no endpoint has: the claim is older than that
 
 log = structlog.get_logger("recovery")
+
+
+Record = tuple[int, int, int, int, int, int]  # endpoint, campaign, kind, part, state, rank
 
 
 @dataclass(slots=True)
@@ -78,15 +87,17 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
         else:
             following = {(number, lane): words[number][lane] + POWER_CUT_JUMP for number, lane in places}
         claimed = _claimed(view)
+        went_by = endpoints_of(view, {(campaign, rank) for campaign, rank, _ in claimed}, LOG_OCTETS)
     credits = {name: int(words[number][CREDIT_SLOT]) for number, name in names.items() if words[number][CREDIT_SLOT]}
     recovery = Recovery(now_ms, marks.same_boot, sum(credits.values()), credits=credits)
     reason = REASON_KILL if marks.same_boot else REASON_POWER
-    records: list[tuple[int, int, int, int, int]] = []
+    records: list[Record] = []
     for campaign, rank, parts in claimed:
         lost = [part for part in parts if (campaign, rank, part) not in above]
         for part in parts:
             kind = Kind.UNCERTAIN if part in lost else Kind.RELEASED
-            records.append((campaign, kind, part, reason if part in lost else 0, rank))
+            endpoint = went_by.get((campaign, rank), NO_ENDPOINT)
+            records.append((endpoint, campaign, kind, part, reason if part in lost else 0, rank))
         recovery.released += not lost
         recovery.uncertain += bool(lost)
         recovery.parts_uncertain += len(lost)
@@ -172,20 +183,29 @@ def _claimed(view: Snapshot) -> list[tuple[int, int, list[int]]]:
     return found
 
 
-def _log_all(store: Store, records: list[tuple[int, int, int, int, int]], report: Recovery | None) -> None:
+def _log_all(store: Store, records: list[Record], report: Recovery | None) -> None:
+    """Each endpoint's in values of its own."""
+    records = sorted(records, key=itemgetter(0))
     for first in range(0, max(1, len(records)), JOURNAL_RECORDS_AT_ONCE):
-        book = Book(
-            1, memoryview(bytearray(64)).cast("Q"), bytes(256), 0, ring=2, reply_ring=2
-        )  # for its journal alone
-        runs: dict[int, int] = {}
-        for campaign, kind, part, state, rank in records[first : first + JOURNAL_RECORDS_AT_ONCE]:
-            run = runs.get(campaign)
-            if run is None:
-                run = runs[campaign] = book.open_run(campaign, 0, 0, b"", b"", receipts=False, honours_stop=False)
-            book.log(kind, part, state, rank, run, 0)
-        value, _ = book.cut()
+        values = [
+            _value(endpoint, list(mine))
+            for endpoint, mine in groupby(records[first : first + JOURNAL_RECORDS_AT_ONCE], key=itemgetter(0))
+        ]
         with store.begin_write() as view:
-            if runs:
+            for value in values:
                 view.txn.put(U64.pack(ledger.next_position(view)), value, db=view.tables["outcome_log"], append=True)
             if report is not None and first + JOURNAL_RECORDS_AT_ONCE >= len(records):
                 _keep(view, report)
+
+
+def _value(endpoint: int, records: list[Record]) -> bytes:
+    words = memoryview(bytearray(64)).cast("Q")
+    book = Book(1, words, bytes(256), 0, ring=2, reply_ring=2, endpoint=endpoint)  # for its journal alone
+    runs: dict[int, int] = {}
+    for _, campaign, kind, part, state, rank in records:
+        run = runs.get(campaign)
+        if run is None:
+            run = runs[campaign] = book.open_run(campaign, 0, endpoint, b"", b"", receipts=False, honours_stop=False)
+        book.log(kind, part, state, rank, run, 0)
+    value, _ = book.cut()
+    return bytes(value)

@@ -3,20 +3,21 @@
 Touches: the ledger and the log through one snapshot, the channels' Books. After recovery.py, before any task runs.
 Rests on: DESIGN 8. Ids are looked for in the log newest first, each endpoint's in its own values; what an endpoint that
 is configured no more has accepted stays in the ledger until it is swept, or until it is configured again.
-Weak spot: the ledger does not tell by which endpoint an uncertain message went, so a receipt of any of them may settle
-it, if it is the one candidate.
+By which endpoint a message went, its claim in the log tells: a receipt of that account alone settles an uncertain one,
+and what is out in part goes on there. Weak spot: nobody knows it of a claim that lies more than 1 GiB of log back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from dispatcher.campaigns.campaign import ACTIVE, LATER
 from dispatcher.campaigns.expand import members_of_ranks
-from dispatcher.campaigns.repeats import Repeat
+from dispatcher.campaigns.repeats import ANY, Repeat
 from dispatcher.daemon.feeder import Feeder
 from dispatcher.daemon.runs import VERY_FEW
 from dispatcher.outbox.entry import batches, entries
@@ -29,6 +30,7 @@ from dispatcher.store import Snapshot, Store, ledger
 from dispatcher.store.blocks import ColumnKind
 from dispatcher.store.columns import read_slot
 from dispatcher.store.layout import BLOCK, FIELD_MSISDN, TENANT_U64
+from dispatcher.store.trail import endpoints_of
 from dispatcher.store.values import unpack
 from dispatcher.tenants.tenant import list_tenants
 
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from dispatcher.daemon.channel import Channel
 
 OPEN = (State.ACCEPTED, State.UNCERTAIN, State.RETRY_WAIT)  # something may still happen to them
-NOBODY_KNOWS = -1  # by which endpoint it went
+NOBODY_KNOWS = ANY  # by which endpoint it went
+LOG_OCTETS = 1 << 30  # looked through for that: a quarter of a second
 
 Note = Callable[[Uncertain, bool, int], None]  # what is uncertain, whether for the first time, since when (ms)
 
@@ -45,6 +48,7 @@ log = structlog.get_logger("recovery")
 
 def resume(store: Store, feeder: Feeder, note: Note, holding_s: float, now_ms: int) -> None:
     """Open what is running, known or awaited: expansions, repeats, uncertain messages, replies, the index of ids."""
+    found: list[tuple[Uncertain, bool, int]] = []
     with store.snapshot() as view:
         for one in list_tenants(view):
             feeder.paces.read(view, one.number)
@@ -64,17 +68,28 @@ def resume(store: Store, feeder: Feeder, note: Note, holding_s: float, now_ms: i
             elif counts.state(State.RETRY_WAIT):
                 _give_up(view, feeder, campaign)
             if counts.state(State.UNCERTAIN):
-                _uncertain(view, feeder, campaign, note)
-        _replies(view, feeder, note, now_ms)
+                found += _uncertain(view, feeder, campaign)
+        found += _replies(view, feeder, now_ms)
+        went_by = _endpoints(view, [(item.campaign, item.rank) for item, *_ in found])
+        for item, first, since_ms in found:
+            note(replace(item, endpoint=went_by.get((item.campaign, item.rank), NOBODY_KNOWS)), first, since_ms)
         index(view, feeder.channels, feeder, now_ms - int(2 * holding_s * 1000) - 60_000)
 
 
+def _endpoints(view: Snapshot, wanted: Collection[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    return endpoints_of(view, wanted, LOG_OCTETS) if wanted else {}
+
+
 def _repeats(view: Snapshot, feeder: Feeder, campaign: int) -> None:
-    """Ranks that were refused for now: their parts that are not out yet go again at once."""
+    """Ranks that were refused for now: their parts that are not out yet go again at once, by the endpoint of those
+    that are."""
     expansion = feeder.campaigns[campaign].expansion
     assert expansion is not None
-    for rank, member_no, mask, tries, of in _refused_for_now(view, campaign):
-        expansion.repeat(Repeat(0, rank, member_no, mask, tries, fails=True, of=of))
+    refused = list(_refused_for_now(view, campaign))
+    went_by = _endpoints(view, [(campaign, rank) for rank, _, mask, _, of in refused if mask != (1 << of) - 1])
+    for rank, member_no, mask, tries, of in refused:
+        endpoint = went_by.get((campaign, rank), ANY)
+        expansion.repeat(Repeat(0, rank, member_no, mask, tries, fails=True, endpoint=endpoint, of=of))
 
 
 def _give_up(view: Snapshot, feeder: Feeder, campaign: int) -> None:
@@ -115,7 +130,7 @@ def _masks(
     return out
 
 
-def _uncertain(view: Snapshot, feeder: Feeder, campaign: int, note: Note) -> None:
+def _uncertain(view: Snapshot, feeder: Feeder, campaign: int) -> Iterator[tuple[Uncertain, bool, int]]:
     """Every part that may have been accepted, for whoever settles those. One claimed twice already is not sent again
     by itself: the ledger does not tell a resend from a retry, and a message too few is listed, one too many is not."""
     known = feeder.campaigns[campaign]
@@ -126,12 +141,13 @@ def _uncertain(view: Snapshot, feeder: Feeder, campaign: int, note: Note) -> Non
         members = members_of_ranks(view, campaign, ranks)
         claimed = ledger.read_array(view, campaign, "submit_s", chunk)
         assert claimed is not None
-        for rank, mask, tries, _ in _masks(view, campaign, chunk, ranks, (State.UNCERTAIN,)):
+        for rank, mask, tries, of in _masks(view, campaign, chunk, ranks, (State.UNCERTAIN,)):
             number = number_of(view, known.tenant, members[rank])
             claimed_ms = int.from_bytes(claimed[4 * (rank % BLOCK) : 4 * (rank % BLOCK) + 4], "little") * 1000
             for part in range(mask.bit_length()):
                 if mask >> part & 1:
-                    note(Uncertain(campaign, NOBODY_KNOWS, rank, part, members[rank], number), tries < 2, claimed_ms)
+                    item = Uncertain(campaign, NOBODY_KNOWS, rank, part, members[rank], number, of)
+                    yield item, tries < 2, claimed_ms
 
 
 def number_of(view: View, tenant: int, member_no: int) -> int:
@@ -139,8 +155,8 @@ def number_of(view: View, tenant: int, member_no: int) -> int:
     return int(read_slot(view, tenant, member_no, [column])[column] or 0)
 
 
-def _replies(view: Snapshot, feeder: Feeder, note: Note, now_ms: int) -> None:
-    """Single messages that are on disk and not out: to be claimed again; and those that may be out."""
+def _replies(view: Snapshot, feeder: Feeder, now_ms: int) -> Iterator[tuple[Uncertain, bool, int]]:
+    """Single messages that are on disk and not out: to be claimed again; gives those that may be out."""
     for batch in batches(view):
         assert is_batch(batch)
         for entry in entries(view, batch):
@@ -158,11 +174,11 @@ def _replies(view: Snapshot, feeder: Feeder, note: Note, now_ms: int) -> None:
                 ):
                     feeder.replies.send_again(batch, entry.position, mask, tries, 0, of=of)
             elif state == State.UNCERTAIN:
-                for _, mask, tries, _ in _masks(view, batch, chunk, [entry.position], (State.UNCERTAIN,)):
+                for _, mask, tries, of in _masks(view, batch, chunk, [entry.position], (State.UNCERTAIN,)):
                     for part in range(mask.bit_length()):
                         if mask >> part & 1:
-                            item = Uncertain(batch, NOBODY_KNOWS, entry.position, part, entry.position, entry.to)
-                            note(item, valid and tries < 2, entry.created_ms)
+                            item = Uncertain(batch, NOBODY_KNOWS, entry.position, part, entry.position, entry.to, of)
+                            yield item, valid and tries < 2, entry.created_ms
 
 
 def _decision(view: Snapshot, batch: int, chunk: int, r: int) -> int:

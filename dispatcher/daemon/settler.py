@@ -25,12 +25,13 @@ from dispatcher.records.batches import is_batch, is_message_batch
 from dispatcher.records.changes import View
 from dispatcher.records.states import Purpose, State
 from dispatcher.smpp.pump import Kind, Settled
-from dispatcher.store import Store, ledger
+from dispatcher.store import Store, ids_kept, ledger
 from dispatcher.store.layout import BLOCK, TENANT_U64
 from dispatcher.store.values import unpack
 
 Held = tuple[int, int, int, int, int]  # a receipt's key, number, state, status, at_ms
 BY_NUMBER = 1 << 24  # in a receipt record's status: how it was matched
+FEW_AT_ONCE = 100  # resends of an endpoint that is configured no more or that nobody knows: the usual window
 
 log = structlog.get_logger("settler")
 
@@ -61,11 +62,11 @@ class Settler:
 
     def returned(self, channel: Channel, items: list[tuple[int, ...]], now_ms: int, now_ns: int) -> None:
         """Parts that a channel's pump has just made uncertain."""
-        for _, run, rank, part, _, member_no, number, *_ in items:
+        for _, run, rank, part, of, member_no, number, *_ in items:
             id = channel.runs.id_of(run)
             if id is not None:
                 first_ms = self._resent.get((id, rank, part))
-                item = Uncertain(id, channel.number, rank, part, member_no, number)
+                item = Uncertain(id, channel.number, rank, part, member_no, number, of)
                 self.note(item, first_ms is None, now_ms if first_ms is None else first_ms, now_ns)
 
     def note(self, item: Uncertain, first: bool, first_ms: int, now_ns: int | None = None) -> None:
@@ -85,12 +86,22 @@ class Settler:
     def resend_by_hand(self, parts: list[list[int]], now_ms: int, now_ns: int) -> None:
         """A person wants these sent again: [campaign or batch, rank, part, member_no]."""
         for id_, rank, part, member_no in parts:
-            campaign = self.feeder.campaigns.get(id_)
-            if campaign is not None and campaign.expansion is not None:
-                campaign.expansion.repeat(Repeat(now_ns, rank, member_no, 1 << part, 1))
-            elif is_batch(id_):
-                self.feeder.replies.resend_uncertain(id_, rank, part, now_ns)
+            item = self.uncertain.find(id_, rank, part) or Uncertain(id_, NOBODY_KNOWS, rank, part, member_no, 0)
+            self._again(item, now_ns)
+            self.uncertain.remove(item)
             self._resent[id_, rank, part] = now_ms
+
+    def _again(self, item: Uncertain, now_ns: int) -> None:
+        """Once more, by the endpoint that may have had it: its texts are that one's, and so are its receipts."""
+        campaign = self.feeder.campaigns.get(item.campaign)
+        if campaign is not None and campaign.expansion is not None:
+            campaign.expansion.repeat(
+                Repeat(now_ns, item.rank, item.member_no, 1 << item.part, 1, endpoint=item.endpoint, of=item.of)
+            )
+        elif is_batch(item.campaign):
+            self.feeder.replies.resend_uncertain(
+                item.campaign, item.rank, item.part, now_ns, endpoint=item.endpoint, of=item.of
+            )
 
     async def tick(self, now_ms: int, now_ns: int) -> None:
         """Held receipts past the holding time, then resends that are due, after the receipts held for their numbers."""
@@ -106,10 +117,25 @@ class Settler:
                 self._settle_held(view, held, known)
                 for item, first_ms in due:
                     self._resend_one(view, item, first_ms, now_ms, now_ns)
-        while self._resend and self._resend[0][0] <= now_ns:
-            self._due.append(heapq.heappop(self._resend)[2:])
+        self._due = self._take_due(now_ns)
         if self._due:  # the next tick decides on them: what may have settled them meanwhile is folded by then
             self.fold()
+
+    def _take_due(self, now_ns: int) -> list[tuple[Uncertain, int]]:
+        """Of each endpoint as many as its windows hold, the others a second later: one that is ill doubles little."""
+        room = {c.number: c.endpoint.binds * c.endpoint.window for c in self.feeder.channels}
+        taken, later = [], []
+        while self._resend and self._resend[0][0] <= now_ns and any(room.values()):
+            planned = heapq.heappop(self._resend)
+            item = planned[2]
+            if room.setdefault(item.endpoint, FEW_AT_ONCE):
+                room[item.endpoint] -= 1
+                taken.append(planned[2:])
+            else:
+                later.append(planned)
+        for planned in later:
+            heapq.heappush(self._resend, planned)
+        return taken
 
     def _settle_held(
         self, view: View, held: list[tuple[Channel, Held]], known: dict[tuple[int, int], tuple[int, int, int]]
@@ -157,8 +183,8 @@ class Settler:
         return None
 
     def _in_log(self, held: list[tuple[Channel, Held]]) -> dict[tuple[int, int], tuple[int, int, int]]:
-        """Where the index has forgotten an id, the log still has it: repeats of old receipts end here. By endpoint and
-        key: (campaign, rank, part). In a thread, for the log is days long."""
+        """Where the index has forgotten an id, the log still has it, or what is kept of a log that is gone: repeats of
+        old receipts end here. By endpoint and key: (campaign, rank, part). In a thread, for the log is days long."""
         wanted: dict[int, tuple[Channel, Settled]] = {}
         for channel, (key, *_) in held:
             wanted.setdefault(channel.number, (channel, Settled()))[1].put(key)
@@ -171,7 +197,9 @@ class Settler:
                     channel, keys = wanted[endpoint]
                     for key, campaign, rank, part in channel.book.find_ids(value, keys):
                         found[endpoint, key] = (campaign, rank, part)
-        return found
+            missing = [key for channel, (key, *_) in held if (channel.number, key) not in found]
+            known = ids_kept.look_up(view, missing) if missing else {}
+        return {**known, **found}
 
     def _claimed_s(self, view: View, item: Uncertain) -> int:
         """When it was last claimed, epoch seconds: a receipt from before that is of another message."""
@@ -189,13 +217,9 @@ class Settler:
         if ledger.state_of(view, item.campaign, item.rank, item.part) != State.UNCERTAIN:
             self.uncertain.remove(item)
             return
-        if campaign is None:
-            self.feeder.replies.resend_uncertain(item.campaign, item.rank, item.part, now_ns)
-        else:
-            assert campaign.expansion is not None
-            if purpose is Purpose.OTP and now_ms >= first_ms + campaign.validity_s * 1000:
-                return
-            campaign.expansion.repeat(Repeat(now_ns, item.rank, item.member_no, 1 << item.part, 1))
+        if campaign is not None and purpose is Purpose.OTP and now_ms >= first_ms + campaign.validity_s * 1000:
+            return
+        self._again(item, now_ns)
         self.uncertain.remove(item)
         self._resent[item.campaign, item.rank, item.part] = first_ms
         self.counters.resent += 1

@@ -19,6 +19,7 @@ class Uncertain:
     part: int
     member_no: int
     number: int
+    of: int = 1  # parts of the message
 
 
 class UncertainSet:
@@ -26,6 +27,7 @@ class UncertainSet:
 
     def __init__(self) -> None:
         self._by_number: dict[int, list[Uncertain]] = {}
+        self._by_part: dict[tuple[int, int, int], Uncertain] = {}  # the newest, where a member's number changed
         self._count = 0
 
     def __len__(self) -> int:
@@ -38,15 +40,21 @@ class UncertainSet:
         mine = self._by_number.setdefault(item.number, [])
         if all((other.campaign, other.rank, other.part) != (item.campaign, item.rank, item.part) for other in mine):
             mine.append(item)
+            self._by_part[item.campaign, item.rank, item.part] = item
             self._count += 1
 
     def of(self, number: int) -> list[Uncertain]:
         return list(self._by_number.get(number, ()))
+
+    def find(self, campaign: int, rank: int, part: int) -> Uncertain | None:
+        return self._by_part.get((campaign, rank, part))
 
     def remove(self, item: Uncertain) -> None:
         mine = self._by_number.get(item.number)
         if mine and item in mine:
             mine.remove(item)
             self._count -= 1
+            if self._by_part.get((item.campaign, item.rank, item.part)) == item:
+                del self._by_part[item.campaign, item.rank, item.part]
             if not mine:
                 del self._by_number[item.number]

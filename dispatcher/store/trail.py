@@ -9,6 +9,7 @@ looked through by a kernel at some 4 GB/s; where that is too much, the value wit
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,7 +23,7 @@ try:
 except ImportError as exc:  # pragma: no cover
     raise ImportError("the kernel store/_trail is not built: run `make build`") from exc
 
-__all__ = ["BUDGET_OCTETS", "Step", "Trail", "newest_of_kind", "settled_value", "trail"]
+__all__ = ["BUDGET_OCTETS", "Step", "Trail", "endpoints_of", "newest_of_kind", "settled_value", "trail"]
 
 BUDGET_OCTETS = 64 << 20  # of one answer: 15 ms from memory
 NEAR_VALUES = 4  # after the one with the first ESME_ROK: the other parts' are there or never
@@ -59,6 +60,27 @@ def newest_of_kind(
                 missing.discard((campaign, rank))
                 found[campaign, rank] = state, status, at_ms, value_header(value)[2]
     return found, not missing
+
+
+def endpoints_of(view: Snapshot, wanted: Collection[tuple[int, int]], octets: int) -> dict[tuple[int, int], int]:
+    """By which endpoint messages (campaign, rank) were claimed last, by its number. The log is read from its end until
+    all are found, or `octets` of it: those that are missing were claimed before that."""
+    missing: dict[int, list[int]] = {}
+    for campaign, rank in sorted(set(wanted)):
+        missing.setdefault(campaign, []).append(rank)
+    found: dict[tuple[int, int], int] = {}
+    for _, value in view.buffers("outcome_log", reverse=True):
+        if not missing or octets < 0:
+            break
+        octets -= len(value)
+        endpoint = value_header(value)[2]
+        for campaign, first, _, _, count, _ in reversed(of_kind(value, CLAIM)):  # a claim's count is where a status is
+            ranks = missing.get(campaign, []) if campaign is not None else []
+            begin, end = bisect_left(ranks, first), bisect_right(ranks, first + count - 1)
+            found.update(((campaign, rank), endpoint) for rank in ranks[begin:end])
+            del ranks[begin:end]
+        missing = {campaign: ranks for campaign, ranks in missing.items() if ranks}
+    return found
 
 
 class Step(NamedTuple):
