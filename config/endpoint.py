@@ -11,7 +11,7 @@ from config.rules import SettingError, between, nearest, octets, one_of, place
 
 BIND_AS = ("trx", "tx_rx")
 RECEIPT_IDS = ("same", "hex_decimal", "decimal_hex")
-ALPHABETS = ("gsm", "latin1", "ascii")
+ALPHABETS = ("gsm", "gsm_packed", "latin1", "ascii")
 LONG_MESSAGES = ("udh8", "udh16", "sar", "payload")
 # the national tables of TS 23.038 annex A; text/national.py has them, a test compares
 SINGLE_SHIFTS = (
@@ -64,6 +64,8 @@ class Endpoint:
     receipt_ids: str = "same"
     default_alphabet: str = "gsm"  # what data_coding 0 means there
     latin1: bool = False  # texts that Latin-1 has go as data_coding 3 rather than UCS-2
+    ucs2: bool = True  # false: what no other alphabet has is not sent
+    transliterate: bool = False  # look-alikes of GSM 7-bit rather than UCS-2, for every text
     single_shift: str = ""  # a national table behind ESC, tried before those two
     locking_shift: str = ""  # one in place of the basic table
     long_messages: str = "udh8"
@@ -107,9 +109,10 @@ class Endpoint:
         one_of("single_shift", self.single_shift, SINGLE_SHIFTS)
         one_of("locking_shift", self.locking_shift, LOCKING_SHIFTS)
         one_of("long_messages", self.long_messages, LONG_MESSAGES)
-        for key in ("single_shift", "locking_shift"):
-            if getattr(self, key) and self.default_alphabet != "gsm":
-                raise SettingError(key, getattr(self, key), 'a table of GSM 7-bit: default_alphabet is to be "gsm"')
+        for key in ("single_shift", "locking_shift", "transliterate"):
+            if getattr(self, key) and not self.default_alphabet.startswith("gsm"):
+                rule = 'of GSM 7-bit: default_alphabet is to be "gsm" or "gsm_packed"'
+                raise SettingError(key, getattr(self, key), rule)
 
     def _tls_rules(self) -> None:
         """Half of it is a mistake: nobody means to send a password in clear text beside a certificate."""
@@ -124,6 +127,11 @@ class Endpoint:
             raise SettingError(
                 "tls_pin", self.tls_pin, "64 hex digits: sha256 of the certificate, or of its public key"
             )
+
+    @property
+    def is_local(self) -> bool:
+        """A simulator, or a proxy, on this machine."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     @property
     def places(self) -> tuple[tuple[str, int], ...]:

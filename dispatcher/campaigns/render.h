@@ -2,7 +2,7 @@
  * which plane is the opt-out and how many parts are allowed comes with the job. Meaning: tests/reference/render.py.
  *
  * A text is tried in the alphabets of the endpoint in turn, the next one when a value has a character outside it; the
- * last, UCS-2, has them all. Literals, fallbacks and dictionary values lie ready in each; text_hash leaps over literals
+ * last, UCS-2, has them all, and an endpoint without it does not take what is in none. Literals, fallbacks and dictionary values lie ready in each; text_hash leaps over literals
  * (crc32.h).
  */
 #ifndef VOLLEY_RENDER_H
@@ -19,7 +19,7 @@
 #define LONGEST 5
 #define BILLED 1023 /* 100 parts of 153 characters are 229 of 67 */
 enum { OP_LITERAL, OP_TEXT, OP_DICT8, OP_DICT16, OP_I32, OP_I64, OP_U64, OP_DATE, OP_MONTH_DAY, OP_MONEY };
-enum { SENT = 1, NO_VALID_NUMBER = 16, SUPPRESSED = 19, OPTED_OUT = 20, ERASED = 27, NO_VALUE = 28, TEXT_GREW = 29 };
+enum { SENT = 1, NO_VALID_NUMBER = 16, SUPPRESSED = 19, OPTED_OUT = 20, ERASED = 27, NO_VALUE = 28, TEXT_GREW = 29, NO_ROUTE = 31 };
 enum { PLANE_LIVE, PLANE_SUPPRESSED };
 enum { NOT_IN_IT = -1 };
 enum { SHORT, SAR, PAYLOAD }; /* `told` of a row, batch.h */
@@ -191,6 +191,15 @@ static inline int render_in(const job *j, uint32_t slot, uint32_t no, uint8_t *o
     return grew ? TEXT_GREW : SENT;
 }
 static inline int bit(const uint8_t *plane, uint32_t slot) { return plane[slot >> 3] >> (slot & 7) & 1; }
+/* Whether a text that no alphabet has lacks no value besides: that guard comes first. */
+static inline int has_values(const job *j, uint32_t slot) {
+    uint8_t room[32];
+    for (const op *o = j->ops, *last = o + j->op_count; o < last; o++) {
+        value v = {0};
+        if (o->kind != OP_LITERAL && o->fallback == NONE && !fetch(j, o, slot, room, &v)) return 0;
+    }
+    return 1;
+}
 /* The guards, in the order of DESIGN 6, then the text. */
 static inline int decide(const job *j, uint32_t slot, uint8_t *out, message *m) {
     uint32_t plane = j->slots / 8;
@@ -208,7 +217,7 @@ static inline int decide(const job *j, uint32_t slot, uint8_t *out, message *m) 
         if (watched && decision == SENT) for (int i = 0; i < MET_WORDS; i++) j->met[i] |= met[i];
         return decision;
     }
-    return TEXT_GREW; /* not reached: UCS-2 has them all */
+    return has_values(j, slot) ? NO_ROUTE : NO_VALUE;
 }
 
 typedef struct { uint32_t rows, members, octets; int32_t last_slot; } taken;
@@ -236,6 +245,12 @@ static inline void ahead(const job *j, const uint8_t *todo, size_t words, size_t
             }
     }
 }
+/* What a part carries of the text; returns its octets. w has room for n + 8. */
+static inline uint32_t put_body(const alphabet *a, uint8_t *w, const uint8_t *text, uint32_t n, uint32_t udh) {
+    if (a->packed) return pack_septets(w, text, n, fill_bits(udh));
+    memcpy(w, text, n);
+    return n;
+}
 /* The rows of one message whose parts end at `ends`; their octets follow those of the batch. */
 static inline void put_rows(const job *j, const message *m, part_row row, uint16_t reference, const uint8_t *text,
                             const uint32_t *ends, uint32_t parts, part_row *rows, uint8_t *octets, taken *t) {
@@ -245,10 +260,10 @@ static inline void put_rows(const job *j, const message *m, part_row row, uint16
     if (parts > 1 && told == TOLD_PAYLOAD && !m->in->elements) { /* the SMSC cuts it */
         row.told = PAYLOAD;
         row.parts = 1;
-        row.octets = (uint16_t)m->octets;
         row.octets_at = t->octets;
-        memcpy(octets + t->octets, text, m->octets);
-        t->octets += m->octets;
+        row.octets = (uint16_t)put_body(m->in, octets + t->octets, text, m->octets, 0);
+        if (m->in->packed) row.text_hash = ~crc32_update(0xFFFFFFFFu, octets + t->octets, row.octets);
+        t->octets += row.octets;
         rows[t->rows++] = row;
         return;
     }
@@ -257,10 +272,12 @@ static inline void put_rows(const job *j, const message *m, part_row row, uint16
         row.told = SAR;
         row.ref = reference & 0xFF; /* some SMSCs make an 8-bit UDH of it */
     }
+    part_row *first = rows + t->rows;
+    uint32_t crc = 0xFFFFFFFFu; /* of packed bodies: what the wire carries */
     for (uint32_t i = 0, from = 0; i < parts; i++) {
         uint8_t *w = octets + t->octets;
-        uint32_t udh = put_udh(m->in, told, w, reference, parts, i + 1), n = ends[i] - from;
-        memcpy(w + udh, text + from, n);
+        uint32_t udh = put_udh(m->in, told, w, reference, parts, i + 1);
+        uint32_t n = put_body(m->in, w + udh, text + from, ends[i] - from, udh);
         from = ends[i];
         row.esm_class = udh ? 0x40 : 0;
         row.part = (uint8_t)i;
@@ -268,7 +285,9 @@ static inline void put_rows(const job *j, const message *m, part_row row, uint16
         row.octets_at = t->octets;
         t->octets += n + udh;
         rows[t->rows++] = row;
+        if (m->in->packed) crc = crc32_update(crc, w + udh, n);
     }
+    for (; m->in->packed && first < rows + t->rows; first++) first->text_hash = ~crc;
 }
 /* Slots of todo and audience, the lowest first, as rows until `max_rows` of them or as many octets; at least one member
  * whole. Room: max_rows + max_parts rows, 160 octets for each and 16; scratch limit_octets and 8.

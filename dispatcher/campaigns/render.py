@@ -22,7 +22,7 @@ from dispatcher.records.states import Decision, Purpose
 from dispatcher.store.blocks import FLAGS, WIDTH, Column, ColumnKind
 from dispatcher.store.columns import BlockView
 from dispatcher.store.layout import FIELD_MSISDN, OPTOUT_GROUPS
-from dispatcher.text.coding import Alphabet, Coding, Encoder, encoder, usual
+from dispatcher.text.coding import Alphabet, Coding, Encoder, NotSayable, encoder, usual
 from dispatcher.text.decode import decode
 from dispatcher.text.octets import MAX_PARTS, Octets, crc32
 from dispatcher.text.parts import (
@@ -95,9 +95,10 @@ class PartCounts:
 def spared(before: PartCounts, after: PartCounts) -> dict[str, Any]:
     """What look-alikes change and save, for a preview: `after` is counted by a Renderer that makes them."""
     parts_before, parts_after = (sum(n * count for n, count in of.billed.items()) for of in (before, after))
+    costly = [of.ucs2 + of.decisions[Decision.NO_ROUTE] for of in (before, after)]  # or not to be said at all
     return {
         "changed": dict(sorted(after.changed.items())),
-        "recipients": before.ucs2 - after.ucs2,
+        "recipients": costly[0] - costly[1],
         "parts_before": parts_before,
         "parts_after": parts_after,
     }
@@ -241,7 +242,8 @@ def render_single(text: str, destination: int, rank: int, ref_seed: int = 0, slo
 def render_singles(
     messages: Iterable[tuple[str, int, int, int]], ref_seed: int = 0, by: Encoder | None = None
 ) -> Batch:
-    """Texts born alone, as (text, destination, rank, slot), in one Batch. Over 255 parts: a row text_grew.
+    """Texts born alone, as (text, destination, rank, slot), in one Batch. Over 255 parts: a row text_grew;
+    what the endpoint has no alphabet for: no_route.
 
     last_slot is the greatest slot. `by`: how the endpoint takes texts. About 4 us a message: for replies, not for
     broadcasts.
@@ -253,8 +255,9 @@ def render_singles(
         last_slot = max(last_slot, slot)
         try:
             of_text = parts_by(by, text, rank + ref_seed * _REF_STEP)
-        except TextTooLong:
-            rows += ROW.pack(0, rank, 0, 0, 0, 0, 0, 0, 0, Decision.TEXT_GREW, 0, slot, 0)
+        except (TextTooLong, NotSayable) as exc:
+            why = Decision.NO_ROUTE if isinstance(exc, NotSayable) else Decision.TEXT_GREW
+            rows += ROW.pack(0, rank, 0, 0, 0, 0, 0, 0, 0, why, 0, slot, 0)
             count += 1
             continue
         bodies = [_told(part) for part in of_text]

@@ -13,7 +13,7 @@ from config import SettingError, load
 from dispatcher.cli.smpp_tools import _plain, _table
 from dispatcher.tenants import profile as profiles
 from dispatcher.text.alphabet import normalise, outside_gsm7
-from dispatcher.text.coding import LONG_AS, Coding, coding_of, encoder
+from dispatcher.text.coding import LONG_AS, Coding, Encoder, NotSayable, coding_of, encoder
 from dispatcher.text.national import LANGUAGES
 from dispatcher.text.parts import TAG_MESSAGE_PAYLOAD, TextTooLong, billed, parts_by
 from dispatcher.text.transliterate import changes, transliterate
@@ -25,6 +25,7 @@ SUMMARY = ("encoding", "data_coding", "characters", "parts")
 @click.argument("text", metavar="STRING")
 @click.option("--endpoint", metavar="E", help="As this endpoint of the settings takes texts.")
 @click.option("--latin1", is_flag=True, help="Try Latin-1 (data_coding 3) before UCS-2.")
+@click.option("--packed", is_flag=True, help="GSM 7-bit with eight septets in seven octets.")
 @click.option("--single-shift", metavar="L", help="National table behind ESC: 1 or turkish, 2 or spanish ...")
 @click.option("--locking-shift", metavar="L", help="National table instead of the basic one.")
 @click.option("--long-as", type=click.Choice(LONG_AS), help="How parts are told; default udh8, 8-bit reference.")
@@ -39,8 +40,8 @@ SUMMARY = ("encoding", "data_coding", "characters", "parts")
 def text_command(context: click.Context, /, text: str, as_json: bool, **how: Any) -> None:
     """How STRING is sent: alphabet, parts, octets, and the characters that GSM 7-bit lacks; `-` reads stdin.
 
-    part_octets and part_hex are without the user data header, which stands in udh_hex. Exit status 1 when the text
-    is too long to send.
+    part_octets and part_hex are without the user data header, which stands in udh_hex; where the endpoint packs
+    septets, as packed. Exit status 1 when the text is too long, or has characters that the endpoint does not take.
 
     \b
     volley text "Hello"
@@ -52,49 +53,61 @@ def text_command(context: click.Context, /, text: str, as_json: bool, **how: Any
     coding = _coding(how)
     by = encoder(coding, how["message_class"], how["look_alikes"])
     text = normalise(text)
-    which, octets = by.encode(text)
-    alphabet = by.alphabets[which]
-    changed = changes(text) if alphabet.look_alikes else []
-    shown = transliterate(text) if changed else text
-    told: dict[str, Any] = {
-        "encoding": alphabet.encoding,
-        "data_coding": alphabet.data_coding,
-        "characters": len(shown),
-        "units": by.kernel.units(which, octets),
-        "parts": 0,
-        "billed": 0,
-        "part_octets": [],
-        "part_hex": [],
-        "udh_hex": [],
-        "esm_class": 0,
-        "long_as": coding.long_as,
-        "offending": outside_gsm7(shown),
-        "changes": [{"character": c.character, "becomes": c.becomes, "count": c.count} for c in changed],
-        "problem": None,
-    }
+    told = _told(by, text)
     try:
-        parts = parts_by(by, text, how["ref"])
-    except TextTooLong as exc:
+        told |= _parts(by, text, how["ref"], _billing(how["profile"]))
+    except (TextTooLong, NotSayable) as exc:
         told["problem"] = str(exc)
-    else:
-        payloads = [dict(part.tlvs).get(TAG_MESSAGE_PAYLOAD) for part in parts]
-        bodies = [
-            p if p is not None else part.octets[part.udh_octets :] for p, part in zip(payloads, parts, strict=True)
-        ]
-        told |= {
-            "parts": len(parts),
-            "billed": billed(by, text, _billing(how["profile"])),
-            "part_octets": [len(body) for body in bodies],
-            "part_hex": [body.hex() for body in bodies],
-            "udh_hex": [part.octets[: part.udh_octets].hex() for part in parts],
-            "esm_class": parts[0].esm_class,
-        }
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False))
     else:
         _show(told)
     if told["problem"]:
         context.exit(1)
+
+
+def _told(by: Encoder, text: str) -> dict[str, Any]:
+    """What is known of any text; encoding and data_coding are null where the endpoint has no alphabet for it."""
+    told: dict[str, Any] = {"encoding": None, "data_coding": None, "packed": False, "characters": len(text), "units": 0}
+    changed, shown = [], text
+    if not (lacking := by.outside(text)):
+        which, octets = by.encode(text)
+        alphabet = by.alphabets[which]
+        changed = changes(text) if alphabet.look_alikes else []
+        shown = transliterate(text) if changed else text
+        told |= {
+            "encoding": alphabet.encoding,
+            "data_coding": alphabet.data_coding,
+            "packed": alphabet.packed,
+            "characters": len(shown),
+            "units": by.kernel.units(which, octets),
+        }
+    return told | {
+        "parts": 0,
+        "billed": 0,
+        "part_octets": [],
+        "part_hex": [],
+        "udh_hex": [],
+        "esm_class": 0,
+        "long_as": by.coding.long_as,
+        "offending": lacking or outside_gsm7(shown),
+        "changes": [{"character": c.character, "becomes": c.becomes, "count": c.count} for c in changed],
+        "problem": None,
+    }
+
+
+def _parts(by: Encoder, text: str, ref: int, billing: profiles.BillingRule | None) -> dict[str, Any]:
+    parts = parts_by(by, text, ref)
+    payloads = [dict(part.tlvs).get(TAG_MESSAGE_PAYLOAD) for part in parts]
+    bodies = [p if p is not None else part.octets[part.udh_octets :] for p, part in zip(payloads, parts, strict=True)]
+    return {
+        "parts": len(parts),
+        "billed": billed(by, text, billing),
+        "part_octets": [len(body) for body in bodies],
+        "part_hex": [body.hex() for body in bodies],
+        "udh_hex": [part.octets[: part.udh_octets].hex() for part in parts],
+        "esm_class": parts[0].esm_class,
+    }
 
 
 def _coding(how: dict[str, Any]) -> Coding:
@@ -107,6 +120,7 @@ def _coding(how: dict[str, Any]) -> Coding:
             raise click.UsageError(f"--endpoint {how['endpoint']!r}: one of {known}")
         coding = coding_of(endpoints[how["endpoint"]])
     options: dict[str, Any] = {name: how[name] for name in ("latin1", "long_as") if how[name]}
+    options |= {"default_alphabet": "gsm_packed"} if how["packed"] else {}
     options |= {name: _language(name, how[name]) for name in ("single_shift", "locking_shift") if how[name]}
     try:
         return replace(coding, **options)
@@ -130,11 +144,14 @@ def _billing(name: str | None) -> profiles.BillingRule | None:
 
 def _show(told: dict[str, Any]) -> None:
     rows: list[tuple[str, Any]] = [(name, told[name]) for name in SUMMARY]
+    if told["packed"]:
+        rows.append(("packed", "eight septets in seven octets"))
     if told["billed"] != told["parts"]:
         rows.append(("billed", told["billed"]))
     for no, (octets, udh) in enumerate(zip(told["part_hex"], told["udh_hex"], strict=True), 1):
         rows.append((f"part {no}", f"{len(octets) // 2} octets  {udh + ' ' if udh else ''}{octets}"))
-    rows += [("not GSM 7-bit", f"{c}  U+{ord(c):04X}") for c in told["offending"]]
+    missing = "not taken" if told["encoding"] is None else "not GSM 7-bit"
+    rows += [(missing, f"{c}  U+{ord(c):04X}") for c in told["offending"]]
     rows += [
         ("made", f"{c['character']} into {c['becomes'] or 'nothing'}, {c['count']} times") for c in told["changes"]
     ]

@@ -23,7 +23,7 @@ from dispatcher.records.changes import Changes, View
 from dispatcher.records.events import Delivered
 from dispatcher.store.layout import U64
 from dispatcher.store.values import pack, unpack
-from dispatcher.text.decode import Concat, decode, read_udh, udh_elements
+from dispatcher.text.decode import Concat, decode, read_udh, udh_elements, unpacked
 
 TAG_SAR_MSG_REF_NUM, TAG_SAR_TOTAL_SEGMENTS, TAG_SAR_SEGMENT_SEQNUM = 0x020C, 0x020E, 0x020F
 SAR_WIDTH = 0  # in place of the bits of a UDH's reference
@@ -62,11 +62,13 @@ class Whole:
         runs: list[tuple[tuple[int, bytes], bytes]] = []
         for part in parts:
             how = (part["data_coding"], _shifts(part["udh"]))
+            octets = unpacked(part["data_coding"], part["octets"], len(part["udh"]), self.alphabet)
             if runs and runs[-1][0] == how:
-                runs[-1] = how, runs[-1][1] + part["octets"]
+                runs[-1] = how, runs[-1][1] + octets
             else:
-                runs.append((how, part["octets"]))
-        texts = [decode(data_coding, udh + octets, bool(udh), self.alphabet) for (data_coding, udh), octets in runs]
+                runs.append((how, octets))
+        alphabet = "gsm" if self.alphabet == "gsm_packed" else self.alphabet
+        texts = [decode(data_coding, udh + octets, bool(udh), alphabet) for (data_coding, udh), octets in runs]
         return None if None in texts else "".join(text for text in texts if text)
 
 

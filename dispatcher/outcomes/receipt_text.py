@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dispatcher.records.events import Delivered
 from dispatcher.records.states import State
+from dispatcher.text.decode import unpacked
 
 TAG_RECEIPTED_MESSAGE_ID = 0x001E
 TAG_MESSAGE_STATE = 0x0427
@@ -47,11 +48,14 @@ class Receipt:
     other_id: bytes = b""
 
 
-def read_receipt(message: Delivered) -> Receipt | None:
-    """The receipt in a deliver_sm whose esm_class says it is one; None when it names no id or no known state."""
-    octets = message.octets
-    if message.udhi and octets:
-        octets = octets[octets[0] + 1 :]
+def read_receipt(message: Delivered, default_alphabet: str = "gsm") -> Receipt | None:
+    """The receipt in a deliver_sm whose esm_class says it is one; None when it names no id or no known state.
+
+    `default_alphabet`: an endpoint that packs septets may pack those of its receipts."""
+    header = message.octets[0] + 1 if message.udhi and message.octets else 0
+    octets = message.octets[header:]
+    if not read_labels(octets):
+        octets = unpacked(message.data_coding, octets, header, default_alphabet)
     if message.data_coding == 8:
         octets = octets.decode("utf-16-be", "replace").encode("latin-1", "replace")
     found = read_labels(octets)

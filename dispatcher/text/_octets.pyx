@@ -27,7 +27,7 @@ cdef extern from "octets.h" nogil:
         const expansion *expansions
         const uint8_t *breaks
         uint32_t alone, each
-        uint8_t ucs2, data_coding, elements
+        uint8_t ucs2, data_coding, elements, packed
         uint8_t *element
     ctypedef struct coder:
         const alphabet *of
@@ -38,6 +38,8 @@ cdef extern from "octets.h" nogil:
     int ucs2_put(uint32_t code, uint8_t *w)
     uint32_t cut_parts(const alphabet *a, const uint8_t *text, uint32_t octets, uint32_t max, uint32_t *ends)
     uint32_t units_of(const alphabet *a, const uint8_t *text, uint32_t octets)
+    uint32_t pack_septets(uint8_t *w, const uint8_t *septets, uint32_t n, uint32_t bits)
+    uint32_t fill_bits(uint32_t udh_octets)
     uint32_t put_udh(const alphabet *a, int told, uint8_t *w, uint16_t reference, uint32_t parts, uint32_t part)
 
 
@@ -50,10 +52,10 @@ crc32_init()
 
 
 cdef class Coder:
-    """Alphabets in the order they are tried, the last UCS-2, and how parts are told.
+    """Alphabets in the order they are tried, UCS-2 last where it is taken, and how parts are told.
 
     Each is (data_coding, {character: octets} or None for UCS-2, {character: octets that stand for it}, elements of a UDH,
-    octets a part holds alone, and among others).
+    octets a part holds alone, and among others, whether septets are packed).
     """
     cdef coder c
     cdef alphabet *alphabets
@@ -63,8 +65,8 @@ cdef class Coder:
 
     def __cinit__(self, list alphabets, int told, bytes breaks):
         cdef Py_ssize_t i
-        if len(breaks) != BREAKS or not alphabets or alphabets[len(alphabets) - 1][1] is not None:
-            raise ValueError("alphabets, of which the last is UCS-2, and a class for each character")
+        if len(breaks) != BREAKS or not alphabets:
+            raise ValueError("alphabets, and a class for each character")
         self.alphabets = <alphabet *>calloc(len(alphabets) + 1, sizeof(alphabet))
         self.expansions = <expansion *>calloc(EXPANSIONS, sizeof(expansion))
         if self.alphabets == NULL or self.expansions == NULL:
@@ -72,8 +74,9 @@ cdef class Coder:
         self.breaks, self.look_alikes = breaks, ()
         self.c.of, self.c.count, self.c.told = self.alphabets, len(alphabets), told
         self.c.plain = &self.alphabets[len(alphabets)]
-        for i, (data_coding, table, look_alikes, elements, alone, each) in enumerate(alphabets):
+        for i, (data_coding, table, look_alikes, elements, alone, each, packed) in enumerate(alphabets):
             a = &self.alphabets[i]
+            a.packed = packed
             a.breaks = <const uint8_t *><const char *>breaks
             a.data_coding, a.alone, a.each = data_coding, alone, each
             if len(elements) > 8:
@@ -137,7 +140,7 @@ cdef class Coder:
         free(self.expansions)
 
     def encode(self, str text not None, uint32_t first=0):
-        """(which alphabet, from `first` on, octets)."""
+        """(which alphabet, from `first` on, octets); None where none has all of it."""
         cdef int kind = PyUnicode_KIND(text)
         cdef const void *data = PyUnicode_DATA(text)
         cdef Py_ssize_t n = PyUnicode_GET_LENGTH(text), i, at = 0
@@ -146,7 +149,7 @@ cdef class Coder:
         cdef const alphabet *a
         cdef bytes out = PyBytes_FromStringAndSize(NULL, 4 * n + 8)
         cdef uint8_t *w = <uint8_t *>PyBytes_AS_STRING(out)
-        for no in range(min(first, self.c.count - 1), self.c.count):
+        for no in range(first, self.c.count):
             a, at, octets = &self.c.of[no], 0, 0
             with nogil:
                 for i in range(n):
@@ -156,6 +159,7 @@ cdef class Coder:
                     at += octets
             if octets >= 0:
                 return no, out[:at]
+        return None
 
     def cuts(self, uint32_t which, const uint8_t[::1] octets, uint32_t max_parts=MAX_PARTS):
         """Where each part of a text in the alphabet `which` ends; empty when there are more than `max_parts`."""
@@ -181,6 +185,15 @@ cdef class Coder:
             raise ValueError("no such alphabet")
         cdef uint32_t n = put_udh(&self.alphabets[which], self.c.told, header, reference, parts, part)
         return (<const char *>header)[:n]
+
+    def body(self, uint32_t which, const uint8_t[::1] octets, uint32_t udh_octets=0):
+        """What a part carries of a text in the alphabet `which`: the octets, or their septets packed behind a header."""
+        if which >= self.c.count:
+            raise ValueError("no such alphabet")
+        if not self.alphabets[which].packed or not octets.shape[0]:
+            return bytes(octets)
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, octets.shape[0] + 8)
+        return out[:pack_septets(<uint8_t *>PyBytes_AS_STRING(out), &octets[0], <uint32_t>octets.shape[0], fill_bits(udh_octets))]
 
 
 def crc32(const uint8_t[::1] octets):

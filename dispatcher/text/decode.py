@@ -39,9 +39,9 @@ def decode(data_coding: int, octets: bytes, udhi: bool = False, default_alphabet
     `default_alphabet`: what data_coding 0 means at this endpoint, as coding.Coding has it.
     """
     elements, length = udh_elements(octets) if udhi else ([], 0)
-    body = octets[length:]
+    body = unpacked(data_coding, octets[length:], length, default_alphabet)
     coding = coding_of(data_coding)
-    if data_coding == 0 and default_alphabet != "gsm":
+    if data_coding == 0 and not default_alphabet.startswith("gsm"):
         coding = "latin-1"
     if coding == _GSM7:
         shifts = {element: data[0] for element, data in elements if len(data) == 1}
@@ -49,6 +49,19 @@ def decode(data_coding: int, octets: bytes, udhi: bool = False, default_alphabet
     if coding == _UCS2:
         return _decoded(body, "utf-16-be")
     return _decoded(body, coding) if coding else None
+
+
+def unpacked(data_coding: int, body: bytes, udh_octets: int, default_alphabet: str) -> bytes:
+    """One septet an octet, where the endpoint packs those of GSM 7-bit; else `body`. Bits between the header and the
+    first septet fill up to a multiple of seven (TS 23.040 9.2.3.24); a CR in the last seven bits is none (TS 23.038
+    6.1.2.3.1)."""
+    if default_alphabet != "gsm_packed" or coding_of(data_coding) != _GSM7:
+        return body
+    fill = -8 * udh_octets % 7
+    count, spare = divmod(max(0, 8 * len(body) - fill), 7)
+    bits = int.from_bytes(body, "little") >> fill
+    septets = bytes(bits >> 7 * no & 0x7F for no in range(count))
+    return septets.removesuffix(b"\r") if not spare else septets
 
 
 def coding_of(data_coding: int) -> str:

@@ -30,8 +30,9 @@ typedef struct {
     const uint8_t *breaks;
     uint32_t alone, each;          /* octets of text that one part holds, alone and among others */
     uint8_t ucs2, data_coding, elements, element[8]; /* elements of a UDH that name national tables, their octets */
+    uint8_t packed;                /* its parts carry eight septets in seven octets */
 } alphabet;
-/* Tried in order; the last is UCS-2. `plain`: the one with look-alikes as it is without, for web addresses. */
+/* Tried in order; the last is UCS-2 where the endpoint takes that. `plain`: the one with look-alikes as it is without, for web addresses. */
 typedef struct { const alphabet *of, *plain; uint32_t count; uint8_t told; } coder;
 
 static inline uint16_t code_of(const alphabet *a, uint32_t code) {
@@ -214,5 +215,33 @@ static inline uint32_t put_udh(const alphabet *a, int told, uint8_t *w, uint16_t
     q += a->elements;
     w[0] = (uint8_t)(q - w - 1);
     return w[0] ? (uint32_t)(q - w) : 0;
+}
+
+/* Bits between a header and the first septet, so that it begins at a multiple of seven (TS 23.040 9.2.3.24). */
+static inline uint32_t fill_bits(uint32_t udh_octets) { return (7 - 8 * udh_octets % 7) % 7; }
+/* Eight septets, the first in the lowest octet, as 56 bits. */
+static inline uint64_t pack_eight(uint64_t s) {
+    s = (s & 0x007F007F007F007F) | (s & 0x7F007F007F007F00) >> 1;
+    s = (s & 0x00003FFF00003FFF) | (s & 0x3FFF00003FFF0000) >> 2;
+    return (s & 0x0FFFFFFF) | (s & 0x0FFFFFFF00000000) >> 4;
+}
+/* n septets behind `bits` that are 0, packed; returns the octets. Seven bits left over are a CR, for 0 would be an @ (TS
+ * 23.038 6.1.2.3.1). w has room for n + 8. */
+static inline uint32_t pack_septets(uint8_t *w, const uint8_t *septets, uint32_t n, uint32_t bits) {
+    const uint8_t *begin = w;
+    uint64_t held = 0, eight;
+    for (; n >= 8; n -= 8, septets += 8, w += 7) {
+        memcpy(&eight, septets, 8);
+        held |= pack_eight(eight) << bits;
+        memcpy(w, &held, 8);
+        held >>= 56;
+    }
+    for (; n; n--) {
+        held |= (uint64_t)*septets++ << bits;
+        bits += 7;
+    }
+    if (bits % 8 == 1) { held |= (uint64_t)'\r' << bits; bits += 7; }
+    memcpy(w, &held, 8);
+    return (uint32_t)(w - begin) + (bits + 7) / 8;
 }
 #endif

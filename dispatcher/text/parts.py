@@ -65,7 +65,7 @@ def parts_as(
     transliterate: bool = False,
     max_parts: int = MAX_PARTS,
 ) -> list[Part]:
-    """The parts of `text`, in order, as an endpoint takes them. Raises TextTooLong above `max_parts`."""
+    """The parts of `text`, in order, as an endpoint takes them. Raises NotSayable; TextTooLong above `max_parts`."""
     return parts_by(encoder(coding, message_class, transliterate), text, ref, max_parts)
 
 
@@ -78,13 +78,14 @@ def parts_by(by: Encoder, text: str, ref: int, max_parts: int = MAX_PARTS) -> li
     alphabet, total = by.alphabets[which], len(ends)
     long_as = by.coding.long_as
     if long_as == "payload" and total > 1 and not alphabet.elements:
-        return [Part(0, alphabet.data_coding, b"", ((TAG_MESSAGE_PAYLOAD, octets),))]
+        return [Part(0, alphabet.data_coding, b"", ((TAG_MESSAGE_PAYLOAD, by.kernel.body(which, octets)),))]
     found = []
     for no, (begin, end) in enumerate(zip([0, *ends], ends, strict=False), 1):
         udh = by.kernel.udh(which, ref & 0xFFFF, total, no)
         tlvs = _sar(ref & 0xFF, total, no) if long_as == "sar" and total > 1 else ()
         esm_class = ESM_CLASS_UDHI if udh else 0
-        found.append(Part(esm_class, alphabet.data_coding, udh + octets[begin:end], tlvs, len(udh)))
+        body = by.kernel.body(which, octets[begin:end], len(udh))
+        found.append(Part(esm_class, alphabet.data_coding, udh + body, tlvs, len(udh)))
     return found
 
 

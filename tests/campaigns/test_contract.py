@@ -81,6 +81,7 @@ def test_values_that_push_a_message_into_another_part_are_named(shop):
         ({"rate": 2}, {"rate": 4}, 10, "campaign_rate", 10),
         ({"schedule": {"spread_over_s": 600}}, {}, 10, "spread", 600),
         ({"rate": 1, "text": "x" * 161}, {}, 10, "campaign_rate", 40),
+        ({"arms": ARMS, "winner": {"by": "delivered", "after_s": 60, "test_percent": 20}}, {}, 10, "winner", 63),
     ],
 )
 def test_the_eta_names_what_limits_it(shop, parts, tenant, rate, limit, seconds):
@@ -106,3 +107,18 @@ def test_parts_are_those_of_the_endpoints_way_with_texts(shop):
     text = "x" * 153 + "y" * 7
     assert previewed(shop, drafted(shop, text=text))["parts"] == {"1": 20}
     assert previewed(shop, drafted(shop, text=text), coding=Coding(default_alphabet="latin1"))["parts"] == {"2": 20}
+
+
+def test_an_endpoint_that_makes_look_alikes_shows_them_whatever_the_campaign_asks(shop):
+    seen = previewed(shop, drafted(shop, text="It’s " + "x" * 80), coding=Coding(transliterate=True))
+    assert seen["parts"] == {"1": 20}
+    assert seen["look_alikes"] == {"changed": {"’": "'"}, "recipients": 20, "parts_before": 40, "parts_after": 20}
+    assert previewed(shop, drafted(shop, text="It’s"))["look_alikes"] is None
+
+
+def test_an_endpoint_without_ucs2_skips_what_it_cannot_say_and_the_preview_names_the_characters(shop):
+    seen = previewed(shop, drafted(shop, text="It’s 日"), coding=Coding(ucs2=False))
+    assert (seen["will_send"], seen["skipped"]) == (0, {"no_route": 20})
+    assert any("no UCS-2 and has no “’”, “日”; look-alikes" in warning for warning in seen["warnings"])
+    spared = previewed(shop, drafted(shop, text="It’s"), coding=Coding(ucs2=False, transliterate=True))
+    assert (spared["will_send"], spared["look_alikes"]["recipients"]) == (20, 20)

@@ -107,6 +107,8 @@ TEMPLATES = st.lists(
 CODINGS = st.just(Coding()) | st.builds(
     Coding,
     latin1=st.booleans(),
+    ucs2=st.just(True) | st.booleans(),
+    transliterate=st.booleans(),
     default_alphabet=st.sampled_from(ALPHABETS),
     single_shift=st.sampled_from([0, 1, 6]),
     locking_shift=st.sampled_from([0, 1, 6]),

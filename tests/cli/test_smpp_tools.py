@@ -226,6 +226,8 @@ def test_text_is_as_the_endpoint_of_the_settings_takes_it(volley, data, tmp_path
     file.write_text(
         '[[endpoint]]\nname = "old"\nhost = "h"\nsystem_id = "s"\ndefault_alphabet = "latin1"\nlong_messages = "sar"\n'
         '[[endpoint]]\nname = "tr"\nhost = "h"\nsystem_id = "s"\nsingle_shift = "turkish"\nlong_messages = "udh16"\n'
+        '[[endpoint]]\nname = "packs"\nhost = "h"\nsystem_id = "s"\ndefault_alphabet = "gsm_packed"\n'
+        '[[endpoint]]\nname = "bare"\nhost = "h"\nsystem_id = "s"\nucs2 = false\ntransliterate = true\n'
     )
 
     def said(*argv):
@@ -236,6 +238,14 @@ def test_text_is_as_the_endpoint_of_the_settings_takes_it(volley, data, tmp_path
     assert (old["part_octets"], old["udh_hex"]) == ([134, 46], ["", ""])
     assert said("--endpoint", "tr", "ş" * 90)["udh_hex"][0] == "09080400000201240101"
     assert said("--endpoint", "old", "--long-as", "udh8", "ça " * 60)["udh_hex"][0] == "050003000201"
+    packed = said("--endpoint", "packs", "hellohello")
+    assert (packed["packed"], packed["part_hex"], packed["units"]) == (True, ["e8329bfd4697d9ec37"], 10)
+    assert said("--endpoint", "packs", "x" * 161)["part_octets"] == [134, 8]
+    assert said("--endpoint", "bare", "It’s")["changes"] == [{"character": "’", "becomes": "'", "count": 1}]
+    refused = volley("text", "--json", "--config", str(file), "--data", data, "--endpoint", "bare", "It’s 日")
+    assert (refused.status, refused.json["encoding"], refused.json["offending"]) == (1, None, ["日"])
+    assert "no UCS-2 and has no 日 U+65E5" in refused.json["problem"]
+    assert "日" in volley("text", "--config", str(file), "--data", data, "--endpoint", "bare", "日").out
 
 
 def test_text_counts_what_a_market_bills(volley, data):

@@ -11,6 +11,7 @@ import pytest
 from dispatcher.apps.messages_shown import get_message
 from dispatcher.campaigns.campaign import load
 from dispatcher.control import commands as c
+from dispatcher.errors import CommandRefused
 from dispatcher.smpp import codec
 from dispatcher.smpp.consts import CommandId
 from dispatcher.smpp.pdu import Message
@@ -26,6 +27,12 @@ CASES: dict[str, tuple[dict[str, Any], Coding, str]] = {
     "a payload": ({"long_messages": "payload"}, Coding(long_as="payload"), MIXED * 5),
     "latin-1": ({"latin1": True}, Coding(latin1=True), LATIN.replace("œ", "o") * 8),
     "latin-1 by default": ({"default_alphabet": "latin1"}, Coding(default_alphabet="latin1"), "£@$ ç"),
+    "packed septets": ({"default_alphabet": "gsm_packed"}, Coding(default_alphabet="gsm_packed"), "€5 off! " * 30),
+    "packed septets in a payload": (
+        {"default_alphabet": "gsm_packed", "long_messages": "payload"},
+        Coding(default_alphabet="gsm_packed", long_as="payload"),
+        "€5 off! " * 30,
+    ),
     "a national table": ({"single_shift": "turkish"}, Coding(single_shift=1), "Şimdi ığ " * 30),
 }
 
@@ -122,6 +129,32 @@ async def test_what_a_phone_writes_is_read_in_the_alphabet_of_its_endpoint(house
     message = Message(source_addr=str(house.numbers[0]), destination_addr=SENDER, short_message=b"\xa3@")
     house.smsc.inject(codec.encode_message(CommandId.DELIVER_SM, 0, message))
     await house.until(lambda: [row["text"] for row in house.inbox()] == ["£@"])
+
+
+@in_house(20, endpoint={"default_alphabet": "gsm_packed"})
+async def test_packed_septets_of_a_phone_are_read_also_in_parts(house: House):
+    number = house.numbers[0]
+    alone = Message(source_addr=str(number), destination_addr=SENDER, short_message=b"\x01\x00")
+    house.smsc.inject(codec.encode_message(CommandId.DELIVER_SM, 0, alone))
+    await house.until(lambda: [row["text"] for row in house.inbox()] == ["£@"])
+    house.smsc.inject(part(number, 5, 2, 2, bytes.fromhex("e8f737")))
+    house.smsc.inject(part(number, 5, 2, 1, bytes.fromhex("deee320b04")))
+    await house.until(lambda: [row["text"] for row in house.inbox()] == ["£@", "one, two"])
+
+
+@in_house(10, endpoint={"ucs2": False})
+async def test_what_an_endpoint_has_no_alphabet_for_is_not_sent_and_says_why(house: House):
+    reply = await house.do(c.SendMessages(messages=[{"to": "+4917000000001", "text": "日"}]))
+    with pytest.raises(CommandRefused, match="no_recipients"):
+        await house.send("日 for you")
+    house.judge(await house.send("for you"))
+
+    def shown() -> dict[str, Any]:
+        assert house.store is not None
+        with house.store.snapshot() as view:
+            return get_message(view, 1, reply["results"][0]["id"], 0) or {}
+
+    await house.until(lambda: shown().get("decision") == "no_route")
 
 
 @in_house(20)

@@ -85,6 +85,19 @@ def test_every_order_of_four_parts_gives_the_one_text(shop, long_as, ref):
     assert nothing_waits(shop)
 
 
+@pytest.mark.parametrize("long_as", ["udh8", "udh16", "sar"])
+def test_packed_parts_are_unpacked_each_behind_its_own_header(shop, long_as):
+    text, packed = "€uro, @nd so on; " * 20, Coding(default_alphabet="gsm_packed", long_as=long_as)
+    for part in reversed(parts_as(text, packed, 9)):
+        said = Delivered(
+            source_addr=NUMBER, destination_addr="SHOP", octets=part.octets, esm_class=part.esm_class,
+            data_coding=part.data_coding, tlvs=dict(part.tlvs),
+        )  # fmt: skip
+        with shop.begin_write() as view:
+            view.apply(hear(view, said, NOW_MS, Recent(), default_alphabet="gsm_packed")[0])
+    assert [row["text"] for row in inbox(shop)] == [text]
+
+
 def test_a_16_bit_reference_is_not_an_8_bit_one(shop):
     recent = Recent()
     one, other = parts("a" * 200, 0x0107, long_as="udh16"), parts("b" * 200, 7)

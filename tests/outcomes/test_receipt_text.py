@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from dispatcher.outcomes.receipt_text import STATES, Receipt, read_receipt
 from dispatcher.records.events import Delivered
 from dispatcher.records.states import State
+from dispatcher.text.coding import Coding
+from dispatcher.text.parts import parts_as
 
 ID, STATE = 0x001E, 0x0427
 UDH = b"\5\0\3\7\1\1"
@@ -149,3 +151,16 @@ def test_any_octets_give_a_receipt_or_nothing(octets, tlvs, esm_class, data_codi
     if said is not None:
         assert 1 <= len(said.message_id) <= 64 and 0 <= said.err < 10_000_000 and 0 <= said.subscriber < 1 << 64
         assert said.state is None or said.state.final
+
+
+def test_a_receipt_in_packed_septets_is_read_where_the_endpoint_packs():
+    text = "id:0123456789 stat:DELIVRD err:000"
+    packed = parts_as(text, Coding(default_alphabet="gsm_packed"), 0)[0].octets
+    told = Delivered(source_addr="4915100000001", destination_addr="S", esm_class=4, data_coding=0, octets=packed)
+    receipt = read_receipt(told, "gsm_packed")
+    assert receipt is not None and (receipt.message_id, receipt.state) == (b"0123456789", State.DELIVERED)
+    assert read_receipt(told) is None
+    plain = Delivered(
+        source_addr="4915100000001", destination_addr="S", esm_class=4, data_coding=0, octets=text.encode()
+    )
+    assert read_receipt(plain, "gsm_packed") == receipt, "many write their receipts unpacked all the same"

@@ -1,6 +1,7 @@
 """What text/_octets means, in plain Python: a text in the first alphabet that has all of it, cut between graphemes."""
 
 import re
+import zlib
 from dataclasses import dataclass
 
 from dispatcher.text.alphabet import GSM7
@@ -26,31 +27,36 @@ class Said:
     pieces: tuple[bytes, ...]
     elements: bytes = b""
 
+    packed: bool = False
+
     @property
     def octets(self) -> bytes:
         return b"".join(self.pieces)
 
 
-def say(text: str, coding: Coding, message_class: int | None = None, alikes: str | None = None) -> Said:
-    """`alikes`: the same text with stand-ins, where those are wished for."""
+def say(text: str, coding: Coding, message_class: int | None = None, alikes: str | None = None) -> Said | None:
+    """`alikes`: the same text with stand-ins, where those are wished for. None: the endpoint has no alphabet for it."""
     text = cleaned(text)
     gsm = 0 if message_class is None else 0xF0 | message_class
-    if coding.default_alphabet == "gsm" or message_class is not None:
+    packed = coding.default_alphabet == "gsm_packed"
+    if coding.default_alphabet == "gsm" or packed or message_class is not None:
         if set(text) <= GSM7.keys():
-            return Said("GSM7", gsm, in_table(text, GSM7))
+            return Said("GSM7", gsm, in_table(text, GSM7), packed=packed)
         for single, locking in ((coding.single_shift, 0), (coding.single_shift, coding.locking_shift)):
             table = septets_of(single, locking) if single or locking else GSM7
             if set(text) <= table.keys():
                 elements = bytes((0x24, 1, single)) if single else b""
                 elements += bytes((0x25, 1, locking)) if locking else b""
-                return Said("GSM7", gsm, in_table(text, table), elements)
+                return Said("GSM7", gsm, in_table(text, table), elements, packed)
         if alikes is not None and set(cleaned(alikes)) <= GSM7.keys():
-            return Said("GSM7", gsm, in_table(cleaned(alikes), GSM7))
+            return Said("GSM7", gsm, in_table(cleaned(alikes), GSM7), packed=packed)
     elif coding.default_alphabet == "ascii" and set(text) <= ASCII.keys():
         return Said("ASCII", 0, in_table(text, ASCII))
     default = coding.default_alphabet == "latin1"
     if message_class is None and (coding.latin1 or default) and set(text) <= LATIN1.keys():
         return Said("LATIN1", 0 if default else 3, in_table(text, LATIN1))
+    if not coding.ucs2:
+        return None
     ucs2 = 8 if message_class is None else 0x18 | message_class
     return Said("UCS2", ucs2, tuple(piece.encode("utf-16-be") for piece in graphemes(text)))
 
@@ -102,7 +108,7 @@ def made(said: Said, coding: Coding, ref: int) -> list[Made]:
     bodies = split(said, coding)
     total = len(bodies)
     if total > 1 and coding.long_as == "payload" and not said.elements:
-        return [(0, said.data_coding, said.octets, 2, 0)]
+        return [(0, said.data_coding, carried(said, said.octets, b""), 2, 0)]
     found = []
     for no, body in enumerate(bodies, 1):
         elements = said.elements
@@ -112,10 +118,30 @@ def made(said: Said, coding: Coding, ref: int) -> list[Made]:
             elements = bytes((0, 3, ref & 0xFF, total, no)) + elements
         udh = bytes((len(elements),)) + elements if elements else b""
         sar = total > 1 and coding.long_as == "sar"
-        found.append((0x40 if udh else 0, said.data_coding, udh + body, int(sar), ref & 0xFF if sar else 0))
+        found.append(
+            (0x40 if udh else 0, said.data_coding, udh + carried(said, body, udh), int(sar), ref & 0xFF if sar else 0)
+        )
     return found
+
+
+def carried(said: Said, body: bytes, udh: bytes) -> bytes:
+    """Septets packed as a string of bits, the lowest of each first; the first begins at a multiple of seven."""
+    if not said.packed or not body:
+        return body
+    bits = "0" * (-8 * len(udh) % 7) + "".join(f"{septet:07b}"[::-1] for septet in body)
+    spare = -len(bits) % 8
+    bits += f"{13:07b}"[::-1] if spare == 7 else "0" * spare
+    return bytes(int(bits[at : at + 8][::-1], 2) for at in range(0, len(bits), 8))
+
+
+def text_hash(said: Said, parts: list[Made]) -> int:
+    """Of what the parts carry without their headers, joined."""
+    if not said.packed:
+        return zlib.crc32(said.octets)
+    return zlib.crc32(b"".join(octets[octets[0] + 1 if esm_class else 0 :] for esm_class, _, octets, *_ in parts))
 
 
 def encode(text: str) -> tuple[int, bytes]:
     said = say(text, Coding())
+    assert said is not None
     return said.data_coding, said.octets

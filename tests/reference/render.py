@@ -2,7 +2,6 @@
 
 import datetime
 import struct
-import zlib
 from collections.abc import Iterator
 
 from dispatcher.campaigns.template import Reference, Template
@@ -13,7 +12,7 @@ from dispatcher.store.columns import BlockView
 from dispatcher.store.layout import FIELD_FLAGS, FIELD_MSISDN
 from dispatcher.text.coding import Coding
 from dispatcher.text.transliterate import ends_in_address, transliterate
-from tests.reference.coding import Said, alike_value, cleaned, made, say, split
+from tests.reference.coding import Said, alike_value, cleaned, made, say, split, text_hash
 
 OPTOUT = {Purpose.MARKETING: 2, Purpose.CARE: 3, Purpose.SERVICE: 4}
 FORMATS = {ColumnKind.U8: "<B", ColumnKind.U16: "<H", ColumnKind.I32: "<i", ColumnKind.I64: "<q", ColumnKind.U64: "<Q"}
@@ -93,7 +92,9 @@ def message(
         else:
             alikes += found if in_address or holds_address(block, piece, slot) else alike_value(found)
         text += found
-    said = say(text, coding, message_class, alikes if transliterated else None)
+    said = say(text, coding, message_class, alikes if transliterated or coding.transliterate else None)
+    if said is None:
+        return Decision.NO_ROUTE, text, None
     return (Decision.SENT if len(split(said, coding)) <= max_parts else Decision.TEXT_GREW), text, said
 
 
@@ -134,7 +135,7 @@ def render(
                 destination=number(block, FIELD_MSISDN, ColumnKind.U64, slot) or 0,
                 rank=rank,
                 octets_at=0,
-                text_hash=zlib.crc32(said.octets),
+                text_hash=text_hash(said, parts),
                 octets=len(body),
                 part=no,
                 parts=len(parts),

@@ -12,6 +12,7 @@ from dispatcher.text.decode import decode, read_udh
 from tests.smpp.line import NUMBER, Line, Sequence
 
 TEXTS = st.text(st.sampled_from("ab €[日😀éş’\r\n\u0301\u200d🇩🇪"), max_size=700) | st.text(max_size=200)
+WHOLE = TEXTS.map(lambda text: text.replace("\r", ""))  # one at the end of packed septets may be filling
 CODINGS = st.builds(
     Coding,
     latin1=st.booleans(),
@@ -28,7 +29,7 @@ def sent(line, batch):
 
 
 @settings(max_examples=120, deadline=None)
-@given(text=TEXTS, coding=CODINGS, message_class=st.none() | st.integers(0, 3), rank=st.integers(0, 70_000))
+@given(text=WHOLE, coding=CODINGS, message_class=st.none() | st.integers(0, 3), rank=st.integers(0, 70_000))
 def test_smpplib_reads_every_way_of_telling_parts(text, coding, message_class, rank):
     with Line(window=100) as line:
         pdus = sent(line, render_singles([(text, NUMBER, rank, 0)], 5, encoder(coding, message_class)))

@@ -1,5 +1,7 @@
 """Texts the way an endpoint wants them: what is sent says the text again, and nothing is cut that belongs together."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from config import Endpoint
 from config.endpoint import ALPHABETS as ALPHABETS_SET
 from config.endpoint import LOCKING_SHIFTS, LONG_MESSAGES, SINGLE_SHIFTS
 from dispatcher.text.alphabet import GSM7, clean
-from dispatcher.text.coding import ALPHABETS, LONG_AS, Coding, coding_of, encoder
+from dispatcher.text.coding import ALPHABETS, LONG_AS, Coding, NotSayable, coding_of, encoder
 from dispatcher.text.decode import decode, read_udh
 from dispatcher.text.graphemes import BREAKS, break_class, break_classes, graphemes
 from dispatcher.text.national import LANGUAGES, LOCKING, SINGLE
@@ -45,11 +47,23 @@ TEXTS = st.one_of(
 CODINGS = st.builds(
     Coding,
     latin1=st.booleans(),
+    ucs2=st.just(True) | st.booleans(),
+    transliterate=st.booleans(),
     default_alphabet=st.sampled_from(ALPHABETS),
     single_shift=st.sampled_from([0, 1, 2, 3, 6]),
     locking_shift=st.sampled_from([0, 1, 3, 6]),
     long_as=st.sampled_from(LONG_AS),
 )
+
+
+def without_cr(text):
+    """One that ends a packed part where its last octet ends is read as filling."""
+    return text.replace("\r", "")
+
+
+def faithful(coding):
+    """The same, taking and saying every text as it stands."""
+    return replace(coding, ucs2=True, transliterate=False)
 
 
 def said(found, coding):
@@ -65,8 +79,14 @@ CLASSES = st.none() | st.integers(0, 3)
 
 @given(text=TEXTS, coding=CODINGS, message_class=CLASSES, transliterated=st.booleans(), ref=st.integers(0, 0xFFFF))
 def test_compiled_and_reference_make_the_same_parts(text, coding, message_class, transliterated, ref):
-    said = reference.say(text, coding, message_class, reference.alike(text) if transliterated else None)
+    alikes = reference.alike(text) if transliterated or coding.transliterate else None
+    said = reference.say(text, coding, message_class, alikes)
     by = encoder(coding, message_class, transliterated)
+    if said is None:
+        with pytest.raises(NotSayable) as refused:
+            by.encode(text)
+        assert set(refused.value.characters) <= set(alikes or "") | set(clean(text)) and refused.value.characters
+        return
     which, octets = by.encode(text)
     assert (by.alphabets[which].encoding, octets) == (said.encoding, said.octets)
     found = parts_as(text, coding, ref, message_class=message_class, transliterate=transliterated)
@@ -77,13 +97,15 @@ def test_compiled_and_reference_make_the_same_parts(text, coding, message_class,
     assert [dict(p.tlvs).get(0x20C, b"\0\0") for p in found] == [ref.to_bytes(2) for *_, ref in wanted]
 
 
-@given(text=TEXTS, coding=CODINGS, ref=st.integers(0, 70_000))
+@given(text=TEXTS.map(without_cr), coding=CODINGS.map(faithful), ref=st.integers(0, 70_000))
 def test_parts_joined_are_the_text_whatever_the_endpoint_wants(text, coding, ref):
     found = parts_as(text, coding, ref)
     assert said(found, coding) == clean(text)
     for part in found:
         assert part.udh_octets == (read_udh(part.octets)[1] if part.esm_class else 0)
-        assert len(part.octets) <= (160 if part.data_coding == 0 and coding.default_alphabet != "latin1" else 140)
+        assert len(part.octets) <= (
+            160 if part.data_coding == 0 and coding.default_alphabet in ("gsm", "ascii") else 140
+        )
 
 
 @given(text=TEXTS, ref=st.integers(0, 255))
@@ -91,7 +113,7 @@ def test_by_default_parts_are_those_of_most_endpoints(text, ref):
     assert parts_as(text, Coding(), ref) == parts(text, ref)
 
 
-@given(text=TEXTS, coding=CODINGS)
+@given(text=TEXTS.map(without_cr), coding=CODINGS.map(faithful))
 def test_no_part_begins_or_ends_within_a_grapheme(text, coding):
     whole = graphemes(clean(text))
     if any(len(piece) > 30 for piece in whole):
@@ -241,6 +263,30 @@ def test_look_alikes_are_used_where_they_spare_ucs2_and_only_there():
     assert turkish.encode("ş’")[1] == b"s'"
 
 
+def test_packed_septets_are_those_of_the_specification():
+    packed = Coding(default_alphabet="gsm_packed")
+    assert parts_as("hellohello", packed, 0)[0].octets.hex() == "e8329bfd4697d9ec37"  # known from many handbooks
+    assert parts_as("1234567", packed, 0)[0].octets.hex() == "31d98c56b3dd1a", "seven bits left over are a CR"
+    assert [len(part.octets) for part in parts_as("a" * 160, packed, 0)] == [140]
+    first, last = parts_as("a" * 153 + "£" * 8, packed, 7)
+    assert (first.octets[:6].hex(), len(first.octets)) == ("050003070201", 140)
+    assert last.octets.hex() == "050003070202" + "028140201008041a", "one bit between the header and the first septet"
+    assert [len(part.octets) for part in parts_as("a" * 153, replace(packed, long_as="udh16"), 0)] == [134]
+    assert decode(0, last.octets, True, "gsm_packed") == "£" * 8
+
+
+def test_an_endpoint_without_ucs2_says_which_characters_it_lacks():
+    bare = Coding(ucs2=False)
+    with pytest.raises(NotSayable, match="no UCS-2 and has no ’ U\\+2019, 日 U\\+65E5") as refused:
+        encoder(bare).encode("It’s 日日")
+    assert refused.value.characters == ("’", "日")
+    spared = encoder(replace(bare, transliterate=True))
+    assert spared.encode("It’s")[1] == b"It's"
+    assert spared.outside("It’s 日") == ["日"]
+    with pytest.raises(NotSayable):
+        spared.encode("https://x.example/’")
+
+
 def test_the_kernels_table_of_look_alikes_has_every_stand_in():
     codes = (*range(0xD800), *range(0xE000, 0x20000))
     assert look_alikes() == {chr(c): replacement(chr(c)) for c in codes if replacement(chr(c)) != chr(c)}
@@ -268,6 +314,11 @@ def test_the_settings_know_what_the_tables_know():
     names = {number: name.lower() for number, name in LANGUAGES.items()}
     assert {names[n] for n in SINGLE if n} == set(SINGLE_SHIFTS) - {""}
     assert {names[n] for n in LOCKING if n} == set(LOCKING_SHIFTS) - {""}
-    endpoint = Endpoint(name="e", host="h", system_id="s", single_shift="turkish", long_messages="sar", latin1=True)
-    assert coding_of(endpoint) == Coding(single_shift=1, long_as="sar", latin1=True)
+    endpoint = Endpoint(
+        name="e", host="h", system_id="s", single_shift="turkish", long_messages="sar", latin1=True, ucs2=False,
+        transliterate=True, default_alphabet="gsm_packed",
+    )  # fmt: skip
+    assert coding_of(endpoint) == Coding(
+        single_shift=1, long_as="sar", latin1=True, ucs2=False, transliterate=True, default_alphabet="gsm_packed"
+    )
     assert coding_of(Endpoint(name="e", host="h", system_id="s")) == Coding()

@@ -22,14 +22,13 @@ from typing import Any
 import msgpack
 
 from dispatcher.apps.archive import filled, kept
-from dispatcher.apps.messages import message_id
 from dispatcher.apps.messages_shown import get_message
 from dispatcher.apps.timeline import Person, person_of
 from dispatcher.campaigns.campaign import LATER
 from dispatcher.campaigns.contacts import rank_of
 from dispatcher.campaigns.recipients import recipients
 from dispatcher.clock import rfc3339
-from dispatcher.records.batches import CONFIRMATIONS_BIT, batches_of, is_message_batch, purpose_of_batch
+from dispatcher.records.batches import CONFIRMATIONS_BIT, batches_of, is_message_batch, message_id, purpose_of_batch
 from dispatcher.records.keys import public_id, public_member_id
 from dispatcher.records.states import Decision, State
 from dispatcher.segments.caps import capped_by
@@ -75,6 +74,7 @@ WHY = {
     Decision.NO_VALUE: "a field of the text has no value and no fallback",
     Decision.TEXT_GREW: "the text would need more parts than allowed",
     Decision.CANCELLED: "the campaign was cancelled first",
+    Decision.NO_ROUTE: "no endpoint takes the number, or the characters of the text",
 }
 UNCERTAIN_BY = {1: "no answer in time", 2: "the bind was lost", 3: "the process was killed", 4: "the power was cut"}
 _FINAL = [state.word for state in State if state.final]
