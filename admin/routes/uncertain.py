@@ -21,6 +21,7 @@ from dispatcher.control.commands import AskRetries, DecideUncertain
 from dispatcher.store import Snapshot
 
 router = APIRouter(prefix="/v1", tags=["uncertain"])
+Cause = Literal["", "timeout", "bind_lost", "kill", "power_cut"]
 _PLACE = struct.Struct(">QI")
 
 
@@ -43,7 +44,7 @@ class DecideBody(Body):
     campaign: Annotated[str | None, Field(max_length=40)] = None
     ranks: Annotated[list[Annotated[int, Field(ge=0, le=0xFFFFFFFF)]], Field(max_length=AT_ONCE, default_factory=list)]
     messages: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=AT_ONCE, default_factory=list)]
-    cause: Literal["", "timeout", "bind_lost", "kill", "power_cut"] = ""
+    cause: Cause = ""
     before: Annotated[AwareDatetime | None, Field(description="only what is uncertain since before then")] = None
     reason: Annotated[Reason, Field(min_length=1)]
 
@@ -65,8 +66,9 @@ async def list_uncertain(
     limit: Limit,
     after: After = None,
     campaign: Annotated[str | None, Query(max_length=40)] = None,
+    cause: Annotated[Cause, Query(description="why it is not known")] = "",
 ) -> dict[str, Any]:
-    """Newest campaign first, then single messages; `total` counts all of them."""
+    """Newest campaign first, then single messages; `total` counts all that fit."""
     key = key_of(after, _PLACE.size)
     place = None if key is None else _PLACE.unpack(key)
     number = None if campaign is None else parsed("cmp", campaign)
@@ -74,7 +76,7 @@ async def list_uncertain(
     def read(view: Snapshot) -> dict[str, Any]:
         if number is not None:
             need(view, caller.tenant, number)
-        rows, following, about = uncertain(view, caller.tenant, campaign=number, limit=limit, after=place)
+        rows, following, about = uncertain(view, caller.tenant, campaign=number, cause=cause, limit=limit, after=place)
         return {"data": rows, "next": None if following is None else cursor_of(_PLACE.pack(*following)), **about}
 
     return await reads.scan(read)
@@ -98,5 +100,6 @@ async def decide(body: DecideBody, ask: AskingOnce, caller: Annotated[Caller, ma
 
 @router.get("/retries", response_model=RetriesAnswer)
 async def list_retries(ask: Asking, caller: Annotated[Caller, may("noc:read", tenant=False)]) -> dict[str, Any]:
-    """What each command_status means for a message: how often it goes again, how far apart, until when."""
+    """What each command_status means for a message: how often it goes again, how far apart, until when. Where an
+    endpoint's `statuses` say otherwise, a row with its name follows."""
     return await ask(caller, AskRetries())

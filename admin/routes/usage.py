@@ -104,7 +104,7 @@ async def top_up(
     body: TopUpBody, ask: AskingOnce, caller: Annotated[Caller, may("tenants:write", operator=True)]
 ) -> dict[str, Any]:
     """Credit for the tenant in X-Tenant. 409 insufficient_credit when more is taken back than there is."""
-    return await ask(caller, TopUp(micros=body.micros, why=body.reason))
+    return await ask(caller, TopUp(micros=body.micros, why=body.reason), reason=body.reason)
 
 
 @router.get("/prices", response_model=Answer)

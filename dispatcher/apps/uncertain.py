@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dispatcher.apps.messages import message_id, parse_message_id
+from dispatcher.apps.messages import parse_message_id
 from dispatcher.campaigns.campaign import LATER, load, need_campaign
 from dispatcher.campaigns.expand import members_of_ranks
 from dispatcher.campaigns.recipients import recipients
@@ -27,7 +27,7 @@ from dispatcher.clock import rfc3339
 from dispatcher.control.commands import DecideUncertain, Envelope
 from dispatcher.errors import CommandRefused
 from dispatcher.members.msisdn import international
-from dispatcher.records.batches import is_batch, message_batch, purpose_of_batch
+from dispatcher.records.batches import is_batch, message_batch, message_id, purpose_of_batch
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import Purpose, State
@@ -78,26 +78,28 @@ def _box(view: Snapshot, id_: int) -> Iterator[Box]:
 
 
 def uncertain(
-    view: Snapshot, tenant: int, *, campaign: int | None = None, limit: int = 100, after: tuple[int, int] | None = None
-) -> tuple[list[Row], tuple[int, int] | None, Row]:
-    """(rows, where to go on after or None, {total, causes}); of one campaign where asked.
+    view: Snapshot, tenant: int, *, campaign: int | None = None, cause: str = "", limit: int = 100,
+    after: tuple[int, int] | None = None,
+) -> tuple[list[Row], tuple[int, int] | None, Row]:  # fmt: skip
+    """(rows, where to go on after or None, {total, campaigns}); of one campaign or of one cause where asked.
 
     A row: {campaign or message, title, purpose, rank, member, msisdn, parts, tries, submitted_at, cause, endpoint,
     bind, at, ends_at}; cause is null where the log is too long to look.
     """
     found = list(_box(view, campaign)) if campaign is not None else list(boxes(view, tenant))
-    order = [(box.id, rank) for box in found for rank in box.ranks]
+    order = _fitting(view, [(box.id, rank) for box in found for rank in box.ranks], cause)
     begin = 0 if after is None else next((at for at, one in enumerate(order) if one == after), len(order) - 1) + 1
     chosen = order[begin : begin + limit]
     causes, _ = newest_of_kind(view, UNCERTAIN, chosen, LOG_OCTETS)
     names = {number: name for name, number in endpoint_numbers(view).items()}
     shown = [_shown(view, tenant, id_, rank, causes.get((id_, rank)), names) for id_, rank in chosen]
     more = chosen[-1] if chosen and begin + limit < len(order) else None
-    return shown, more, {"total": len(order), "campaigns": sum(not is_batch(box.id) for box in found)}
+    return shown, more, {"total": len(order), "campaigns": len({id_ for id_, _ in order if not is_batch(id_)})}
 
 
 def decide_uncertain(view: Snapshot, command: DecideUncertain, envelope: Envelope) -> tuple[Changes, Row]:
-    """Reply: {decision, decided, left: that fit and are for another call, resend: [[id, rank, part, member_no]]}.
+    """Reply: {id of the campaign, decision, decided, parts, left: that fit and are for another call, resend: [[id,
+    rank, part, member_no]]}; the audit tells all but the last two.
 
     Raises CommandRefused 422 for a word that is none, 404, 409 not_uncertain when nothing (named) is uncertain, and for
     a resend of what is not being sent any more.
@@ -124,6 +126,8 @@ def decide_uncertain(view: Snapshot, command: DecideUncertain, envelope: Envelop
     if not decided:
         raise conflict("nothing that fits is uncertain (any more)", "not_uncertain")
     reply: Row = {"decision": command.decision, "decided": len(taken), "parts": decided, "left": max(0, left)}
+    if command.campaign is not None:
+        reply["id"] = public_id("cmp", command.campaign)
     state = DECISIONS[command.decision]
     if state is None:
         return changes, reply | {"resend": _resend(view, envelope.tenant, parts)}
@@ -141,16 +145,22 @@ def _of_campaign(view: Snapshot, command: DecideUncertain, envelope: Envelope) -
     if command.ranks:
         return [(command.campaign, rank) for rank in dict.fromkeys(command.ranks)]
     ranks = [(box.id, rank) for box in _box(view, command.campaign) for rank in box.ranks]
-    if not command.cause and command.before_ms is None:
+    return _fitting(view, ranks, command.cause, command.before_ms)
+
+
+def _fitting(
+    view: Snapshot, ranks: list[tuple[int, int]], cause: str, before_ms: int | None = None
+) -> list[tuple[int, int]]:
+    """Those of one cause and uncertain since before then, where that is asked."""
+    if not cause and before_ms is None:
         return ranks
     causes, complete = newest_of_kind(view, UNCERTAIN, ranks, LOG_OCTETS)
     if not complete:
-        raise conflict("the log is too long to tell the cause of all of them: name their ranks", "log_too_long")
+        raise conflict("the log is too long to tell the cause of all of them: go by ranks", "log_too_long")
     return [
         one
         for one in ranks
-        if (not command.cause or CAUSES.get(causes[one][0]) == command.cause)
-        and (command.before_ms is None or causes[one][2] < command.before_ms)
+        if (not cause or CAUSES.get(causes[one][0]) == cause) and (before_ms is None or causes[one][2] < before_ms)
     ]
 
 

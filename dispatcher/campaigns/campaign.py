@@ -30,11 +30,11 @@ from dispatcher.campaigns.states import (
     DRAFT,
     FINISHING,
     HELD,
-    OFFERED,
     PAUSED,
     RUNNING,
     SCHEDULED,
     TRANSITIONS,
+    can_be,
     enter,
     hold_version,
     next_state,
@@ -85,6 +85,7 @@ EDITABLE = ("title", *_WORDS, *DEALT, *GUARDED, *TOLD)
 
 # what rows of earlier versions lack
 LATER: dict[str, Any] = {
+    "outdated": [],  # previews before the latest: [{token_sha256, will_send, fingerprint}] (preview.py)
     "schedule": None,
     "zone": "UTC",  # the tenant's when the schedule was written: `tenant` in a schedule means it
     "due_ms": None,  # while scheduled: when it starts, or when the next repetition does
@@ -147,6 +148,7 @@ def made(view: View, envelope: Envelope, written: dict[str, Any], **links: int) 
         "preview": None,
         "authors": [envelope.actor],
         "history": [],
+        "outdated": [],
         "deal": None,
         "won": None,
     }
@@ -288,7 +290,7 @@ def campaign_json(campaign: int, row: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": public_id("cmp", campaign),
         **shown,
-        "can": [word for word in TRANSITIONS[CampaignState(row["state"])] if word in OFFERED],
+        "can": can_be(row),
         "created_at": rfc3339(row["created_ms"]),
         "due_at": rfc3339(row["due_ms"]),
         "started_at": rfc3339(row["started_ms"]),

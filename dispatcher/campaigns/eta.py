@@ -16,10 +16,11 @@ STEPS_MAX = 400  # windows of the day that are looked at; what lasts longer has 
 
 
 def eta(row: dict[str, Any], tenant: Tenant, frozen: Frozen, endpoint_rate: int) -> dict[str, Any]:
-    """{start, end, limit}: the end is null where nothing says how fast it goes. endpoint_rate: parts/s, 0 unknown."""
+    """{start, end, limit, parts_per_s}: the end is null where nothing says how fast it goes. endpoint_rate: parts/s, 0
+    unknown. limit `winner`: the rest waits for the winning text longer than the sending takes."""
     rates = {"endpoint_rate": endpoint_rate, "tenant_rate": tenant.rate, "campaign_rate": row["rate"]}
     known = {name: rate for name, rate in rates.items() if rate}
-    limit = min(known, key=lambda name: known[name], default=None)
+    limit = slowest(known)
     parts = sum(parts * n for parts, n in frozen.total.parts.items())
     lasts_ms = 0 if limit is None else -(-1000 * parts // known[limit])
     schedule = row["schedule"] or {}
@@ -35,6 +36,11 @@ def eta(row: dict[str, Any], tenant: Tenant, frozen: Frozen, endpoint_rate: int)
             start_ms, end_ms = _through(window, zone, start_ms, lasts_ms)
             if end_ms is None or end_ms - start_ms > lasts_ms:
                 limit = "window"
+    if frozen.undealt and row["winner"] and end_ms is not None:
+        found_ms = start_ms + 1000 * int(row["winner"]["after_s"])
+        rest_ms = lasts_ms * frozen.undealt // max(1, frozen.will_send)
+        if found_ms + rest_ms > end_ms:
+            limit, end_ms = "winner", found_ms + rest_ms
     if frozen.waiting:
         last = max(frozen.waiting)
         rest_ms = 0 if limit is None or limit not in known else -(-1000 * frozen.waiting[last] // known[limit])
@@ -43,6 +49,11 @@ def eta(row: dict[str, Any], tenant: Tenant, frozen: Frozen, endpoint_rate: int)
         if frozen.waiting.total() >= frozen.will_send:
             start_ms = max(start_ms, min(frozen.waiting))
     return {"start": rfc3339(start_ms), "end": rfc3339(end_ms), "limit": limit, "parts_per_s": known.get(limit or "")}
+
+
+def slowest(rates: dict[str, int]) -> str | None:
+    """The name of the least of these rates, of which 0 is none; None where there is none."""
+    return min((name for name, rate in rates.items() if rate), key=lambda name: rates[name], default=None)
 
 
 def _through(window: schedules.Window, zone: Any, at_ms: int, lasts_ms: int) -> tuple[int, int | None]:

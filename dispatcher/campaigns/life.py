@@ -9,6 +9,7 @@ The count that somebody started or approved is kept, and held against the one fo
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from typing import Any
 
@@ -17,6 +18,7 @@ from dispatcher.campaigns.campaign import (
     campaign_json,
     changed_since_preview,
     compile_text,
+    fingerprint,
     need_campaign,
     save,
 )
@@ -30,6 +32,7 @@ from dispatcher.campaigns.states import (
     PAUSED,
     RUNNING,
     SCHEDULED,
+    can_be,
     conflict,
     enter,
     hold_version,
@@ -59,10 +62,10 @@ _TARGET = {"pause": PAUSED, "resume": RUNNING, "cancel": CANCELLED}
 
 
 def start_campaign(view: View, command: StartCampaign, envelope: Envelope) -> Done:
-    """Adopt the audience frozen under the preview's token and run; with a time, keep it for then. The same token again
-    changes nothing.
+    """Adopt the audience frozen under the preview's token and run; with a time, keep it for then.
 
-    Raises CommandRefused: 409 state_conflict when it may not start, the token is not the latest preview's, is past its
+    Raises CommandRefused: 409 already_started for a second start (a repeated request is answered by its request_key
+    before it comes here); state_conflict when it may not start, the token is not the latest preview's, is past its
     24 h (a start now), or what was previewed changed since (`changed` names it); approval_required; stopped;
     422 no_recipients when nobody would get a message, schedule_in_the_past, what compile_text says of the text; and
     what money.py and wording.py refuse: insufficient_credit, quota_exceeded, price_changed, signature_unregistered ...
@@ -71,7 +74,7 @@ def start_campaign(view: View, command: StartCampaign, envelope: Envelope) -> Do
     preview = row["preview"]
     holds = preview is not None and hmac.compare_digest(command.token.encode(), preview["token"].encode())
     if row["state"] in (RUNNING, SCHEDULED) and holds:
-        return Changes(), campaign_json(command.campaign, row)
+        raise _already(row)
     schedule = row["schedule"]
     timed = schedule is not None and schedule["at"] is not None
     next_state(row, "schedule" if timed else "start")
@@ -79,7 +82,7 @@ def start_campaign(view: View, command: StartCampaign, envelope: Envelope) -> Do
     if preview is None:
         raise conflict("there is no preview yet: preview, then start with its token")
     if not holds:
-        raise conflict("the token is not that of the latest preview: preview again, then start with its token")
+        raise _not_latest(row, command.token)
     if envelope.at_ms > preview["expires_ms"] and not timed:
         raise conflict(f"the preview ended at {rfc3339(preview['expires_ms'])}: preview again", ended=True)
     _hold_preview(row)
@@ -193,6 +196,32 @@ def drifted(tenant: Tenant, row: Row, expected: int, found: int) -> int | None:
     own = schedule["count_change_percent"] if schedule else None
     percent = int(tenant.count_change_percent if own is None else own)
     return percent if abs(found - expected) * 100 > percent * expected else None
+
+
+def _already(row: Row) -> CommandRefused:
+    """A second start, told who made the first and what can be done now."""
+    begun = next(entry for entry in reversed(row["history"]) if entry["state"] == row["state"])
+    until = f" and is due at {rfc3339(row['due_ms'])}" if row["state"] == SCHEDULED else ""
+    detail = f"{begun['actor']} started it at {rfc3339(begun['at_ms'])}; it is {row['state']}{until}"
+    can = can_be(row)
+    return conflict(
+        f"{detail}: once is enough; a person can {', '.join(can)} it", "already_started", state=row["state"], can=can
+    )
+
+
+def _not_latest(row: Row, token: str) -> CommandRefused:
+    """The refusal of a token that is not the latest preview's: what of that one is no longer as this one showed it."""
+    digest, latest = hashlib.sha256(token.encode()).hexdigest(), row["preview"]
+    older = next((one for one in row["outdated"] if hmac.compare_digest(one["token_sha256"], digest)), None)
+    if older is None:
+        return conflict("the token is not that of the latest preview: preview again, then start with its token")
+    now = fingerprint(row)
+    changed = [name for name in now if not now[name].startswith(older["fingerprint"].get(name, ""))]
+    changed += ["count"] * (latest["will_send"] != older["will_send"])
+    told = f"{', '.join(changed)} changed" if changed else "nothing changed"
+    since = f"{told} since the preview of this token"
+    detail = f"{since}; the latest is of {rfc3339(latest['at_ms'])}: start with its token"
+    return conflict(detail, changed=changed)
 
 
 def _hold_preview(row: Row) -> None:

@@ -10,8 +10,10 @@ row keeps the counts and no texts: a person who is erased is not to live on in a
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from time import perf_counter
 from typing import Any
@@ -23,7 +25,7 @@ from dispatcher.campaigns.arms import names_of
 from dispatcher.campaigns.campaign import compile_text, fingerprint, need_campaign, recompose, save
 from dispatcher.campaigns.eta import eta
 from dispatcher.campaigns.freeze import Frozen, counted, freeze, freeze_row, put_audience
-from dispatcher.campaigns.money import account, meter_of
+from dispatcher.campaigns.money import account, hold_money, meter_of
 from dispatcher.campaigns.render import PartCounts, spared
 from dispatcher.campaigns.states import next_state
 from dispatcher.campaigns.template import Template
@@ -38,7 +40,7 @@ from dispatcher.segments.plan import compile_text as compile_segment
 from dispatcher.store.columns import open_block
 from dispatcher.tenants.tenant import Tenant, need_tenant
 from dispatcher.text.alphabet import outside_gsm7
-from dispatcher.text.coding import Coding
+from dispatcher.text.coding import Coding, Encoder
 from dispatcher.text.options import Options
 from dispatcher.text.options import checked as options_checked
 
@@ -46,6 +48,8 @@ __all__ = ["SAMPLES", "TOKEN_LIVES_MS", "Frozen", "counted", "freeze_row", "prev
 
 TOKEN_LIVES_MS = 24 * 3_600_000  # DESIGN 6
 TOKEN_OCTETS = 24
+OUTDATED_KEPT = 4  # previews before the latest, of which a start with their token is told what changed since
+DIGITS_KEPT = 16  # of their fingerprints: enough to tell what differs
 CULPRITS_NAMED = 5  # characters that a warning shows
 SENDER_NAME_SHOWN = 11  # characters of an alphanumeric sender that phones take (TS 23.040 9.1.2.5)
 SOON_MS = 60_000
@@ -78,6 +82,7 @@ def preview_campaign(
     counts = counted(frozen)
     row["audience"] = frozen.matched
     row["deal"] = frozen.deal.row if frozen.deal else None
+    row["outdated"] = [*row["outdated"], *_outdated(row["preview"])][-OUTDATED_KEPT:]
     row["preview"] = {
         "token": secrets.token_urlsafe(TOKEN_OCTETS),
         "at_ms": envelope.at_ms,
@@ -117,19 +122,32 @@ def preview_campaign(
         "look_alikes": _look_alikes(view, tenant, row, frozen, coding),
         "warnings": [
             *compiled.warnings,
-            *_warnings(row, tenant, template, frozen, texts),
-            *_of_guards(row, tenant, frozen, held.balance),
+            *_warnings(row, tenant, template, frozen, texts, meter.renderers[0].encoder),
+            *_of_guards(row, frozen),
+            *_unpaid(view, tenant, command.campaign, row, envelope.at_ms),
         ],
         "ms": round((perf_counter() - began) * 1000, 1),
     }
     return changes, reply
 
 
+def _outdated(preview: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """What is kept of a preview that is followed by another."""
+    if preview is not None:
+        yield {
+            "token_sha256": hashlib.sha256(preview["token"].encode()).hexdigest(),
+            "will_send": preview["will_send"],
+            "fingerprint": {name: digest[:DIGITS_KEPT] for name, digest in preview["fingerprint"].items()},
+        }
+
+
 def _as_of(at_ms: int, tenant: Tenant) -> str:
     return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(tenant.zone)).isoformat(timespec="milliseconds")
 
 
-def _warnings(row: dict[str, Any], tenant: Tenant, template: Template, frozen: Frozen, texts: Texts) -> Iterator[str]:
+def _warnings(
+    row: dict[str, Any], tenant: Tenant, template: Template, frozen: Frozen, texts: Texts, by: Encoder
+) -> Iterator[str]:  # fmt: skip
     """What its writer should know before starting, one sentence each."""
     decisions, will_send = frozen.total.decisions, frozen.will_send
     if not frozen.matched:
@@ -141,6 +159,11 @@ def _warnings(row: dict[str, Any], tenant: Tenant, template: Template, frozen: F
         yield f"{_members(n)} skipped because {bare} is not known; a fallback, as in {{name|friend}}, would reach them."
     if n := decisions[Decision.TEXT_GREW]:
         yield f"{_members(n)} skipped because the text would need more than {_parts(row['max_parts'])}."
+    if n := decisions[Decision.NO_ROUTE]:
+        lacking = by.outside("".join(piece for piece in template.pieces if isinstance(piece, str)))
+        named = ", ".join(f"“{character}”" for character in lacking[:CULPRITS_NAMED]) or "what is in their values"
+        advice = "" if by.transliterates else "; look-alikes (transliterate) may spare some"
+        yield f"{_members(n)} skipped because the endpoint takes no UCS-2 and has no {named}{advice}."
     if ucs2 := frozen.total.ucs2:
         literal = outside_gsm7("".join(piece for piece in template.pieces if isinstance(piece, str)))
         characters, complete = (literal, True) if literal else texts.culprits()
@@ -155,9 +178,9 @@ def _warnings(row: dict[str, Any], tenant: Tenant, template: Template, frozen: F
         yield f"The sender {sender!r} is longer than the {SENDER_NAME_SHOWN} characters that phones show of a name."
 
 
-def _of_guards(row: dict[str, Any], tenant: Tenant, frozen: Frozen, balance: int) -> Iterator[str]:
-    """What guards, market and money say before the start, one sentence each."""
-    decisions, bill = frozen.total.decisions, frozen.bill
+def _of_guards(row: dict[str, Any], frozen: Frozen) -> Iterator[str]:
+    """What guards and market say before the start, one sentence each."""
+    decisions = frozen.total.decisions
     if n := decisions[Decision.NO_CONSENT]:
         yield f"{_members(n)} skipped because nobody recorded that they said yes to {row['purpose']} messages."
     if n := decisions[Decision.FREQUENCY_CAP]:
@@ -169,22 +192,25 @@ def _of_guards(row: dict[str, Any], tenant: Tenant, frozen: Frozen, balance: int
         yield f"{_members(n, 'wait')} for the hours in which the market allows messages, the first until {first}."
     if frozen.undealt:
         yield f"{_members(frozen.undealt, 'wait')} for the winning text; the dearest one is counted for them."
-    if frozen.prices and bill.no_price:
-        yield f"{_members(bill.no_price, 'have')} a number without a price: the operator sets one before it can start."
-    budget = row["budget_micros"]
-    if budget is not None and frozen.prices and bill.micros > budget:
-        yield f"It would cost {bill.micros:,} micro-units, more than its budget of {budget:,}: it cannot start."
-    if tenant.prepaid and frozen.prices and bill.micros > balance:
-        yield f"It would cost {bill.micros:,} micro-units, more than the credit of {balance:,}: it cannot start."
+
+
+def _unpaid(view: View, tenant: Tenant, campaign: int, row: dict[str, Any], at_ms: int) -> Iterator[str]:
+    """What price, budget, plan or credit would refuse its start for now, in the words of that refusal."""
+    try:
+        hold_money(view, tenant, campaign, dict(row), at_ms)
+    except CommandRefused as exc:
+        yield f"As it is, its start would be refused: {exc.detail}."
 
 
 def _look_alikes(
     view: View, tenant: Tenant, row: dict[str, Any], frozen: Frozen, coding: Coding | None
 ) -> dict[str, Any] | None:
-    """What look-alikes of GSM 7-bit change and save, where the campaign asks for them."""
-    if not Options.of(row["options"]).transliterate:
+    """What look-alikes of GSM 7-bit change and save, where the campaign or the endpoint asks for them."""
+    coding = coding or Coding()
+    if not (Options.of(row["options"]).transliterate or coding.transliterate):
         return None
-    plain, before = meter_of(view, tenant, row, prices=False, transliterate=False, coding=coding), PartCounts()
+    as_written = replace(coding, transliterate=False)
+    plain, before = meter_of(view, tenant, row, prices=False, transliterate=False, coding=as_written), PartCounts()
     for (block, _, _), passed in zip(frozen.blocks, frozen.passed, strict=True):
         columns = open_block(view, tenant.number, block, plain.columns)
         for arm, bits in enumerate(passed):

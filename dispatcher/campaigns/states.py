@@ -46,9 +46,15 @@ def next_state(row: dict[str, Any], word: str) -> CampaignState | None:
     """The state after `word`. Raises CommandRefused 409 when the table has no such move."""
     words = TRANSITIONS[CampaignState(row["state"])]
     if word not in words:
-        can = f"it can be: {', '.join(words)}" if words else "nothing more can be done with it"
-        raise conflict(f"cannot {word} a campaign that is {row['state']}; {can}", state=row["state"], can=list(words))
+        can = can_be(row)
+        rest = f"a person can {', '.join(can)} it" if can else "nothing more can be done with it"
+        raise conflict(f"cannot {word} a campaign that is {row['state']}; {rest}", state=row["state"], can=can)
     return words[word]
+
+
+def can_be(row: dict[str, Any]) -> list[str]:
+    """What a person may do with it now; the daemon's own moves are not among them."""
+    return [word for word in TRANSITIONS[CampaignState(row["state"])] if word in OFFERED]
 
 
 def hold_version(row: dict[str, Any], seen: int | None) -> None:

@@ -48,7 +48,8 @@ def stop_all(view: View, command: StopAll, envelope: Envelope) -> tuple[Changes,
 
 
 def release_all(view: View, command: ReleaseAll, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
-    """Lift the stop. What it paused stays so unless `resume` is asked, and where another stop stands in any case."""
+    """Lift the stop. What it paused stays so unless `resume` is asked, and where another stop stands in any case: a
+    tenant's release answers `stopped` while the operator's stop holds it."""
     if envelope.tenant:
         need_tenant(view, envelope.tenant)
     changes = Changes()
@@ -61,7 +62,8 @@ def release_all(view: View, command: ReleaseAll, envelope: Envelope) -> tuple[Ch
             enter(row, RUNNING, envelope.at_ms, envelope.actor, envelope.reason or "the stop is released")
             changes.merge(save(tenant, campaign, row))
             resumed.append(campaign)
-    return changes, _reply(envelope, False, "resumed", resumed)
+    still = bool(envelope.tenant) and view.get("meta", _PREFIX + TENANT.pack(OPERATOR)) is not None
+    return changes, _reply(envelope, still, "resumed", resumed) | {"everywhere": still or not envelope.tenant}
 
 
 def stop_of(view: View, tenant: int) -> dict[str, Any] | None:
@@ -81,7 +83,8 @@ def refuse_while_stopped(view: View, tenant: int) -> None:
     what = "everything" if stop["everywhere"] else "all campaigns of the tenant"
     why = f" ({stop['reason']})" if stop["reason"] else ""
     since = rfc3339(stop["at_ms"])
-    detail = f"{stop['actor']} stopped {what} at {since}{why}: release it (:release), then start"
+    who = "the operator releases it" if stop["everywhere"] else "release it (:release), then start"
+    detail = f"{stop['actor']} stopped {what} at {since}{why}: {who}"
     raise conflict(detail, "stopped", since=since, actor=stop["actor"], everywhere=stop["everywhere"])
 
 

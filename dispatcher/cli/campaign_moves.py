@@ -137,7 +137,8 @@ def stop_all_command(call: Call, tenant: str | None, everywhere: bool, reason: s
 def release_command(call: Call, tenant: str | None, everywhere: bool, resume: bool, reason: str) -> None:
     """Lift a stop of everything; what it paused stays paused unless --resume."""
     reply = call.do(ReleaseAll(resume=resume), tenant=0 if everywhere else call.tenant(tenant), reason=reason)
-    call.show(reply, f"released; {reply['resumed']:,} resumed")
+    still = "; the operator's stop of everything still holds" if reply["stopped"] else ""
+    call.show(reply, f"released{still}; {reply['resumed']:,} resumed")
 
 
 MOVES: tuple[click.Command, ...] = (

@@ -10,19 +10,20 @@ from dispatcher.cli.talk import ask
 from dispatcher.clock import SystemClock
 from dispatcher.control.commands import AskStatus, DecideUncertain, Envelope
 
-COLUMNS = ["campaign", "message", "rank", "msisdn", "cause", "endpoint", "at"]
+COLUMNS = ["campaign", "message", "rank", "msisdn", "cause", "endpoint", "bind", "at"]
 
 
 @click.command("uncertain")
 @click.argument("campaign", metavar="[cmp_...]", required=False)
+@click.option("--cause", type=click.Choice(list(CAUSES.values())), default=None, help="Only those.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True)
 @of_tenant
 @common
-def uncertain_command(call: Call, tenant: str | None, campaign: str | None, limit: int) -> None:
-    """What may have arrived and is not known to: why, by which endpoint, since when. Example:
+def uncertain_command(call: Call, tenant: str | None, campaign: str | None, cause: str | None, limit: int) -> None:
+    """What may have arrived and is not known to: why, by which endpoint and bind, since when. Example:
 
     \b
-      volley campaign uncertain
+      volley campaign uncertain --cause bind_lost
       volley campaign decide failed cmp_01J0000000000 --cause kill --reason "not in the SMSC's log"
     """
     from dispatcher.apps.uncertain import uncertain
@@ -32,7 +33,7 @@ def uncertain_command(call: Call, tenant: str | None, campaign: str | None, limi
     with call.reading() as view:
         if which is not None:
             need_campaign(view, number, which)
-        rows, following, about = uncertain(view, number, campaign=which, limit=limit)
+        rows, following, about = uncertain(view, number, campaign=which, cause=cause or "", limit=limit)
     call.show_rows(COLUMNS, rows)
     if not call.json:
         more = f", {len(rows):,} shown" if following else ""

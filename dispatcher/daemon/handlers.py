@@ -81,12 +81,17 @@ HANDLERS: dict[str, str] = {  # command -> module:function
     "points.add": "dispatcher.apps.points.account:add_points",
     "backup.note": "dispatcher.daemon.backup:note_backup",
     "bind.connect": "dispatcher.daemon.binds:note_command",
+    "bind.pause": "dispatcher.daemon.binds:note_command",
+    "bind.reconnect": "dispatcher.daemon.binds:note_command",
     "bind.drain": "dispatcher.daemon.binds:note_command",
     "bind.disconnect": "dispatcher.daemon.binds:note_command",
     "bind.reveal": "dispatcher.daemon.binds:note_command",
+    "endpoint.rate": "dispatcher.daemon.binds:note_command",
+    "endpoints.reload": "dispatcher.daemon.binds:note_command",
     "route.put": "dispatcher.routes.stored:put_route",
     "route.delete": "dispatcher.routes.stored:delete_route",
     "route.ported": "dispatcher.routes.stored:turn_ported",
+    "route.ported_undo": "dispatcher.routes.stored:undo_ported",
 }
 
 # allowed while the disk is nearly full: they free room, or only stop things
@@ -104,9 +109,12 @@ ON_FULL_DISK = frozenset(
         "message.cancel",
         "backup.note",
         "bind.connect",
+        "bind.pause",
+        "bind.reconnect",
         "bind.drain",
         "bind.disconnect",
         "bind.reveal",
+        "endpoint.rate",
     }
 )
 
@@ -160,6 +168,7 @@ def finish(view: View, changes: Changes, name: str, envelope: Envelope, reply: d
         "reason": envelope.reason,
         "tenant": envelope.tenant,
         "at_ms": now_ms,
+        **audit.answered(name, reply),
     }
     if isinstance(reply.get("id"), str):
         line["object"] = reply["id"]

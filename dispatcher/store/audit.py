@@ -34,7 +34,17 @@ LOOKED_AT_ONCE = 10_000  # entries a page may pass over in search of one tenant'
 # whose rows an edit is told of, before and after; members' never, for an audit is not erased with them
 _EDITED = {"tenants": "ten", "keys": "key", "fields": "fld", "segments": "seg", "campaigns": "cmp"}
 _EDITING = tuple(f"{room}." for room in ("tenant", "key", "field", "segment", "campaign"))
-_NOT_TOLD = {"version", "history", "preview", "changed_ms", "next_member_no", "ref_seed", "log_base", "started_ms"}
+_NOT_TOLD = {
+    "version", "history", "preview", "outdated", "changed_ms", "next_member_no", "ref_seed", "log_base", "started_ms",
+}  # fmt: skip
+# what an entry tells of the answer, where rows would not say it
+_ANSWERED = {
+    "uncertain.decide": ("decision", "decided", "parts"),
+    "campaign.stop_all": ("paused", "campaigns"),
+    "campaign.release": ("resumed", "campaigns"),
+    "money.top_up": ("micros", "balance"),
+    "prices.set": ("prices",),
+}
 EDITS_MAX = 32  # objects of one command: a field's new name may reach into many segments
 TEXT_MAX = 500  # characters of a value; longer ones are cut
 
@@ -184,6 +194,11 @@ def edits(view: View, changes: Changes, command: str) -> list[dict[str, Any]]:
                 }
             )
     return told
+
+
+def answered(command: str, reply: dict[str, Any]) -> dict[str, Any]:
+    """What of a command's answer its entry tells."""
+    return {name: _short(reply[name]) for name in _ANSWERED.get(command, ()) if name in reply}
 
 
 def _end_of(noted: dict[str, Any] | None, number: int, seal: bytes | None) -> tuple[int, str] | None:

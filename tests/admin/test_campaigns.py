@@ -193,8 +193,10 @@ def test_a_time_that_cannot_be_is_a_problem_that_names_the_place(audience: httpx
 def test_starting_twice_starts_once(audience: httpx.Client):
     path, token = previewed(audience)
     first = audience.post(f"{path}:start", json={"token": token}, headers=once("t1"))
+    repeated = audience.post(f"{path}:start", json={"token": token}, headers=once("t1"))
+    assert (repeated.status_code, repeated.json()) == (200, first.json()), "the same request, its answer lost"
     again = audience.post(f"{path}:start", json={"token": token}, headers=once("t2"))
-    assert (again.status_code, again.json()["version"]) == (200, first.json()["version"])
+    assert (again.status_code, again.json()["code"]) == (409, "already_started")
     other = audience.post(f"{path}:start", json={"token": "other"}, headers=once("t3"))
     assert (other.status_code, other.json()["code"]) == (409, "state_conflict")
 

@@ -77,12 +77,15 @@ def test_the_uncertain_are_listed_and_decided_by_hand(site: Site, shop: httpx.Cl
     assert (page["total"], page["data"][0]["cause"], page["data"][0]["rank"]) == (2, "bind_lost", 4)
     rest = shop.get("/v1/uncertain", params={"after": page["next"], "campaign": made}).json()
     assert [row["rank"] for row in rest["data"]] == [5]
+    assert shop.get("/v1/uncertain", params={"cause": "kill"}).json()["total"] == 0
+    assert shop.get("/v1/uncertain", params={"cause": "bind_lost"}).json()["total"] == 2
     body = {"decision": "sent", "campaign": made, "ranks": [4]}
     assert shop.post("/v1/uncertain:decide", json=body, headers={"Idempotency-Key": "a"}).status_code == 422
     done = shop.post("/v1/uncertain:decide", json={**body, "reason": "in their log"}, headers={"Idempotency-Key": "b"})
     assert (done.status_code, done.json()["decided"]) == (200, 1), done.text
     entry = shop.get("/v1/audit", params={"command": "uncertain"}).json()["data"][0]
-    assert (entry["command"], entry["reason"]) == ("uncertain.decide", "in their log")
+    assert (entry["command"], entry["reason"], entry["object"]) == ("uncertain.decide", "in their log", made)
+    assert entry["more"] == {"decision": "sent", "decided": 1, "parts": 1}
     site.call(lambda: log(site.store, 1, 1))
     assert shop.get("/v1/uncertain").json()["total"] == 1
 

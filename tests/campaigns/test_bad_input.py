@@ -58,11 +58,26 @@ def refusal_of(store, campaign: int, token: str, at_ms: int = NOW_MS) -> Command
 def test_started_twice_is_one_campaign_and_another_token_starts_nothing(shop):
     campaign = drafted(shop)
     token = token_of(shop, campaign)
-    first = start(shop, campaign, token)
-    assert start(shop, campaign, token)["version"] == first["version"], "the same wish again"
+    start(shop, campaign, token)
+    again = refusal_of(shop, campaign, token)
+    assert (again.status, again.code, again.extra["can"]) == (409, "already_started", ["pause", "cancel"])
+    assert "test started it at" in again.detail
     refusal = refusal_of(shop, campaign, "another")
     assert (refusal.status, refusal.code, refusal.extra["state"]) == (409, "state_conflict", "running")
     assert "pause" in refusal.extra["can"]
+
+
+def test_a_token_of_an_older_preview_is_told_what_changed_since(shop):
+    campaign = drafted(shop)
+    first = token_of(shop, campaign)
+    do(shop, edit_campaign, EditCampaign(campaign=campaign, changes={"text": "Another text"}))
+    second = token_of(shop, campaign)
+    refusal = refusal_of(shop, campaign, first)
+    assert (refusal.status, refusal.extra["changed"]) == (409, ["text"]) and "text changed since" in refusal.detail
+    do(shop, edit_campaign, EditCampaign(campaign=campaign, changes={"expr": 'phone != "+4915100000001"'}))
+    token_of(shop, campaign)
+    assert refusal_of(shop, campaign, second).extra["changed"] == ["expr", "canonical", "count"]
+    assert "changed" not in refusal_of(shop, campaign, "never seen").extra
 
 
 def test_without_approval(shop):

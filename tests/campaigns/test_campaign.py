@@ -18,7 +18,7 @@ from dispatcher.campaigns.campaign import (
 )
 from dispatcher.campaigns.life import cancel_campaign, pause_campaign, resume_campaign, start_campaign
 from dispatcher.campaigns.preview import TOKEN_LIVES_MS, preview_campaign
-from dispatcher.campaigns.states import ACTIVE, HISTORY_MAX, TRANSITIONS
+from dispatcher.campaigns.states import ACTIVE, HISTORY_MAX, OFFERED, TRANSITIONS
 from dispatcher.control.commands import (
     CancelCampaign,
     CreateCampaign,
@@ -187,14 +187,16 @@ def test_another_tenants_campaign_is_not_found(shop):
         assert refused(shop, handler, command, tenant=other).status == 404
 
 
-def test_start_adopts_the_previewed_audience_and_the_same_token_again_changes_nothing(shop):
+def test_start_adopts_the_previewed_audience_and_a_second_start_changes_nothing(shop):
     campaign = drafted(shop)
     token = previewed(shop, campaign)
     new_member(shop, 4915100000099)
     reply = do(shop, start_campaign, StartCampaign(campaign=campaign, token=token))
     assert (reply["state"], reply["audience"]) == ("running", 3)
     assert reply["started_at"] is not None
-    assert do(shop, start_campaign, StartCampaign(campaign=campaign, token=token)) == reply
+    before = row_of(shop, campaign)
+    again = refused(shop, start_campaign, StartCampaign(campaign=campaign, token=token))
+    assert (again.status, again.code, row_of(shop, campaign)) == (409, "already_started", before)
 
 
 def test_start_without_a_preview_or_with_another_token_is_a_conflict(shop):
@@ -261,7 +263,7 @@ def test_every_command_in_every_state_goes_by_the_table(shop, state, word):
     elif to is None:
         refusal = refused(shop, handler, command(campaign=campaign))
         assert (refusal.status, refusal.code) == (409, "state_conflict")
-        assert refusal.extra == {"state": state.value, "can": list(TRANSITIONS[state])}
+        assert refusal.extra == {"state": state.value, "can": [word for word in TRANSITIONS[state] if word in OFFERED]}
     else:
         reply = do(shop, handler, command(campaign=campaign))
         assert (reply["state"], reply["history"][-1]["actor"]) == (to, "test")

@@ -288,7 +288,9 @@ def test_the_token_of_a_scheduled_start_does_not_end_and_still_binds_the_schedul
     assert caught.value.extra == {"changed": ["schedule"]}
     do(shop, edit_campaign, EditCampaign(campaign=campaign, changes={"schedule": {"at": AT}}))
     assert do(shop, start_campaign, start, at_ms=later)["state"] == "scheduled"
-    assert do(shop, start_campaign, start, at_ms=later)["state"] == "scheduled", "the same start again changes nothing"
+    with pytest.raises(CommandRefused) as caught:
+        do(shop, start_campaign, start, at_ms=later)
+    assert caught.value.code == "already_started" and "is due at" in caught.value.detail
 
 
 def test_a_draft_whose_time_went_by_is_not_previewed_or_started_but_may_be_edited(shop):

@@ -253,7 +253,8 @@ def test_the_operators_stop_holds_every_tenant_and_a_tenants_release_does_not_li
     do(shop, start_campaign, StartCampaign(campaign=theirs, token=token), tenant=other)
     reply = do(shop, stop_all, StopAll(), tenant=0)
     assert (reply["everywhere"], reply["paused"]) == (True, 2)
-    do(shop, release_all, ReleaseAll(resume=True), tenant=other)
+    released = do(shop, release_all, ReleaseAll(resume=True), tenant=other)
+    assert (released["stopped"], released["everywhere"]) == (True, True), "the operator's stop still holds it"
     with shop.snapshot() as view:
         assert stopped_json(view, other)["everywhere"]
         assert load(view, other, theirs)["state"] == "paused"

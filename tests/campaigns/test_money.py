@@ -206,6 +206,14 @@ def test_a_number_without_a_price_is_refused_before_anything_is_sent(shop):
     assert previewed(shop, campaign)["cost_micros"] == 210
 
 
+def test_a_preview_says_what_its_start_would_be_refused_for(shop):
+    do(shop, edit_tenant, EditTenant(changes={"parts_month": 2}))
+    seen = previewed(shop, drafted(shop))
+    assert [warning for warning in seen["warnings"] if "would be refused" in warning and "2 of 2 are left" in warning]
+    do(shop, edit_tenant, EditTenant(changes={"parts_month": 0}))
+    assert not any("would be refused" in warning for warning in previewed(shop, drafted(shop))["warnings"])
+
+
 def test_a_price_that_changed_since_the_preview_is_refused_and_named(shop):
     campaign = drafted(shop)
     token = previewed(shop, campaign)["token"]
