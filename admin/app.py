@@ -42,6 +42,7 @@ def create_app(settings: Settings, *, opener: Callable[[], Store] | None = None,
         looking = asyncio.create_task(_look_for_replacement(app.state.reads))
         await asyncio.to_thread(parse, "everyone")  # builds the grammar, which the first count would wait 30 ms for
         await asyncio.to_thread(app.state.reads.warm_up)
+        app.state.rehearsals.open()
         try:
             yield
         finally:
@@ -71,6 +72,7 @@ def create_app(settings: Settings, *, opener: Callable[[], Store] | None = None,
     app.state.rehearsals = Rehearsals(settings, app.state.clock)
     app.state.uploads = 0
     app.state.watching = 0  # streams of events that are open
+    app.state.ported = None  # a file of ported numbers that is being loaded
     app.state.pieces = set()  # imports of which a piece is arriving
     app.state.counting = Counting()
     problems.install(app)

@@ -73,7 +73,8 @@ async def rehearse_campaign(
 async def get_rehearsal(
     campaign: str, request: Request, caller: Annotated[Caller, may("campaigns:read")]
 ) -> dict[str, Any]:
-    """The latest one: how far it is, and its answer once it is done. A restart of the API forgets it."""
+    """The latest one: how far it is, and its answer once it is done. One that a restart of the API cut off begins anew
+    (`begun` 2); the texts in an answer are there until the next restart."""
     return _need(request, caller, campaign).shown()
 
 
@@ -90,7 +91,7 @@ async def cancel_rehearsal(
 def _need(request: Request, caller: Caller, campaign: str) -> Job:
     job = _of(request).find(caller.tenant, parsed("cmp", campaign))
     if job is None:
-        raise CommandRefused(404, "not_found", "no rehearsal of it that this process knows")
+        raise CommandRefused(404, "not_found", "it was not rehearsed, or that was long ago: :rehearse it")
     return job
 
 

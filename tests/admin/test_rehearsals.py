@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from admin.rehearsed import FOLDER as REHEARSED
+from admin.rehearsing import Rehearsals
 from dispatcher.cli.rehearse_folder import FOLDER
 from tests.admin.conftest import Site
 
@@ -84,3 +86,35 @@ def test_what_a_start_would_be_refused_for_stands_in_the_job(site, shop, draft):
     assert wrong.status_code == 422
     wrong = shop.post(f"{nobody}:rehearse", json={"simulator": {"states": "--log"}})
     assert wrong.status_code == 422
+
+
+def test_a_restart_of_the_api_keeps_answers_without_texts_and_begins_anew_what_it_cut_off_once(site, shop, draft):
+    quick, slow = draft(), draft(rate=1)
+    assert shop.post(f"{quick}:rehearse").status_code == 202
+    known = until(shop, quick, lambda job: job["state"] == "done")
+    for n in range(2, 20):
+        add(shop, n)
+    assert shop.post(f"{slow}:rehearse").status_code == 202
+    for begun in (2, 3):
+        until(shop, slow, lambda job: job["step"] == "send")
+        restart(site)
+        job = shop.get(f"{slow}/rehearsal").json()
+        assert job["begun"] == min(begun, 2)
+        if begun == 2:
+            assert (job["state"], job["problem"]) == ("running", None)
+    assert (job["state"], job["problem"]["code"]) == ("failed", "rehearsal_interrupted")
+    kept = shop.get(f"{quick}/rehearsal").json()
+    assert {**kept["answer"], "samples": []} == kept["answer"] and kept["answer"]["parts"] == known["answer"]["parts"]
+    assert "Hello you" not in "".join(path.read_text() for path in (site.settings.data / REHEARSED).iterdir())
+    assert not (site.settings.data / FOLDER).exists()
+
+
+def restart(site: Site) -> None:
+    """What the next process of the API does with what the one before left."""
+
+    async def renew() -> None:
+        await site.app.state.rehearsals.close()
+        site.app.state.rehearsals = Rehearsals(site.settings, site.clock)
+        site.app.state.rehearsals.open()
+
+    site.call(renew)
