@@ -33,6 +33,7 @@ class Store:
     alarm_percent: int = 70
     full_percent: int = 90
     log_kept_days: float = 30.0
+    ids_kept_days: float = 30.0
     archive_after_days: float = 0.0
 
     def __post_init__(self) -> None:
@@ -41,6 +42,7 @@ class Store:
         between("store_max_octets", self.store_max_octets, 0, 1 << 40, "octets, the size of the map")
         between("full_percent", self.full_percent, 10, 99, "%")
         between("log_kept_days", self.log_kept_days, 0.01, 3_650, "days")
+        between("ids_kept_days", self.ids_kept_days, 0, 3_650, "days, 0: none are kept")
         between("archive_after_days", self.archive_after_days, 0, 36_500, "days, 0: only when asked")
         between("alarm_percent", self.alarm_percent, 1, self.full_percent, "%, at most full_percent")
 

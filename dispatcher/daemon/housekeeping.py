@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import trio
 
+from dispatcher.apps.messages_meter import settle_messages
 from dispatcher.campaigns import money
 from dispatcher.campaigns.usage import Used
 from dispatcher.daemon.archiving import drop_archived
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.daily_counts import count_segments
+from dispatcher.daemon.log_drop import Old, drop_values, old_values
 from dispatcher.daemon.sharing import rest_s
 from dispatcher.daemon.sweeper import (
     drop_old_answers,
-    drop_old_values,
     note_swept,
     settle_answers_by_time,
     settle_by_time,
@@ -29,17 +30,19 @@ from dispatcher.errors import StoreFull
 from dispatcher.members.edit_jobs import unfinished_edits
 from dispatcher.members.widen import widen_some
 from dispatcher.records.changes import Changes, View
-from dispatcher.store import Snapshot, care, phones
+from dispatcher.store import Snapshot, care, ids_kept, phones
 from dispatcher.store.columns import fold_some, folded_to
+from dispatcher.store.singles import drop_old_singles
 from dispatcher.tenants.tenant import list_tenants
 
 if TYPE_CHECKING:
-    from dispatcher.daemon.committer import Committer
     from dispatcher.daemon.dispatcher import Dispatcher
     from dispatcher.daemon.imports import Imports
+    from dispatcher.daemon.works import Works
 
 STEP_S = 2.0
 MINUTE_S = 60.0
+DAY_MS = 86_400_000
 DELTA_ROWS = 2_000  # fewer wait up to a minute: a scan patches them in for half a millisecond
 
 log = structlog.get_logger("housekeeping")
@@ -48,6 +51,7 @@ log = structlog.get_logger("housekeeping")
 async def keep_house(d: Dispatcher, imports: Imports) -> None:
     """Until cancelled."""
     minute_at = delta_at = care_at = time.monotonic()
+    singles_at: bytes | None = None  # how far old ones have been looked for
     while True:
         await trio.sleep(STEP_S)
         now = time.monotonic()
@@ -60,13 +64,15 @@ async def keep_house(d: Dispatcher, imports: Imports) -> None:
             if now - minute_at >= MINUTE_S:
                 minute_at = now
                 await _minute(d, imports)
+                now_ms = d.clock.epoch_ms()
+                singles_at = await d.works.do(partial(drop_old_singles, now_ms=now_ms, after=singles_at))
             with d.store.snapshot() as view:
                 rows = view.count("delta")
                 tenants = [tenant.number for tenant in list_tenants(view)]
             if rows >= DELTA_ROWS or (rows and now - delta_at >= MINUTE_S):
                 delta_at = now
                 for tenant in tenants:
-                    await fold_delta(d.committer, tenant)
+                    await fold_delta(d.works, tenant)
             if not imports.running:  # the more wait, the fewer pages each moves
                 await move_numbers(d)
         except StoreFull as exc:
@@ -89,26 +95,55 @@ async def _minute(d: Dispatcher, imports: Imports) -> None:
         settled = sum(sum(parts.values()) for parts in swept.values())
         settled += settle_answers_by_time(view, d.feeder, now_ms, wait_s)
     for of, parts in swept.items():
-        await d.committer.do(partial(note_swept, of=of, parts=parts, now_ms=now_ms))
+        await d.works.do(partial(note_swept, of=of, parts=parts, now_ms=now_ms))
     if settled:
         log.info("settled_by_time", parts=settled)
-        d.committer.wake()
-    kept_ms = int(d.settings.store.log_kept_days * 86_400_000)
-    while await d.committer.do(lambda view: drop_old_values(view, kept_ms, now_ms)):
-        pass
+        d.works.wake()
+    await drop_log(d, now_ms)
+    kept_ms = int(d.settings.store.log_kept_days * DAY_MS)
     at: tuple[int, int] | None = (0, 0)
     while at is not None:
-        at = await d.committer.do(partial(drop_old_answers, kept_ms=kept_ms, now_ms=now_ms, after=at))
+        at = await d.works.do(partial(drop_old_answers, kept_ms=kept_ms, now_ms=now_ms, after=at))
     with d.store.snapshot() as view:
         tenants = [tenant.number for tenant in list_tenants(view)]
         edits = unfinished_edits(view)
     for tenant, job_id in edits:  # an erasure that waits for an answer to expire
         imports.open(tenant, job_id)
     for tenant in tenants:
-        await widen_fields(d.committer, tenant)
+        await widen_fields(d.works, tenant)
     await settle_usage(d, now_ms)
+    while await d.works.do(partial(settle_messages, now_ms=now_ms)):
+        pass
     await drop_archived(d)
     await count_segments(d, now_ms)
+
+
+async def drop_log(d: Dispatcher, now_ms: int) -> None:
+    """Log values that nobody needs, a slice a commit that also keeps their message_ids; then ids that nobody needs.
+    What is to be kept is sorted and packed in a thread, so that no commit waits for it. Raises StoreFull."""
+    limits = d.settings.store
+    kept_ms, ids_kept_ms = int(limits.log_kept_days * DAY_MS), int(limits.ids_kept_days * DAY_MS)
+    both = {channel.number for channel in d.channels if channel.endpoint.receipt_ids != "same"}
+
+    def look() -> Old:
+        with d.store.snapshot() as view:
+            return old_values(view, kept_ms, ids_kept_ms, both, now_ms)
+
+    def drop(view: View) -> tuple[Changes, bool]:
+        crash_point("in_log_drop")
+        return drop_values(old), True
+
+    def drop_ids(view: Snapshot) -> tuple[Changes, bool]:
+        changes = ids_kept.drop_old(view, ids_kept_ms, now_ms)
+        return changes, bool(changes)
+
+    began = trio.current_time()
+    while (old := await trio.to_thread.run_sync(look)).positions:
+        await d.works.do(drop)
+        await trio.sleep(rest_s(d.committer.submits_per_s, trio.current_time() - began))
+        began = trio.current_time()
+    while await d.works.do(drop_ids):
+        pass
 
 
 async def settle_usage(d: Dispatcher, now_ms: int) -> None:
@@ -121,7 +156,7 @@ async def settle_usage(d: Dispatcher, now_ms: int) -> None:
 
     while (found := await trio.to_thread.run_sync(measure)) is not None:
         over, used = found
-        changed = await d.committer.do(partial(_settle, over=over, used=used, now_ms=now_ms))
+        changed = await d.works.do(partial(_settle, over=over, used=used, now_ms=now_ms))
         if not changed:
             break
 
@@ -131,14 +166,14 @@ def _settle(view: View, over: money.Over, used: dict[int, Used], now_ms: int) ->
     return changes, bool(changes)
 
 
-async def widen_fields(committer: Committer, tenant: int) -> None:
+async def widen_fields(works: Works, tenant: int) -> None:
     """Blocks of dictionaries that outgrew 8-bit codes. Raises StoreFull."""
 
     def step(view: View) -> tuple[Changes, Any]:
         changes = widen_some(view, tenant)
         return changes, bool(changes)
 
-    while await committer.do(step):
+    while await works.do(step):
         pass
 
 
@@ -154,12 +189,12 @@ async def move_numbers(d: Dispatcher) -> None:
         return changes, bool(changes)
 
     began = trio.current_time()
-    while not d.committer.full and await d.committer.do(step):
+    while not d.committer.full and await d.works.do(step):
         await trio.sleep(rest_s(d.committer.submits_per_s, trio.current_time() - began))
         began = trio.current_time()
 
 
-async def fold_delta(committer: Committer, tenant: int) -> None:
+async def fold_delta(works: Works, tenant: int) -> None:
     """A tenant's point updates into their blocks: a scan meets whole blocks again. Raises StoreFull."""
 
     after = -1
@@ -170,5 +205,5 @@ async def fold_delta(committer: Committer, tenant: int) -> None:
         after = max(after, folded_to(changes))
         return changes, bool(changes)
 
-    while await committer.do(step):
+    while await works.do(step):
         pass

@@ -1,10 +1,7 @@
-"""Time settles the rest: receipts that never came, uncertain messages nobody could settle, log values and answers
-nobody needs.
+"""Time settles the rest: receipts that never came, uncertain messages nobody could settle, answers nobody needs.
 
-Touches: the ledger through snapshots, the journals by the feeder, tables outcome_log, outbox and audit through steps of
-the writer.
-Rests on: DESIGN 4 (uncertain at validity + 24 h ends as unknown, accepted without a receipt by then as no_receipt) and
-8 (at most 256 values a commit). Message ids of a value that is dropped are no longer found; log_kept_days says when.
+Touches: the ledger through snapshots, the journals by the feeder, tables outbox and audit through steps of the writer.
+Rests on: DESIGN 4 (uncertain at validity + 24 h ends as unknown, accepted without a receipt by then as no_receipt).
 """
 
 from __future__ import annotations
@@ -21,12 +18,10 @@ from dispatcher.records.keys import public_id
 from dispatcher.records.states import State
 from dispatcher.smpp.pump import Kind
 from dispatcher.store import Snapshot, audit, ledger
-from dispatcher.store.layout import BLOCK, U64, U64_U32
+from dispatcher.store.layout import BLOCK, U64_U32
 
 RECORDS_AT_ONCE = 10_000
-VALUES_AT_ONCE = 256
 ENTRIES_AT_ONCE = 2_000  # of the outbox, half a kilobyte each
-MOVING = (State.CLAIMED, State.RETRY_WAIT, State.ACCEPTED, State.UNCERTAIN)
 BY_TIME = {State.ACCEPTED: State.NO_RECEIPT, State.UNCERTAIN: State.UNKNOWN}
 
 
@@ -38,12 +33,12 @@ def settle_by_time(view: Snapshot, feeder: Feeder, now_ms: int, wait_s: float) -
     done, swept = 0, Swept()
     for known in list(feeder.campaigns.values()):
         row = campaigns.load(view, known.tenant, known.id)
-        if row is None or not row["started_ms"] or not row["receipts"]:
+        if row is None or not row["started_ms"]:
             continue
         if now_ms < row["started_ms"] + int((row["validity_s"] + wait_s) * 1000):
             continue
         counts = ledger.read_counts(view, known.id)
-        for state, end in BY_TIME.items():
+        for state, end in BY_TIME.items() if row["receipts"] else [(State.UNCERTAIN, State.UNKNOWN)]:
             parts = _settle(view, feeder, known.id, state, end, RECORDS_AT_ONCE - done) if counts.state(state) else 0
             if parts:
                 swept.setdefault((known.tenant, known.id), {})[end.word] = parts
@@ -125,22 +120,3 @@ def _settle(view: Snapshot, feeder: Feeder, campaign: int, state: State, end: St
                 feeder.log(campaign, Kind.SETTLED, part, end, rank)
                 done += 1
     return done
-
-
-def drop_old_values(view: Snapshot, kept_ms: int, now_ms: int) -> tuple[Changes, Any]:
-    """Delete the oldest log values that are older than `kept_ms` and speak only of what is settled; never the last."""
-    changes = Changes()
-    end = ledger.next_position(view)
-    settled: dict[int, bool] = {}
-    for looked, (position, value) in enumerate(ledger.log_values(view)):
-        base_ms, runs, _ = ledger.value_header(value)
-        if looked >= VALUES_AT_ONCE or now_ms - base_ms < kept_ms or position + len(value) // 8 == end:
-            break
-        for run in runs:
-            if run not in settled:
-                counts = ledger.read_counts(view, run)
-                settled[run] = not any(counts.state(state) for state in MOVING)
-        if not all(settled[run] for run in runs):
-            break
-        changes.delete("outcome_log", U64.pack(position))
-    return changes, len(changes.rows)

@@ -1,6 +1,7 @@
 /* The pump's small plain-C helpers: octets, hashes of message_ids, clocks. No state. */
 #ifndef VOLLEY_PUMP_H
 #define VOLLEY_PUMP_H
+#include "message_id.h" /* hash_octets, hash_id */
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
@@ -28,48 +29,6 @@ static inline int put_decimal(uint8_t *out, uint64_t v) {
     do { t[--k] = (uint8_t)('0' + v % 10); v /= 10; } while (v);
     memcpy(out, t + k, (size_t)(20 - k));
     return 20 - k;
-}
-
-/* 64 bits of an octet string; never 0 */
-static inline uint64_t hash_octets(const uint8_t *p, size_t n, uint64_t seed) {
-    uint64_t h = (seed + 1) * 0x9FB21C651E98DF25u ^ n, w;
-    while (n) {
-        size_t k = n < 8 ? n : 8;
-        w = 0;
-        memcpy(&w, p, k);
-        h = (h ^ w) * 0xD6E8FEB86659FD93u;
-        h ^= h >> 32;
-        p += k;
-        n -= k;
-    }
-    h *= 0xD6E8FEB86659FD93u;
-    h ^= h >> 29;
-    return h ? h : 1;
-}
-
-/* A message_id in the one form both sides are compared in: lower case, no leading zeros; with `from_hex`, a string of
- * at most 32 hex digits as its decimal value (SMPP_FACTS 10). Anything else stays text. Returns the hash. */
-static inline uint64_t hash_id(const uint8_t *id, size_t n, int from_hex, uint64_t seed) {
-    uint8_t t[72];
-    if (n > 64) n = 64;
-    while (n > 1 && id[0] == '0') { id++; n--; }
-    int hex = from_hex && n <= 32;
-    unsigned __int128 value = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint8_t c = id[i];
-        if (c >= 'A' && c <= 'Z') c = (uint8_t)(c + 32);
-        t[i] = c;
-        if (hex) {
-            if (c >= '0' && c <= '9') value = value << 4 | (unsigned)(c - '0');
-            else if (c >= 'a' && c <= 'f') value = value << 4 | (unsigned)(c - 'a' + 10);
-            else hex = 0;
-        }
-    }
-    if (!hex) return hash_octets(t, n, seed);
-    uint8_t d[40];
-    int k = 40;
-    do { d[--k] = (uint8_t)('0' + (int)(value % 10)); value /= 10; } while (value);
-    return hash_octets(d + k, (size_t)(40 - k), seed);
 }
 
 /* which of 128 buckets a time falls into: four to a doubling, from a microsecond to two hours */

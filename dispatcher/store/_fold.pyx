@@ -224,6 +224,8 @@ cdef inline bint _may(int old, int new, const log_record *x) noexcept nogil:
         return True
     if kind == K_SETTLED and old == UNSENT:            # of several parts, one that nobody sends any more
         return True
+    if kind == K_RECEIPT and old == NO_RECEIPT:        # time said that, not the SMSC
+        return new != NO_RECEIPT
     return new == DELIVERED and old in (EXPIRED, UNKNOWN, NO_RECEIPT)
 
 

@@ -1,10 +1,10 @@
 """The ledger read, compiled: bitmaps and arrays by rank, and the records of a log value as tuples."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from dispatcher.records.layouts cimport (
-    K_CLAIM, K_HELD, LOG_MAGIC, PAD8, log_claim, log_header, log_record, log_record_octets, log_run,
+    K_CLAIM, K_HELD, LOG_MAGIC, LOG_RUNS, PAD8, log_claim, log_header, log_record, log_record_octets, log_run,
 )
 
 
@@ -120,3 +120,39 @@ def records(const uint8_t[::1] value, *, bint claims_only=False):
                         (<const char *>x + sizeof(log_record))[:x.id_octets], h.base_ms + x.delta_ms, at))
         at += size
     return out
+
+
+def rank_spans(const uint8_t[::1] value):
+    """[(id of campaign or batch, lowest rank, highest rank)] that one log value speaks of."""
+    cdef const uint8_t *p = &value[0] if value.shape[0] else NULL
+    cdef const log_header *h = <const log_header *>p
+    cdef size_t at = sizeof(log_header), end, size
+    cdef const log_record *x
+    cdef const log_run *t
+    cdef uint32_t[LOG_RUNS] low, high
+    cdef uint32_t i, last
+    if value.shape[0] < <Py_ssize_t>sizeof(log_header) or h.magic != LOG_MAGIC:
+        raise ValueError("not a value of the outcome log")
+    end = sizeof(log_header) + h.octets
+    if end + h.runs * sizeof(log_run) > <size_t>value.shape[0]:
+        raise ValueError("not a value of the outcome log")
+    with nogil:
+        memset(low, 0xFF, sizeof(low))
+        memset(high, 0, sizeof(high))
+        while at < end:
+            size = log_record_octets(p + at, end - at)
+            if size == 0:
+                break
+            x = <const log_record *>(p + at)
+            if x.kind != K_HELD and x.run < LOG_RUNS:
+                last = x.rank
+                if x.kind == K_CLAIM and (<const log_claim *>x).count:
+                    last += (<const log_claim *>x).count - 1
+                low[x.run] = min(low[x.run], x.rank)
+                high[x.run] = max(high[x.run], last)
+            at += size
+    if at < end:
+        raise ValueError(f"a record of the outcome log is cut off at octet {at}")
+    t = <const log_run *>(p + end)
+    return [(t[i].id, low[t[i].run], high[t[i].run]) for i in range(h.runs)
+            if t[i].run < LOG_RUNS and low[t[i].run] <= high[t[i].run]]

@@ -23,6 +23,8 @@ PASS_RECORDS = 1 << 20  # read again at each of its steps
 COUNTS_OCTETS = 512
 _WIDTHS = dict(ARRAYS.values())  # number -> octets a rank
 _PART_STATE, _STATE = ARRAYS["part_state"][0], ARRAYS["state"][0]
+_PARTS, _TRIES = ARRAYS["parts"][0], ARRAYS["tries"][0]
+_ACCEPTED = 0x80  # of a part's state: ESME_ROK came
 _FIRST = (-1, -1)
 
 
@@ -135,7 +137,8 @@ def _load(view: Snapshot, folder: Folder, chosen: Iterable[Wanted]) -> dict[tupl
             old_width = usual
             if array == _PART_STATE:
                 old_width = CHUNK_HEADER.unpack_from(old)[2] if old is not None else 0
-                width = max(width, old_width)
+                parts = _without_states(view, campaign, chunk) if old is None and had else b""
+                width = max(width, old_width, max(parts, default=0))
                 if width < 2:
                     continue
             octets = width if array == _PART_STATE else old_width
@@ -148,7 +151,20 @@ def _load(view: Snapshot, folder: Folder, chosen: Iterable[Wanted]) -> dict[tupl
                     for rank in range((len(old) - HEADER) // old_width):
                         to = HEADER + rank * octets
                         image[to : to + old_width] = old[HEADER + rank * old_width : HEADER + (rank + 1) * old_width]
+            elif array == _PART_STATE and states is not None:
+                for rank in range(min(len(parts), had)):
+                    at = HEADER + rank * width
+                    image[at : at + parts[rank]] = bytes((states[HEADER + rank] | _ACCEPTED,)) * parts[rank]
             folder.attach(number, array, memoryview(image)[HEADER:], slots, octets)
             if write >> array & 1 or array == _PART_STATE:
                 written[campaign, array, chunk] = image
     return written
+
+
+def _without_states(view: Snapshot, campaign: int, chunk: int) -> bytes:
+    """How many parts each message of a chunk has, where what became of each was dropped together with the tries, as
+    archives did once (apps/archive.py): then all of a message's are in its state. Of any other chunk nothing."""
+    if view.buffer("ledger", LEDGER_KEY.pack(campaign, _TRIES, chunk)) is not None:
+        return b""
+    octets = view.buffer("ledger", LEDGER_KEY.pack(campaign, _PARTS, chunk))
+    return b"" if octets is None else bytes(octets[HEADER:])

@@ -1,6 +1,6 @@
 """Every table of the store, key and value drawn. Numbers in keys are big-endian so that they sort.
 
-Schema 3; an earlier store lacks the tables of SINCE_2 and SINCE_3 and is brought on when a dispatcher opens it. msgpack
+Schema 4; an earlier store lacks the tables of SINCE_2 to SINCE_4 and is brought on when a dispatcher opens it. msgpack
 values are maps whose "v" is the row's own version (store/values.py).
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-SCHEMA = 3
+SCHEMA = 4
 BLOCK = 16_320  # members a column block: 255 x 64; LMDB header 16 + ours 48 + array fill whole pages (DESIGN 5)
 BLOCK_WORDS = BLOCK // 64
 HEADER = 48
@@ -52,12 +52,14 @@ TABLES: dict[str, str] = {
     "bitmaps": "campaign:8 which:1 block:4 -> 255 words (which 0 audience, 1 preview, 3 bulk edit, 5 snapshot)",
     "ledger": "campaign:8 array:1 chunk:4 -> header:48 array by rank (ledger.py)",
     "outcome_log": "position:8 -> records (records/outcome_log.h)",
+    "message_ids": "segment:8 -> message_ids of a log that is dropped, sorted and packed (ids_kept.py)",
     "inbound": "tenant:2 inbound:8 -> msgpack {from, to, text, data_coding, octets, what, at_ms}",
     "mo_parts": "source:8 set:8 part:1 -> msgpack: parts of long messages that wait for the rest (reassembly.py)",
     "mo_due": "first_ms:8 source:8 set:8 -> nothing: which of them is given first as it is",
     "mo_seals": "half_day:4 seal:16 -> what was heard already and may come again (seals.py)",
     "replies": "tenant:2 inbound:8 -> at_ms:8 member_no:4 zero:4 mark:8 of what members wrote (replies.py)",
     "outbox": "batch:8 position:4 -> msgpack {to, from, text, purpose, kind, due_ms, expiry_ms, member_no}",
+    "singles": "tenant:2 group:1 who:8 at_ms:8 -> batch:8 position:4: messages of the API that caps count (singles.py)",
     "ported": "generation:4 first:8 -> u64 entries: number << 14 | network (routes/ported.py)",
     "routes": "name -> msgpack of its keys (routes/stored.py)",
     "audit": "seq:8 -> msgpack {actor, command, reason, tenant, at_ms, object, edits, seal:32} (audit.py)",
@@ -70,6 +72,7 @@ SINCE_3 = (
     "archives", "phones_new", "replies", "suppression_hashes", "signature_stops", "signatures", "consents", "prices",
     "money", "usage", "ported", "routes", "mo_parts", "mo_due", "mo_seals",
 )  # fmt: skip
+SINCE_4 = ("message_ids", "singles")
 LAYERS = {"phones": "phones_new"}  # tables whose rows stand in one of two; Snapshot reads both as one
 
 ARCHIVE_FOLDER = "archive"  # of the data folder: files that rows of `archives` name

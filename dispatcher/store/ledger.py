@@ -14,10 +14,11 @@ from typing import Any
 
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Decision, State
-from dispatcher.store._ledger import popcount, ranks_in_state, records, slots_of_ranks, todo_bitmap
+from dispatcher.store._ledger import popcount, rank_spans, ranks_in_state, records, slots_of_ranks, todo_bitmap
 from dispatcher.store.fold import fold, log_base, pass_open
 from dispatcher.store.layout import ARRAYS, BLOCK, CHUNK_HEADER, HEADER, LEDGER_KEY, U64
 from dispatcher.store.snapshot import Snapshot
+from dispatcher.store.values import unpack
 
 __all__ = [
     "Counts",
@@ -25,16 +26,19 @@ __all__ = [
     "claim_tail",
     "claimed_parts",
     "fold",
+    "folded_to",
     "log_base",
     "log_values",
     "next_position",
     "parts_in_state",
     "pass_open",
     "popcount",
+    "rank_spans",
     "ranks_in_state",
     "read_array",
     "read_counts",
     "records",
+    "records_of",
     "slots_of_ranks",
     "state_of",
     "todo_bitmap",
@@ -173,6 +177,17 @@ def value_header(value: memoryview) -> tuple[int, list[int], int]:
     _, runs, _, base_ms, octets, endpoint = _LOG_HEADER.unpack_from(value)
     table = value[_LOG_HEADER.size + octets :]
     return base_ms, [_LOG_RUN.unpack_from(table, _LOG_RUN.size * i)[0] for i in range(runs)], endpoint
+
+
+def records_of(value: memoryview) -> int:
+    """How many records a log value has; claims of many ranks are one."""
+    return int(_LOG_HEADER.unpack_from(value)[2])
+
+
+def folded_to(view: View) -> int:
+    """The log position before which everything is in the ledger's arrays; an open pass counts from its beginning."""
+    row = view.get("meta", b"folded")
+    return int(unpack(row)["key"]) if row else 0
 
 
 def next_position(view: Snapshot) -> int:

@@ -1,21 +1,22 @@
 """Walks the whole store and reports what does not add up: for tests, and for an operator (`volley verify`).
 
-Touches: every table, read-only, in one snapshot; memory is one tenant's open blocks (pages of the map).
+Touches: every table, read-only, in one snapshot, and files of archives; memory is one tenant's open blocks (of the map).
 A check is a function of the view that yields problems; those of what was sent are in verify_ledger.py, of members who
-are gone in verify_members.py, other rooms append theirs to CHECKS.
+are gone in verify_members.py, of files in verify_archives.py; other rooms append theirs to CHECKS.
 Weak spot: rows are walked in Python, about a second for a million members; the snapshot holds pages so long.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from dispatcher.errors import StoreError
 from dispatcher.records.changes import View
-from dispatcher.store import verify_ledger, verify_members
+from dispatcher.store import ids_kept, verify_archives, verify_ledger, verify_members
 from dispatcher.store.audit import audit_is_sealed
 from dispatcher.store.blocks import Column, ColumnKind, blocks_of, next_member_no, slots_of, stored_array
 from dispatcher.store.columns import FLAGS, BlockView, open_block
@@ -53,16 +54,25 @@ _UNKNOWN = -(1 << 63)
 _ENDED = ("done", "failed", "cancelled", "undone")  # states of an import that is over
 
 
-def verify(view: Snapshot) -> dict[str, Any]:
-    """{"problems": sentences, at most PROBLEMS_MAX, "tables": rows by table, "checks": names that ran}."""
-    problems = [str(problem) for problem in islice(find_problems(view), PROBLEMS_MAX)]
+def verify(view: Snapshot, folder: Path | None = None) -> dict[str, Any]:
+    """{"problems": sentences, at most PROBLEMS_MAX, "tables": rows by table, "checks": names that ran}. folder: of the
+    data, or of a backup, whose files are looked at too."""
+    checks = CHECKS if folder is None else [*CHECKS, _of_files(folder)]
+    problems = [str(problem) for problem in islice(find_problems(view, checks), PROBLEMS_MAX)]
     tables = {table: view.count(table) for table in TABLES}
-    return {"problems": problems, "tables": tables, "checks": [check.__name__ for check in CHECKS]}
+    return {"problems": problems, "tables": tables, "checks": [check.__name__ for check in checks]}
 
 
-def find_problems(view: Snapshot) -> Iterator[Problem]:
+def _of_files(folder: Path) -> Check:
+    def archives_are_whole(view: Snapshot) -> Iterator[Problem]:
+        return verify_archives.archives_are_whole(view, folder)
+
+    return archives_are_whole
+
+
+def find_problems(view: Snapshot, checks: Sequence[Check] | None = None) -> Iterator[Problem]:
     """What every check finds. One that meets a value it cannot read says so and the others go on."""
-    for check in CHECKS:
+    for check in checks or CHECKS:
         try:
             yield from check(view)
         except (StoreError, ValueError, IndexError, struct.error) as exc:
@@ -197,6 +207,7 @@ CHECKS: list[Check] = [
     points_add_up,
     *verify_members.CHECKS,
     *verify_ledger.CHECKS,
+    *ids_kept.CHECKS,
     audit_is_sealed,
 ]
 

@@ -146,8 +146,8 @@ async def test_what_time_ends_in_a_campaign_is_in_the_audit(house: House):
         row["started_ms"] -= 30 * DAY
         return save(1, campaign, row), None
 
-    await house.dispatcher.committer.do(long_ago)
-    await _minute(house.dispatcher)
+    await house.dispatcher.works.do(long_ago)
+    await _minute(house.dispatcher, house.life.imports)
     await house.until(lambda: house.counts(campaign)["states"]["no_receipt"] == 30)
     with house.dispatcher.store.snapshot() as view:
         ((_, entry), *_), _ = audit.newest_first(view, command="campaign.swept")

@@ -188,6 +188,8 @@ def _next(kind: int, state: int, old: int, *, by_hand: bool) -> int | None:
         return state if old == UNCERTAIN else None
     if old in (CLAIMED, RETRY_WAIT, State.ACCEPTED, UNCERTAIN) or (kind == Kind.SETTLED and old == UNSENT):
         return state
+    if kind == Kind.RECEIPT and old == State.NO_RECEIPT:  # which is our word, not the SMSC's
+        return state if state != State.NO_RECEIPT else None
     return state if state == State.DELIVERED and old in (State.EXPIRED, State.UNKNOWN, State.NO_RECEIPT) else None
 
 

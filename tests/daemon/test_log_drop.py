@@ -1,0 +1,155 @@
+"""What of the outcome log is dropped, when, and that a kill between slices leaves every message_id in log or segment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.daemon.log_drop import VALUES_AT_ONCE, drop_values, old_values
+from dispatcher.records.batches import batch_of, message_batch
+from dispatcher.records.states import Purpose, State
+from dispatcher.smpp.pump import Kind
+from dispatcher.store import Store, ids_kept, ledger, open_store
+from dispatcher.store.layout import U64
+from tests.store.logs import BASE_MS, Claim, Record, append, fold_all, value_of
+
+DAY = 86_400_000
+CAMPAIGN = 7
+ANSWERS, MESSAGES = batch_of(1), message_batch(1, Purpose.SERVICE)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with open_store(tmp_path, write=True, create=True, sync=False) as store:
+        yield store
+
+
+def accepted(id: int, rank: int, base_ms: int = BASE_MS, *more: Record) -> bytes:
+    """One message claimed and accepted as `<id>-<rank>`."""
+    text = f"{id & 0xFFFF}-{rank}".encode()
+    return value_of([Claim(id, rank, (1,)), Record(id, Kind.ACCEPTED, rank, message_id=text), *more], base_ms)
+
+
+def delivered(id: int, rank: int) -> Record:
+    return Record(id, Kind.RECEIPT, rank, state=State.DELIVERED)
+
+
+def sweep(store: Store, now_ms: int, kept_ms: int = DAY, ids_kept_ms: int = DAY) -> int:
+    """Slices that it took."""
+    slices = 0
+    while True:
+        with store.snapshot() as view:
+            old = old_values(view, kept_ms, ids_kept_ms, frozenset(), now_ms)
+        if not old.positions:
+            return slices
+        with store.begin_write() as view:
+            view.apply(drop_values(old))
+        slices += 1
+
+
+def left(store: Store) -> list[int]:
+    """Ranks that the log still speaks of."""
+    with store.snapshot() as view:
+        return [record[2] for _, value in ledger.log_values(view) for record in ledger.records(value) if record[0] == 2]
+
+
+def kept(store: Store) -> list[tuple[int, int]]:
+    """(campaign or batch, rank) of every kept id."""
+    with store.snapshot() as view:
+        rows = view.buffers(ids_kept.TABLE)
+        return sorted((id, rank) for _, value in rows for _, id, _, rank, _ in ids_kept.entries(value))
+
+
+def test_only_old_folded_and_settled_values_go_and_never_the_last(store: Store):
+    values = [accepted(CAMPAIGN, rank, BASE_MS + rank, delivered(CAMPAIGN, rank)) for rank in range(4)]
+    append(store, *values)
+    assert sweep(store, BASE_MS + 2 * DAY) == 0, "nothing is folded yet"
+    fold_all(store)
+    assert sweep(store, BASE_MS + DAY - 1) == 0
+    assert sweep(store, BASE_MS + DAY + 1) == 1 and left(store) == [2, 3]
+    sweep(store, BASE_MS + 9 * DAY)
+    assert left(store) == [3] and kept(store) == [(CAMPAIGN, 0), (CAMPAIGN, 1), (CAMPAIGN, 2)]
+
+
+def test_what_awaits_its_receipt_keeps_its_part_of_the_log_and_what_stands_behind_it(store: Store):
+    append(store, *(accepted(MESSAGES, rank, BASE_MS, delivered(MESSAGES, 0)) for rank in range(4)))
+    fold_all(store)
+    sweep(store, BASE_MS + 2 * DAY)
+    assert left(store) == [1, 2, 3], "a batch is never over, but what is before its oldest open message goes"
+
+
+def test_answers_ask_for_no_receipt_and_hold_no_log(store: Store):
+    append(store, *(accepted(ANSWERS, rank) for rank in range(3)), accepted(ANSWERS, 3))
+    fold_all(store)
+    sweep(store, BASE_MS + 2 * DAY)
+    assert left(store) == [3] and kept(store) == [(ANSWERS, 0), (ANSWERS, 1), (ANSWERS, 2)]
+
+
+def test_with_no_days_to_keep_them_ids_go_with_the_log(store: Store):
+    append(store, *(accepted(ANSWERS, rank) for rank in range(3)))
+    fold_all(store)
+    sweep(store, BASE_MS + 2 * DAY, ids_kept_ms=0)
+    assert left(store) == [2] and kept(store) == []
+
+
+def test_a_long_log_goes_in_slices_of_so_many_values(store: Store):
+    append(store, *(accepted(ANSWERS, rank) for rank in range(2 * VALUES_AT_ONCE + 2)))
+    fold_all(store)
+    assert sweep(store, BASE_MS + 2 * DAY) == 3
+    assert kept(store) == [(ANSWERS, rank) for rank in range(2 * VALUES_AT_ONCE + 1)]
+
+
+spoken = st.tuples(st.sampled_from([CAMPAIGN, ANSWERS]), st.integers(0, 1 << 31), st.integers(1, 5), st.booleans())
+
+
+@given(items=st.lists(spoken, min_size=1, max_size=30))
+def test_a_value_says_between_which_ranks_it_speaks(items: list[tuple[int, int, int, bool]]):
+    want: dict[int, tuple[int, int]] = {}
+    made: list[Claim | Record] = []
+    for id, rank, many, claims in items:
+        many = many if claims else 1
+        made.append(Claim(id, rank, (1,) * many) if claims else Record(id, Kind.REFUSED, rank))
+        low, high = want.get(id, (rank, rank))
+        want[id] = min(low, rank), max(high, rank + many - 1)
+    assert sorted(ledger.rank_spans(value_of(made))) == sorted((id, *span) for id, span in want.items())
+
+
+SWEEPER = """
+import sys
+from tests.daemon.test_log_drop import BASE_MS, DAY, sweep
+from dispatcher.store import open_store
+with open_store(sys.argv[1], write=True) as store:
+    print("open", flush=True)
+    sweep(store, BASE_MS + 2 * DAY)
+"""
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.005, 0.02, 0.05])
+def test_a_kill_between_slices_leaves_each_id_in_the_log_or_in_a_segment_and_the_next_start_goes_on(
+    tmp_path: Path, after_s: float
+):
+    many = 12 * VALUES_AT_ONCE
+    with open_store(tmp_path, write=True, create=True) as store:
+        append(store, *(accepted(ANSWERS, rank) for rank in range(many)))
+        fold_all(store)
+    argv = [sys.executable, "-c", SWEEPER, str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"open\n"
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=after_s)
+        child.kill()
+    with open_store(tmp_path, write=True) as store:
+        at_kill = [rank for _, rank in kept(store)], left(store)
+        assert sorted(at_kill[0] + at_kill[1]) == list(range(many)), "in one of the two, and never in both"
+        sweep(store, BASE_MS + 2 * DAY)
+        assert [rank for _, rank in kept(store)] == list(range(many - 1))
+        with store.snapshot() as view:
+            assert view.get(ids_kept.TABLE, U64.pack(BASE_MS + 2 * DAY)) is not None
+            assert [problem for check in ids_kept.CHECKS for problem in check(view)] == []
