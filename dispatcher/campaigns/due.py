@@ -207,6 +207,11 @@ class Gate:
         slices = self._gone_ms(now_ms) // SLICE_MS + 1
         return max(0, int(slices * SLICE_MS / 1000 * self.per_s) - self.taken)
 
+    def holds(self, now_ms: int) -> str:
+        """What keeps back who could be taken now, as an ETA names it: `window`, `spread`, or nothing."""
+        room = self.room(now_ms)
+        return "window" if not self._open else "" if room or not self.per_s else "spread"
+
     def took(self, recipients: int) -> None:
         self.taken += recipients
 

@@ -30,7 +30,8 @@ def progress(
 ) -> dict[str, Any] | None:
     """Recipients by what became of them; None when the tenant has no such campaign.
 
-    live: what the dispatcher's status says of this campaign ({per_s, ...}), for per_s and eta_s, null without.
+    live: what the dispatcher's status says of this campaign ({per_s, waiting, opens_ms, limit, ...}), for per_s, limit
+    and eta_s: null without it, and eta_s while nothing goes or nobody knows when those who wait may.
     now_ms: when this is asked, for as_of.
     """
     row = load(view, tenant, campaign)
@@ -53,12 +54,24 @@ def progress(
         "started_at": rfc3339(row["started_ms"]),
         "finished_at": rfc3339(row["finished_ms"]),
         "per_s": per_s,
+        "limit": (live or {}).get("limit"),
         "eta_s": None,
         "as_of": rfc3339(now_ms),
     }
-    if per_s and row["state"] in (RUNNING, FINISHING):
-        answer["eta_s"] = ceil((answer["unsent"] + answer["in_flight"] + answer["retry_wait"]) / per_s)
+    if live and row["state"] in (RUNNING, FINISHING):
+        answer["eta_s"] = _eta_s(answer, live, now_ms or 0)
     return answer
+
+
+def _eta_s(answer: Mapping[str, Any], live: Mapping[str, Any], now_ms: int) -> int | None:
+    """Seconds until the last of them is sent, at the pace of now."""
+    per_s, waiting, opens_ms = float(live.get("per_s") or 0), int(live.get("waiting", 0)), live.get("opens_ms")
+    if not per_s:
+        return None
+    moving_s = max(0, answer["unsent"] + answer["in_flight"] + answer["retry_wait"] - waiting) / per_s
+    if not waiting:
+        return ceil(moving_s)
+    return None if opens_ms is None else ceil(max(moving_s, (int(opens_ms) - now_ms) / 1000) + waiting / per_s)
 
 
 @dataclass(frozen=True, slots=True)

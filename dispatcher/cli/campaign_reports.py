@@ -157,7 +157,8 @@ def said(step: Mapping[str, Any]) -> str:
     words = [f"{step[name]:,} {name.replace('_', ' ')}" for name in names if step[name]]
     skipped = sum(step["skipped"].values())
     words += [f"{skipped:,} skipped"] if skipped else []
-    words += [f"{step['per_s']:,}/s"] if step["per_s"] else []
+    limit = f", limited by {step['limit'].replace('_', ' ')}" if step.get("limit") else ""
+    words += [f"{step['per_s']:,}/s{limit}"] if step["per_s"] or limit else []
     words += [f"{step['eta_s']:,} s left"] if step["eta_s"] is not None else []
     words += [f"waits until {step['waiting_until']}"] if step.get("waiting_until") else []
     return ", ".join(words)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -18,6 +18,7 @@ from dispatcher.apps.messages import VALIDITY_S_MAX
 from dispatcher.campaigns.due import Gate, gate_of
 from dispatcher.campaigns.expand import Expansion
 from dispatcher.campaigns.repeats import NEVER_NS, Repeat
+from dispatcher.daemon.going import Going
 from dispatcher.daemon.lanes import FLOOR, LANE, TURN_S
 from dispatcher.daemon.paces import Paces
 from dispatcher.daemon.replies import Replies
@@ -56,6 +57,7 @@ class Campaign:
     expansion: Expansion | None = None
     paused: bool = False
     waiting: int = 0  # uncertain messages that will be resent after the holding time
+    going: Going = field(default_factory=Going)
     gate: Gate | None = None  # its window of the day and its spread; None: nothing holds it
     ended_ns: int = 0  # when all of it was seen final for the first time
 
@@ -95,6 +97,7 @@ class Feeder:
         known.paused = False
         known.gate = gate_of(row)  # anew after a pause: what is spread ends later, not in a burst
         known.ended_ns = 0
+        known.going.begin(time.monotonic_ns())
         self._stop_runs(known, False)
         self.paces.read(view, tenant)
         self.paces.set_campaign(campaign, row)
@@ -244,7 +247,11 @@ class Feeder:
     def _paced(self) -> Iterator[tuple[int, int]]:
         """(tenant, campaign) of what may have to wait for a pace."""
         yield from ((c.tenant, c.id) for c in self._running.values())
-        yield from ((batch.id & 0xFFFF, 0) for batch in self.replies.batches.values() if batch.waiting)
+        yield from (
+            (batch.id & 0xFFFF, 0)
+            for batch in self.replies.batches.values()
+            if batch.waiting and batch.purpose is not Purpose.OTP
+        )
 
     def _wanting(self, channel: Channel, now_ns: int) -> Iterator[Campaign]:
         """Campaigns that could be claimed from now."""
@@ -311,6 +318,7 @@ class Feeder:
             limit = min(_room(channel, lane), limit - batch_.count)
             if gate is not None:
                 gate.took(batch_.members)
+        campaign.going.took(made, now_ns)
         return made
 
     # ---- what came back

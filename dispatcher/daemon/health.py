@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dispatcher.campaigns.eta import slowest
 from dispatcher.records.keys import public_id
 from dispatcher.smpp.pump import BULK, POOLS, REPLIES, URGENT
 from dispatcher.store import care
@@ -16,6 +17,7 @@ from dispatcher.store import care
 if TYPE_CHECKING:
     from dispatcher.daemon.channel import Channel
     from dispatcher.daemon.dispatcher import Dispatcher
+    from dispatcher.daemon.feeder import Campaign
 
 TOTALS = (
     "submits", "accepted", "refused", "throttled", "retried", "released", "uncertain", "late", "receipts",
@@ -41,7 +43,7 @@ def statistics(d: Dispatcher, imports_running: int) -> dict[str, Any]:
         "as_of_ms": d.clock.epoch_ms(),
         "endpoints": endpoints,
         "reload_error": d.reload_error,
-        "alarms": [alarm for endpoint in endpoints for alarm in endpoint["alarms"]],
+        "alarms": [alarm for endpoint in endpoints for alarm in endpoint["alarms"]] + _reload_alarm(d),
         "binds": [bind.statistics() for channel in channels if channel.connects for bind in channel.pool.binds],
         "rates": {
             "submits_per_s": round(committer.submits_per_s),
@@ -72,8 +74,7 @@ def statistics(d: Dispatcher, imports_running: int) -> dict[str, Any]:
             public_id("cmp", c.id): {
                 "in_flight": d.feeder.parts_open(c.id),
                 "waiting": c.expansion.waiting,
-                "per_s": round(committer.submits_per_s),
-                "limit": _limit(d),
+                **_going(d, c),
             }
             for c in d.feeder.campaigns.values()
             if c.expansion is not None
@@ -93,6 +94,13 @@ def statistics(d: Dispatcher, imports_running: int) -> dict[str, Any]:
             "store_full": _counted(channels, "store_full"),
         },
     }
+
+
+def _reload_alarm(d: Dispatcher) -> list[dict[str, Any]]:
+    if not d.reload_error:
+        return []
+    remedy = "mend the file, then `volley smpp reload`; until then the settings of before hold"
+    return [{"object": "settings", "code": "reload_refused", "text": d.reload_error, "remedy": remedy, "since_ms": 0}]
 
 
 def lanes(channels: list[Channel], replies: int) -> dict[str, int]:
@@ -127,8 +135,35 @@ def _counted(channels: list[Channel], name: str) -> int:
     return sum(int(getattr(channel.deliveries.counters, name)) for channel in channels)
 
 
-def _limit(d: Dispatcher) -> str:
-    """What keeps it from going faster, in a word."""
+def _going(d: Dispatcher, campaign: Campaign) -> dict[str, Any]:
+    """Its own parts a second, what limits them, and when the clock lets those go on who wait for it."""
+    now_ms, now_ns = d.clock.epoch_ms(), d.clock.monotonic_ns()
+    limit, opens_ms = _limit(d, campaign, now_ms, now_ns)
+    per_s = campaign.going.per_s(now_ns)
+    return {"per_s": round(per_s, 1 if per_s < 10 else None), "limit": limit, "opens_ms": opens_ms}
+
+
+def _limit(d: Dispatcher, campaign: Campaign, now_ms: int, now_ns: int) -> tuple[str, int | None]:
+    """What keeps it from going faster, in a word of eta.py or of _everywhere, and when those who wait may go."""
+    expansion, gate = campaign.expansion, campaign.gate
+    assert expansion is not None
+    everywhere, opens_ms = _everywhere(d), expansion.opens_ms
+    if campaign.paused:
+        return "paused", None
+    if everywhere in ("no_bind", "disk_full"):
+        return everywhere, opens_ms
+    if gate is not None and (held := gate.holds(now_ms)):
+        return held, gate.opens_ms(now_ms) if held == "window" else opens_ms
+    bound = [channel for channel in d.channels if channel.pool.bound]
+    if expansion.waiting and not any(expansion.wants(now_ns, now_ms, channel.number) for channel in bound):
+        return "winner" if opens_ms is None else "quiet", opens_ms
+    rates = [channel.book.rate for channel in bound]
+    own = d.feeder.paces.rates(campaign.tenant, campaign.id)
+    return slowest({"endpoint_rate": sum(rates) if all(rates) else 0, **own}) or everywhere, opens_ms
+
+
+def _everywhere(d: Dispatcher) -> str:
+    """What keeps all of them from going faster."""
     bound = [channel for channel in d.channels if channel.pool.bound]
     if not bound:
         return "no_bind"
@@ -137,5 +172,5 @@ def _limit(d: Dispatcher) -> str:
     if all(channel.book.rate for channel in bound):
         return "endpoint_rate"
     if all(c.pool.in_flight >= sum(pump.window for pump in c.pool.pumps()) for c in bound):
-        return "window"
+        return "bind_window"
     return "claim_credit" if all(c.book.open_parts >= c.book.credit for c in bound) else "cpu"

@@ -2,7 +2,7 @@
 
 Touches: rows of tenants. The socket keeps them (smpp/_pace.pyx); here is asked how much may be claimed, so that what
 must wait for its own pace does not stand in others' way. No limit is no Pace. Rests on: DESIGN 6 (the sliding log).
-Weak spot: single messages of a tenant past its plan wait in their queue as campaigns do, one-time codes too.
+One-time codes have no pace but their endpoint's: no plan of a tenant holds them, and they use nothing of it up.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from dispatcher.records.batches import purpose_of_batch
 from dispatcher.records.changes import View
+from dispatcher.records.states import Purpose
 from dispatcher.smpp.pump import Pace
 from dispatcher.tenants.tenant import get_tenant
 
@@ -32,6 +34,14 @@ class Paces:
     def of(self, tenant: int, campaign: int = 0) -> tuple[Pace, ...]:
         return tuple(pace for pace in (self._tenants.get(tenant), self._campaigns.get(campaign)) if pace is not None)
 
+    def of_batch(self, batch: int) -> tuple[Pace, ...]:
+        """Of messages born alone."""
+        return () if purpose_of_batch(batch) is Purpose.OTP else self.of(batch & 0xFFFF)
+
+    def room_of_batch(self, batch: int, now_ns: int) -> int:
+        """Parts of it that may be claimed now."""
+        return UNLIMITED if purpose_of_batch(batch) is Purpose.OTP else self.room(batch & 0xFFFF, 0, now_ns)
+
     def read(self, view: View, tenant: int) -> None:
         """A tenant is met, or its plan changed."""
         found = get_tenant(view, tenant)
@@ -46,6 +56,11 @@ class Paces:
     def room(self, tenant: int, campaign: int, now_ns: int) -> int:
         """Parts that may be claimed now."""
         return min((pace.room(now_ns) for pace in self.of(tenant, campaign)), default=UNLIMITED)
+
+    def rates(self, tenant: int, campaign: int) -> dict[str, int]:
+        """Parts a second by whose limit it is; 0: none."""
+        of = {"tenant_rate": self._tenants.get(tenant), "campaign_rate": self._campaigns.get(campaign)}
+        return {name: 0 if pace is None else pace.rate for name, pace in of.items()}
 
     def next_ns(self, of: Iterable[tuple[int, int]]) -> int:
         """When one of these may claim again that may not now; NEVER_NS when none waits for its pace."""
