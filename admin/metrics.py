@@ -76,7 +76,7 @@ def _of_link(link: Statistics, status: dict[str, Any] | None) -> list[Metric]:
 
 def _of_status(status: dict[str, Any]) -> list[Metric]:
     families = _of_binds(status["binds"]) if "binds" in status else []
-    families += _of_endpoints(status.get("endpoints", []))
+    families += _of_endpoints(status.get("endpoints", []), bool(status.get("reload_error")))
     totals = status.get("totals", {})
     families += [_counter(name, what, totals[key]) for name, key, what in _TOTALS if key in totals]
     if "faults" in status:
@@ -97,7 +97,14 @@ def _of_binds(binds: list[dict[str, Any]]) -> list[Metric]:
     up = GaugeMetricFamily("volley_binds_up", "binds that may carry messages", labels=["endpoint"])
     for endpoint in sorted({bind["endpoint"] for bind in binds}):
         up.add_metric([endpoint], sum(bind["state"] == "bound" for bind in binds if bind["endpoint"] == endpoint))
-    families: list[Metric] = [up]
+    of_bind = ["endpoint", "bind"]
+    states = GaugeMetricFamily("volley_bind_state", "1: this bind is in this state", labels=[*of_bind, "state"])
+    since = GaugeMetricFamily("volley_bind_since_seconds", "when that state began, Unix time", labels=of_bind)
+    for bind in binds:
+        states.add_metric([bind["endpoint"], str(bind["bind"]), bind["state"]], 1)
+        if "since_ms" in bind:
+            since.add_metric([bind["endpoint"], str(bind["bind"])], bind["since_ms"] / 1000)
+    families: list[Metric] = [up, states, since]
     for name, key, what in _PER_BIND:
         counter = CounterMetricFamily(name, what, labels=["endpoint", "bind"])
         for bind in binds:
@@ -119,7 +126,7 @@ def _of_binds(binds: list[dict[str, Any]]) -> list[Metric]:
     return [*families, errors]
 
 
-def _of_endpoints(endpoints: list[dict[str, Any]]) -> list[Metric]:
+def _of_endpoints(endpoints: list[dict[str, Any]], reload_refused: bool) -> list[Metric]:
     rate = GaugeMetricFamily(
         "volley_endpoint_rate", "parts a second as it holds now, 0 for no limit", labels=["endpoint"]
     )
@@ -134,6 +141,8 @@ def _of_endpoints(endpoints: list[dict[str, Any]]) -> list[Metric]:
         events.add_metric([one["endpoint"]], one.get("flow", {}).get("events", 0))
         for alarm in one.get("alarms", ()):
             alarms.add_metric([one["endpoint"], alarm["object"], alarm["code"]], 1)
+    if reload_refused:
+        alarms.add_metric(["", "settings", "reload_refused"], 1)
     return [rate, events, alarms]
 
 
@@ -184,6 +193,9 @@ _PER_BIND = (
 _BIND_GAUGES = (
     ("volley_bind_in_flight", "in_flight", "submit_sm without an answer"),
     ("volley_bind_window", "window", "submit_sm that may be without an answer"),
+    ("volley_bind_submits_per_second", "submits_per_s", "submit_sm a second, just now"),
+    ("volley_bind_responses_per_second", "responses_per_s", "submit_sm_resp a second, just now"),
+    ("volley_bind_receipts_per_second", "receipts_per_s", "deliver_sm a second, just now"),
     ("volley_bind_response_ms_p50", "response_ms_p50", "milliseconds to an answer, half of them"),
     ("volley_bind_response_ms_p99", "response_ms_p99", "milliseconds to an answer, all but one in a hundred"),
 )

@@ -1,6 +1,7 @@
 """Connections to carriers: what each does, and an operator's hand on one of them.
 
-Touches: the status command; commands bind.connect, bind.drain, bind.disconnect, which ask for a reason and are audited.
+Touches: the status command; commands bind.connect, .pause, .drain, .disconnect, .reconnect, endpoint.rate and
+endpoints.reload, which ask for a reason and are audited.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from admin.answers import Answer, Body, Page
 from admin.asking import Asking
 from admin.auth import Caller, may
 from admin.routes.status import live_status
-from dispatcher.control.commands import ConnectBind, DisconnectBind, DrainBind
+from dispatcher.control.commands import (
+    ConnectBind,
+    DisconnectBind,
+    DrainBind,
+    PauseBind,
+    RateEndpoint,
+    ReconnectBind,
+    ReloadEndpoints,
+)
 
 router = APIRouter(prefix="/v1", tags=["operator"])
 
@@ -58,6 +67,25 @@ class BindBody(Body):
     reason: Annotated[str, Field(min_length=1, max_length=500, description="kept in the audit")]
 
 
+class RateBody(BindBody):
+    parts_per_s: Annotated[int, Field(description="of the whole account; 0: no limit of ours")]
+
+
+class RateAnswer(Answer):
+    id: str
+    rate: int = 0
+
+
+class ReloadAnswer(Answer):
+    """Names of endpoints; `needs_restart` is what a reload leaves as it was."""
+
+    id: str
+    added: list[str] = Field(default_factory=list)
+    changed: list[str] = Field(default_factory=list)
+    removed: list[str] = Field(default_factory=list)
+    needs_restart: list[str] = Field(default_factory=list)
+
+
 class BindsAnswer(Answer):
     id: str
     binds: list[str] = Field(default_factory=list)
@@ -77,8 +105,20 @@ async def list_endpoints(request: Request, caller: Operator) -> dict[str, Any]:
 
 @router.post("/binds/{bind}:connect", response_model=BindsAnswer)
 async def connect_bind(bind: BindName, body: BindBody, ask: Asking, caller: Hand) -> dict[str, Any]:
-    """Bind again at once, whatever was refused or asked for before."""
+    """Bind and submit again at once, whatever was refused or asked for before."""
     return await ask(caller, ConnectBind(bind=bind), reason=body.reason)
+
+
+@router.post("/binds/{bind}:pause", response_model=BindsAnswer)
+async def pause_bind(bind: BindName, body: BindBody, ask: Asking, caller: Hand) -> dict[str, Any]:
+    """Submit nothing more on it; it stays bound for receipts and texts. It stays so until `:connect` or a restart."""
+    return await ask(caller, PauseBind(bind=bind), reason=body.reason)
+
+
+@router.post("/binds/{bind}:reconnect", response_model=BindsAnswer)
+async def reconnect_bind(bind: BindName, body: BindBody, ask: Asking, caller: Hand) -> dict[str, Any]:
+    """Make its connection anew: its window is answered first, then it binds again at once."""
+    return await ask(caller, ReconnectBind(bind=bind), reason=body.reason)
 
 
 @router.post("/binds/{bind}:drain", response_model=BindsAnswer)
@@ -91,3 +131,18 @@ async def drain_bind(bind: BindName, body: BindBody, ask: Asking, caller: Hand) 
 async def disconnect_bind(bind: BindName, body: BindBody, ask: Asking, caller: Hand) -> dict[str, Any]:
     """End the connection now; what is in its window becomes uncertain. It stays so until `:connect` or a restart."""
     return await ask(caller, DisconnectBind(bind=bind), reason=body.reason)
+
+
+@router.post("/endpoints/{endpoint}:rate", response_model=RateAnswer)
+async def rate_endpoint(
+    endpoint: Annotated[str, Path(max_length=32)], body: RateBody, ask: Asking, caller: Hand
+) -> dict[str, Any]:
+    """Another pace of the whole account, at once, until a reload or a restart reads the configuration's."""
+    return await ask(caller, RateEndpoint(endpoint=endpoint, parts_per_s=body.parts_per_s), reason=body.reason)
+
+
+@router.post("/endpoints:reload", response_model=ReloadAnswer)
+async def reload_endpoints(body: BindBody, ask: Asking, caller: Hand) -> dict[str, Any]:
+    """Read endpoints, routes and rates from the configuration's file; binds that it does not change live on. A file
+    with an error changes nothing: 422 says where."""
+    return await ask(caller, ReloadEndpoints(), reason=body.reason)

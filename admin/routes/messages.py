@@ -41,10 +41,12 @@ class MessageBody(Body):
         int | None, Field(description=f"up to {VALIDITY_S_MAX:,}; of an otp 600, else two days, unless given")
     ] = None
     ref: Annotated[str | None, Field(max_length=1_000, description="yours; comes back with the message")] = None
+    send_at: Annotated[
+        str | None,
+        Field(max_length=40, description="an instant with its zone, at most 31 days ahead; now unless given"),
+    ] = None
     options: OptionsBody | None = None
-    sender: Annotated[str | None, Field(max_length=100, description="source_addr; the endpoint's own unless given")] = (
-        None
-    )
+    sender: Annotated[str | None, Field(max_length=100, description="source_addr; the tenant's unless given")] = None
 
 
 class MessagesBody(Body):
@@ -55,7 +57,12 @@ class ResultAnswer(Answer):
     index: int
     ref: str | None
     id: str | None = None
-    decision: str | None = Field(None, description="sent: it will go; else why it will not, such as opted_out")
+    decision: str | None = Field(
+        None,
+        description="sent: it will go; waiting: it will go from due_at on (quiet hours, send_at), unless a guard is "
+        "against it by then; else why it will not, as opted_out or frequency_cap; quiet: due_at is too late for it",
+    )
+    due_at: str | None = Field(None, description="when it may leave, or might have")
     parts: int | None = None
     billed: int | None = Field(None, description="parts that the tenant's market bills")
     error: dict[str, Any] | None = Field(None, description="this message was refused: {pointer, code, detail}")
@@ -73,6 +80,7 @@ class MessageAnswer(Answer):
     purpose: str
     state: str
     decision: str
+    due_at: str | None = None
     why: str | None
     parts: int
     message_id: str | None

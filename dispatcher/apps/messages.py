@@ -1,32 +1,37 @@
-"""Single messages that a program asks for: what is wrong with each, what the gate says, and its place in the outbox.
+"""Single messages that a program asks for: what is wrong with each, what the gate says, what it costs, its place in the
+outbox.
 
-Touches: table `outbox`, and to decide: tenants, opt-outs and suppressions by number (never a member's planes).
+Touches: tables `outbox` and `singles`; the gate's (messages_gate.py) and the meter's (messages_meter.py).
 One bad message among a thousand is refused with its index and the rest goes: a caller that sends a queue's worth would
-otherwise have to take it apart to find the one. Rests on: PRODUCT D (/messages), DESIGN 6 (guards, in their order).
+otherwise have to take it apart to find the one. So is one for which there is no credit, plan or price.
+Rests on: PRODUCT D (/messages), DESIGN 6 (guards, in their order).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from dispatcher.apps.messages_gate import Gate, Said
+from dispatcher.apps.messages_meter import MessageMeter, Refusal, give_back
 from dispatcher.campaigns.template import Template
+from dispatcher.clock import rfc3339
 from dispatcher.control.commands import CancelMessage, Envelope, SendMessages
 from dispatcher.errors import CommandRefused
-from dispatcher.members.consent import consented_since, erased, group_of, opted_out, suppressed
 from dispatcher.members.msisdn import Unparsed, normalise
-from dispatcher.records.batches import message_batch
+from dispatcher.records.batches import PURPOSE_BITS, message_batch, message_id
 from dispatcher.records.changes import Changes, View
-from dispatcher.records.keys import parse_public_id, public_id
+from dispatcher.records.keys import parse_public_id
 from dispatcher.records.states import Decision, Purpose
-from dispatcher.segments.caps import capped_by
 from dispatcher.store.blocks import ColumnKind
-from dispatcher.store.columns import find_number
 from dispatcher.store.layout import U64, U64_U32
+from dispatcher.store.singles import drop_single, put_single, who_of
 from dispatcher.store.values import pack, unpack
-from dispatcher.tenants.profile import get_profile
-from dispatcher.tenants.rules import rules_of
+from dispatcher.tenants.profile import CAP_GROUPS
+from dispatcher.tenants.rules import market_of
 from dispatcher.tenants.tenant import Tenant, need_tenant
 from dispatcher.text.alphabet import is_forbidden
 from dispatcher.text.alphabet import normalise as nfc
@@ -36,14 +41,16 @@ from dispatcher.text.parts import TextTooLong, billed, parts_by
 
 AT_ONCE = 1_000
 PARTS_MAX = 16  # of one message
+LACKING = {"insufficient_credit", "quota_exceeded"}  # what is wrong with a tenant, not with its message
 TEXT_CHARACTERS_MAX = PARTS_MAX * 153
 REF_CHARACTERS_MAX = 100
 SENDER_OCTETS_MAX = 20  # SMPP v3.4: source_addr
 VALIDITY_S_MAX = 7 * 86_400
+SEND_AT_DAYS_MAX = 31
+WAITING = "waiting"  # a decision that is none yet
 VALIDITY_S = {Purpose.OTP: 600}  # after that a code is of no use
 VALIDITY_S_ELSE = 2 * 86_400
 _WITH_FALLBACK = re.compile(r"\{\s*(\w+)\s*\|")  # what `vars` may leave out
-PURPOSE_BITS = 3  # of a message's number, below its position
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,7 @@ class _Wanted:
     validity_s: int
     sender: str
     ref: str
+    send_at_ms: int  # 0: at once
     options: dict[str, Any]
 
 
@@ -77,11 +85,6 @@ class _Bad(Exception):
     def __init__(self, name: str, code: str, detail: str, **extra: Any) -> None:
         super().__init__(detail)
         self.said = {"pointer": f"/{name}", "code": code, "detail": detail, **extra}
-
-
-def message_id(position: int, purpose: Purpose) -> str:
-    """Public; sorts by creation within a tenant."""
-    return public_id("msg", position << PURPOSE_BITS | purpose.number)
 
 
 def parse_message_id(text: str) -> tuple[int, Purpose] | None:
@@ -92,44 +95,94 @@ def parse_message_id(text: str) -> tuple[int, Purpose] | None:
     return number >> PURPOSE_BITS, list(Purpose)[number & 7]
 
 
-def send_messages(view: View, command: SendMessages, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
+@dataclass(slots=True)
+class _Request:
+    """What the messages of one call share."""
+
+    view: View
+    tenant: Tenant
+    now_ms: int
+    changes: Changes = field(default_factory=Changes)
+    gate: Gate = field(default_factory=Gate)
+    capped: dict[tuple[Purpose, int], list[int]] = field(default_factory=lambda: defaultdict(list))
+    templates: dict[tuple[str, tuple[str, ...]], Template] = field(default_factory=dict)
+
+
+def send_messages(
+    view: View, command: SendMessages, envelope: Envelope, *, proof: bool = False
+) -> tuple[Changes, dict[str, Any]]:
     """Command `message.send`: 1 to 1,000. Reply: {accepted, refused, results: one a message, in order: {index, id, ref,
-    decision, parts, billed} or {index, ref, error: {pointer, code, detail}}}. Raises CommandRefused 422 when all are
-    bad."""
+    decision, due_at, parts, billed} or {index, ref, error: {pointer, code, detail}}}. decision: sent, waiting (until
+    due_at), or why it will not go. proof: to listed phones, which no cap, hour or missing consent concerns.
+
+    Raises CommandRefused when all are bad: 422, or 409 where only credit or plan is lacking."""
     tenant = need_tenant(view, envelope.tenant)
     if not 1 <= len(command.messages) <= AT_ONCE:
         raise CommandRefused(422, "invalid_value", f"messages: 1 to {AT_ONCE:,} at once, got {len(command.messages):,}")
-    changes, results = Changes(), list[dict[str, Any]]()
-    position = next_position(view, envelope.tenant)
-    templates: dict[tuple[str, tuple[str, ...]], Template] = {}
+    of, meter = _Request(view, tenant, envelope.at_ms), MessageMeter(view, tenant, envelope.at_ms)
+    results, position = list[dict[str, Any]](), next_position(view, envelope.tenant)
     for index, asked in enumerate(command.messages):
-        ref = asked.get("ref") or ""
+        ref = asked.get("ref") or None
         try:
-            wanted = _read(asked, tenant, templates, envelope.at_ms)
+            shown = _accept(of, meter, asked, position, proof=proof)
         except _Bad as bad:
-            results.append({"index": index, "ref": ref or None, "error": bad.said})
+            results.append({"index": index, "ref": ref, "error": bad.said})
             continue
-        decision = _gate(view, tenant, wanted, envelope.at_ms)
-        place = U64_U32.pack(message_batch(envelope.tenant, wanted.purpose), position)
-        changes.put("outbox", place, _row(wanted, decision, envelope.at_ms))
-        shown = {"id": message_id(position, wanted.purpose), "decision": decision.word, "parts": wanted.parts}
-        shown["billed"] = wanted.billed
-        results.append({"index": index, "ref": ref or None, **shown})
+        results.append({"index": index, "ref": ref, **shown})
         position += 1
+    meter.put(of.changes)
     refused = [result for result in results if "error" in result]
     if len(refused) == len(results):
         errors = [{**r["error"], "pointer": f"/messages/{r['index']}{r['error']['pointer']}"} for r in refused]
-        raise CommandRefused(422, "invalid_value", f"messages: {errors[0]['detail']}", errors=errors)
-    return changes, {"accepted": len(results) - len(refused), "refused": len(refused), "results": results}
+        codes = {one["code"] for one in errors}
+        status, code = (409, codes.pop()) if len(codes) == 1 and codes <= LACKING else (422, "invalid_value")
+        raise CommandRefused(status, code, f"messages: {errors[0]['detail']}", errors=errors)
+    return of.changes, {"accepted": len(results) - len(refused), "refused": len(refused), "results": results}
+
+
+def _accept(of: _Request, meter: MessageMeter, asked: dict[str, Any], position: int, *, proof: bool) -> dict[str, Any]:
+    """Read one, ask the gate, take what it costs, write it down. Raises _Bad."""
+    view, tenant, now_ms = of.view, of.tenant, of.now_ms
+    wanted = _read(asked, tenant, of.templates, now_ms)
+    begins_ms = wanted.send_at_ms or now_ms
+    expiry_ms = begins_ms + wanted.validity_s * 1000
+    others = of.capped[wanted.purpose, wanted.to]
+    said = of.gate.judge(
+        view, tenant, wanted.to, wanted.purpose, begins_ms, expiry_ms, more=tuple(others), proof=proof
+    )  # fmt: skip
+    batch, micros = message_batch(tenant.number, wanted.purpose), None
+    if said.decision is Decision.SENT:
+        found = meter.take(batch, wanted.to, wanted.parts, wanted.billed)
+        if isinstance(found, Refusal):
+            raise _Bad("to", found.code, found.detail)
+        micros = found
+        if wanted.purpose.value in CAP_GROUPS and not proof:
+            who = who_of(view, tenant.number, wanted.to)
+            put_single(of.changes, view, tenant.number, wanted.purpose, who, said.due_ms, batch, position)
+            others.append(said.due_ms)
+    of.changes.put("outbox", U64_U32.pack(batch, position), _row(wanted, said, now_ms, expiry_ms, micros, proof=proof))
+    waits = said.decision is Decision.SENT and said.due_ms > now_ms
+    return {
+        "id": message_id(position, wanted.purpose),
+        "decision": WAITING if waits else said.decision.word,
+        "due_at": rfc3339(said.due_ms) if said.due_ms > now_ms else None,
+        "parts": wanted.parts,
+        "billed": wanted.billed,
+    }
 
 
 def cancel_message(view: View, command: CancelMessage, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
-    """Command `message.cancel`. The dispatcher has seen to it that nobody claims it any more. 404, 409."""
+    """Command `message.cancel`. The dispatcher has seen to it that nobody claims it any more. What it used of credit
+    and plan is given back. 404, 409."""
     key, row = _place(view, envelope.tenant, command.message)
     if row["cancelled_ms"]:
         raise CommandRefused(409, "state_conflict", "the message is cancelled already")
-    changes = Changes()
+    changes, tenant, purpose = Changes(), need_tenant(view, envelope.tenant), Purpose(row["purpose"])
+    batch, position = U64_U32.unpack(key)
     changes.put("outbox", key, pack({**row, "cancelled_ms": envelope.at_ms}))
+    if not row["decision"]:
+        drop_single(changes, view, tenant.number, purpose, who_of(view, tenant.number, row["to"]), batch, position)
+        give_back(changes, view, tenant, batch, [row], envelope.at_ms)
     return changes, {"id": command.message, "state": "cancelled"}
 
 
@@ -156,41 +209,28 @@ def _place(view: View, tenant: int, message: str) -> tuple[bytes, dict[str, Any]
     return key, unpack(row)
 
 
-def _row(wanted: _Wanted, decision: Decision, now_ms: int) -> bytes:
-    return pack(
-        {
-            "to": wanted.to,
-            "from": wanted.sender,
-            "text": wanted.text,
-            "purpose": wanted.purpose.value,
-            "expiry_ms": now_ms + wanted.validity_s * 1000,
-            "created_ms": now_ms,
-            "validity_s": wanted.validity_s,
-            "ref": wanted.ref,
-            "decision": 0 if decision is Decision.SENT else int(decision),
-            "parts": wanted.parts,
-            "billed": wanted.billed,
-            "cancelled_ms": 0,
-        }
-        | ({"options": wanted.options} if wanted.options else {})
-    )
-
-
-def _gate(view: View, of: Tenant, wanted: _Wanted, now_ms: int) -> Decision:
-    """The guards that a number alone can be asked, in the order of DESIGN 6. Caps count what campaigns sent."""
-    tenant, rules = of.number, rules_of(of, wanted.purpose.value)
-    if suppressed(view, tenant, wanted.to):
-        return Decision.SUPPRESSED
-    group = group_of(wanted.purpose)
-    if group is not None and opted_out(view, tenant, wanted.to, group):
-        return Decision.OPTED_OUT
-    if group is not None and rules.consent and consented_since(view, tenant, wanted.to, group) is None:
-        return Decision.NO_CONSENT
-    if rules.caps:
-        member_no = find_number(view, tenant, wanted.to)
-        if member_no is not None and capped_by(view, tenant, rules.caps, member_no, now_ms) is not None:
-            return Decision.FREQUENCY_CAP
-    return Decision.ERASED if erased(view, tenant, wanted.to) else Decision.SENT
+def _row(wanted: _Wanted, said: Said, now_ms: int, expiry_ms: int, micros: int | None, *, proof: bool) -> bytes:
+    row = {
+        "to": wanted.to,
+        "from": wanted.sender,
+        "text": wanted.text,
+        "purpose": wanted.purpose.value,
+        "expiry_ms": expiry_ms,
+        "created_ms": now_ms,
+        "validity_s": wanted.validity_s,
+        "ref": wanted.ref,
+        "decision": 0 if said.decision is Decision.SENT else int(said.decision),
+        "parts": wanted.parts,
+        "billed": wanted.billed,
+        "cancelled_ms": 0,
+    }
+    if said.due_ms > now_ms:
+        row["due_ms"] = said.due_ms
+    if micros is not None:
+        row["micros"] = micros
+    if wanted.options:
+        row["options"] = wanted.options
+    return pack(row | ({"proof": True} if proof else {}))
 
 
 def _read(
@@ -205,7 +245,7 @@ def _read(
     except ValueError:
         words = ", ".join(Purpose)
         raise _Bad("purpose", "invalid_value", f"purpose {asked['purpose']!r}: one of {words}") from None
-    sender, ref = asked.get("sender") or "", asked.get("ref") or ""
+    sender, ref = asked.get("sender") or tenant.sender, asked.get("ref") or ""
     if len(sender) > SENDER_OCTETS_MAX or not sender.isascii() or not sender.isprintable():
         rule = f"at most {SENDER_OCTETS_MAX} printable ASCII characters"
         raise _Bad("sender", "invalid_value", f"sender {sender[:40]!r}: {rule}")
@@ -214,6 +254,7 @@ def _read(
     validity_s = asked.get("validity_s") or VALIDITY_S.get(purpose, VALIDITY_S_ELSE)
     if not 1 <= validity_s <= VALIDITY_S_MAX:
         raise _Bad("validity_s", "invalid_value", f"validity_s {validity_s}: 1 to {VALIDITY_S_MAX:,}")
+    send_at_ms = _instant(asked.get("send_at"), now_ms)
     try:
         options = checked(asked.get("options"), now_ms)
     except CommandRefused as exc:
@@ -222,8 +263,25 @@ def _read(
     told = Options.of(options)
     by = encoder(Coding(), told.message_class, told.transliterate)
     on_wire = _parts(text, by)
-    paid = billed(by, text, get_profile(tenant.market_profile).billing)
-    return _Wanted(number, text, on_wire, paid, purpose, validity_s, sender, ref, options)
+    paid = billed(by, text, market_of(tenant).billing)
+    return _Wanted(number, text, on_wire, paid, purpose, validity_s, sender, ref, send_at_ms, options)
+
+
+def _instant(asked: Any, now_ms: int) -> int:
+    """`send_at` in epoch ms, 0 without one; what is past by now goes at once."""
+    if asked is None:
+        return 0
+    try:
+        found = datetime.fromisoformat(str(asked))
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        rule = "an instant with its zone, as 2026-11-24T09:00:00+01:00"
+        raise _Bad("send_at", "invalid_value", f"send_at {str(asked)[:40]!r}: {rule}")
+    at_ms = round(found.timestamp() * 1000)
+    if at_ms > now_ms + SEND_AT_DAYS_MAX * 86_400_000:
+        raise _Bad("send_at", "invalid_value", f"send_at {asked}: at most {SEND_AT_DAYS_MAX} days from now")
+    return at_ms if at_ms > now_ms else 0
 
 
 def _text(asked: dict[str, Any], templates: dict[tuple[str, tuple[str, ...]], Template]) -> str:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from config import Settings, load
-from dispatcher.cli.talk import send
+from config import SettingError, Settings, load
+from dispatcher.cli.talk import listens, send
 from dispatcher.clock import SystemClock
 from dispatcher.control.commands import Envelope
 from dispatcher.records.keys import parse_public_id, public_id
 from dispatcher.store import Snapshot, open_store
+
+WHOLE_CHARACTERS = 32  # of a cell without a blank: ids, times and numbers are shorter
+PIPE_CHARACTERS = 10_000  # a line where nobody looks at its end
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,17 +71,21 @@ class Call:
                 click.echo(f"{name + ':':20} {'' if value is None else shown}")
 
     def show_rows(self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-        """A list: one JSON object a line, or a table."""
+        """A list: one JSON object a line, or a table. An id or a time is never broken over two lines, and nothing is in
+        a pipe, so that both can be copied and looked for."""
         if self.json:
             for row in rows:
                 click.echo(json.dumps(row, ensure_ascii=False, default=str))
             return
+        cells = [[_cell(row.get(column)) for column in columns] for row in rows]
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in columns:
-            table.add_column(column.replace("_", " "), overflow="fold")
-        for row in rows:
-            table.add_row(*(_cell(row.get(column)) for column in columns))
-        Console(markup=False, highlight=False, emoji=False).print(table)
+        for at, column in enumerate(columns):
+            whole = all(len(line[at]) <= WHOLE_CHARACTERS and " " not in line[at] for line in cells)
+            table.add_column(column.replace("_", " "), overflow="fold", no_wrap=whole)
+        for line in cells:
+            table.add_row(*line)
+        width = None if sys.stdout.isatty() else PIPE_CHARACTERS
+        Console(markup=False, highlight=False, emoji=False, width=width).print(table)
 
 
 def common(function: F) -> F:
@@ -86,9 +96,23 @@ def common(function: F) -> F:
     @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
     @functools.wraps(function)
     def wrapped(config: str | None, data: str | None, as_json: bool, **rest: Any) -> Any:
-        return function(Call(load(config, data), as_json), **rest)
+        return function(Call(_settings(config, data), as_json), **rest)
 
     return wrapped  # type: ignore[return-value]
+
+
+def _settings(config: str | None, data: str | None) -> Settings:
+    """As they are written. While they hold an error a running dispatcher can still be asked: to stop, for instance."""
+    try:
+        return load(config, data)
+    except SettingError as exc:
+        place = Path(data or config or os.environ.get("VOLLEY_CONFIG") or os.environ.get("VOLLEY_DATA") or "/")
+        folder = place.parent if place.is_file() else place
+        known = Settings(data=folder.expanduser().absolute())
+        if not listens(known):
+            raise
+        click.echo(f"volley: {exc}; the running dispatcher goes on with the settings of before", err=True)
+        return known
 
 
 def of_tenant(function: F) -> F:

@@ -29,8 +29,9 @@ def message_group() -> None:
 )
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="TEXT is a template; may be repeated.")
 @click.option("--validity-s", type=click.IntRange(1), help="An otp's is 600, others' two days, unless given.")
+@click.option("--send-at", metavar="INSTANT", help="With its zone, as 2026-11-24T09:00:00+01:00; now unless given.")
 @click.option("--ref", help="Comes back with the message.")
-@click.option("--sender", help="source_addr; the endpoint's own unless given.")
+@click.option("--sender", help="source_addr; the tenant's unless given.")
 @of_tenant
 @common
 @with_options
@@ -42,6 +43,7 @@ def send_message_command(
     purpose: str,
     variables: tuple[str, ...],
     validity_s: int | None,
+    send_at: str | None,
     ref: str | None,
     sender: str | None,
     options: dict[str, Any] | None,
@@ -51,9 +53,10 @@ def send_message_command(
     \b
       volley message send +8613800000000 "Your code is 4711" --purpose otp
       volley message send +8613800000000 "Water is off until noon" --flash --replace-type 1
+      volley message send +33612345678 "See you at ten" --send-at 2026-11-24T09:00:00+01:00
     """
     asked: dict[str, Any] = {"to": to, "purpose": purpose, "validity_s": validity_s, "ref": ref, "sender": sender}
-    asked["options"] = options
+    asked |= {"options": options, "send_at": send_at}
     if variables:
         wrong = next((pair for pair in variables if "=" not in pair), None)
         if wrong is not None:
@@ -64,7 +67,8 @@ def send_message_command(
     message = {name: value for name, value in asked.items() if value is not None}
     reply = call.do(SendMessages(messages=[message]), tenant=call.tenant(tenant))
     (result,) = reply["results"]
-    word = "accepted" if result["decision"] == "sent" else f"not sent: {result['decision'].replace('_', ' ')}"
+    words = {"sent": "accepted", "waiting": f"waits until {result['due_at']}"}
+    word = words.get(result["decision"], f"not sent: {result['decision'].replace('_', ' ')}")
     call.show(result, f"{result['id']}  {word}, {result['parts']} part{'s' * (result['parts'] > 1)}")
 
 

@@ -1,11 +1,11 @@
-"""`volley smpp status, connect, drain, disconnect`: the running dispatcher's binds, and an operator's hand on them."""
+"""`volley smpp status` shows the running dispatcher's binds; `pause, drain, connect, rate, reload` ... change them."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import click
@@ -17,12 +17,22 @@ from rich.text import Text
 from dispatcher.cli.common import Call, common
 from dispatcher.cli.talk import ask
 from dispatcher.clock import SystemClock
-from dispatcher.control.commands import AskStatus, ConnectBind, DisconnectBind, DrainBind, Envelope
+from dispatcher.control.commands import (
+    AskStatus,
+    ConnectBind,
+    DisconnectBind,
+    DrainBind,
+    Envelope,
+    PauseBind,
+    RateEndpoint,
+    ReconnectBind,
+    ReloadEndpoints,
+)
 
 WATCH_S = 1.0
 PIPED_COLUMNS = 200
-COLUMNS = ("bind", "state", "for", "address", "window", "out/s", "in/s", "p50 ms", "p99 ms", "refused", "last error")
-STYLES = {"bound": "green", "connecting": "yellow", "draining": "yellow", "drained": "yellow"}
+COLUMNS = ("bind", "state", "for", "window", "out/s", "in/s", "p50 ms", "p99 ms", "refused")
+STYLES = {"bound": "green", "closed": "red", "disconnected": "red"}
 
 
 def ask_running(call: Call, command: Any, reason: str = "") -> dict[str, Any]:
@@ -39,7 +49,7 @@ def ask_running(call: Call, command: Any, reason: str = "") -> dict[str, Any]:
 @click.argument("endpoint", required=False)
 @common
 def status_command(call: Call, endpoint: str | None, watch: bool) -> None:
-    """Every bind: state, window, rates, response times, refusals, alarms with their remedy.
+    """Every bind: state, window, rates, response times, refusals by code, last errors, alarms with their remedy.
 
     Exit status 1 when an endpoint has an alarm or a bind that is not bound.
 
@@ -84,38 +94,65 @@ def _look(call: Call, endpoint: str | None) -> dict[str, Any]:
         return [one for one in status.get(kind, ()) if endpoint in (None, one["endpoint"])]
 
     endpoints, binds = of("endpoints"), of("binds")
-    alarms = [alarm for one in endpoints for alarm in one["alarms"]]
+    others = {alarm["object"] for one in status["endpoints"] if one not in endpoints for alarm in one["alarms"]}
+    alarms = [alarm for alarm in status["alarms"] if alarm["object"] not in others]
     return {"as_of_ms": status["as_of_ms"], "endpoints": endpoints, "binds": binds, "alarms": alarms}
 
 
 def _shown(seen: dict[str, Any]) -> Group:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in COLUMNS:
-        right, last = column in COLUMNS[4:9], column == COLUMNS[-1]
-        table.add_column(column, justify="right" if right else "left", no_wrap=not last, overflow="fold")
+        table.add_column(column, justify="right" if column in COLUMNS[3:] else "left", no_wrap=True)
     for bind in seen["binds"]:
         refused = sum(error["count"] for error in bind["errors"])
-        latest = f" {bind['errors'][0]['name']}" if bind["errors"] else ""
         table.add_row(
             bind["name"] + ("" if bind["mode"] == "trx" else f" {bind['mode']}"),
-            Text(bind["state"], STYLES.get(bind["state"], "red")),
+            Text(bind["state"], STYLES.get(bind["state"], "yellow")),
             _span(seen["as_of_ms"] - bind["since_ms"]),
-            bind["address"] + (" TLS" if bind["tls"] else ""),
             f"{bind['in_flight']}/{bind['window']}",
             f"{bind['submits_per_s']:,.0f}",
             f"{bind['receipts_per_s']:,.0f}",
             _ms(bind["response_ms_p50"]),
             _ms(bind["response_ms_p99"]),
-            f"{refused:,}{latest}" if refused else "",
-            Text(bind["last_error"]),
+            f"{refused:,}" if refused else "",
         )
-    lines: list[Any] = [table]
-    for one in seen["endpoints"]:
-        if one["flow"]["limit"]:
-            now = f"{one['endpoint']}: {one['flow']['limit']:,} parts/s now of {one['rate'] or 'any'}"
-            lines.append(Text(f"{now} ({one['flow']['why']}, {one['flow']['events']} times)", "yellow"))
-    lines += [Text(f"{alarm['object']}: {alarm['text']}\n  -> {alarm['remedy']}", "red") for alarm in seen["alarms"]]
-    return Group(*lines)
+    known = {alarm["text"] for alarm in seen["alarms"]}
+    errors = [(bind["name"], bind["last_error"]) for bind in seen["binds"] if bind["last_error"] not in known]
+    codes = [(bind["name"], ", ".join(f"{e['count']:,} {e['name']}" for e in bind["errors"])) for bind in seen["binds"]]
+    alarms = [(alarm["object"], f"{alarm['text']}\n  -> {alarm['remedy']}") for alarm in seen["alarms"]]
+    return Group(
+        table,
+        *(Text(_endpoint(one, seen["binds"]), "yellow" if one["flow"]["limit"] else "") for one in seen["endpoints"]),
+        *map(Text, _together(codes, seen)),
+        *map(Text, _together(errors, seen)),
+        *(Text(line, "red") for line in _together(alarms, seen)),
+    )
+
+
+def _endpoint(one: dict[str, Any], binds: list[dict[str, Any]]) -> str:
+    """Where it is bound, and at which pace."""
+    own = [bind for bind in binds if bind["endpoint"] == one["endpoint"]]
+    places = ", ".join(dict.fromkeys(bind["address"] + (" TLS" if bind["tls"] else "") for bind in own))
+    pace = f", at most {one['rate']:,} parts/s" if one["rate"] else ""
+    if one["flow"]["limit"]:
+        flow = one["flow"]
+        pace = f", {flow['limit']:,} parts/s now of {one['rate'] or 'any'} ({flow['why']}, {flow['events']} times)"
+    return f"{one['endpoint']}: {one['bound']} of {one['binds']} bound, {places}{pace}"
+
+
+def _together(found: Iterable[tuple[str, str]], seen: dict[str, Any]) -> Iterator[str]:
+    """A line for each text: binds that say the same are named together, all of an endpoint by its name."""
+    names: dict[str, list[str]] = {}
+    for name, text in found:
+        if text:
+            names.setdefault(text, []).append(name)
+    for text, those in names.items():
+        left = those
+        for one in seen["endpoints"]:
+            own = [bind["name"] for bind in seen["binds"] if bind["endpoint"] == one["endpoint"]]
+            if set(own) <= set(left):
+                left = [one["endpoint"], *(name for name in left if name not in own)]
+        yield f"{', '.join(left)}: {text}"
 
 
 def _ms(value: float | None) -> str:
@@ -145,8 +182,19 @@ def _hand(word: str, command: Callable[..., Any], meaning: str) -> click.Command
 _WHICH = "BIND is endpoint.number, or an endpoint for all its binds."
 connect_command = _hand(
     "connect", ConnectBind,
-    f"Bind again at once, whatever was refused or asked for before.\n\n{_WHICH}\n\n\b\n"
+    f"Bind and submit again at once, whatever was refused or asked for before.\n\n{_WHICH}\n\n\b\n"
     "volley smpp connect main --reason 'new password'",
+)  # fmt: skip
+pause_command = _hand(
+    "pause", PauseBind,
+    f"Submit nothing more; stay bound for receipts and texts.\n\n{_WHICH} It stays so until connected or a restart; "
+    "where routes name another endpoint, that one takes over.\n\n\b\n"
+    "volley smpp pause main --reason 'carrier asks for an hour'",
+)  # fmt: skip
+reconnect_command = _hand(
+    "reconnect", ReconnectBind,
+    f"Make a connection anew: its window is answered first, then it binds again at once.\n\n{_WHICH}\n\n\b\n"
+    "volley smpp reconnect main.2 --reason 'receipts stopped'",
 )  # fmt: skip
 drain_command = _hand(
     "drain", DrainBind,
@@ -158,3 +206,36 @@ disconnect_command = _hand(
     f"End a connection now; what is in its window becomes uncertain.\n\n{_WHICH} It stays so until connected or a "
     "restart.\n\n\b\nvolley smpp disconnect main.3 --reason 'stuck'",
 )  # fmt: skip
+
+
+@click.command("rate")
+@click.argument("endpoint")
+@click.argument("parts_per_s", metavar="PARTS/S", type=int)
+@click.option("--reason", required=True, help="Kept in the audit.")
+@common
+def rate_command(call: Call, endpoint: str, parts_per_s: int, reason: str) -> None:
+    """Another pace of a whole account from now on; 0: no limit of ours.
+
+    It holds until a reload or a restart reads the configuration's.
+
+    \b
+    volley smpp rate main 500 --reason 'carrier is slow today'
+    """
+    reply = ask_running(call, RateEndpoint(endpoint=endpoint, parts_per_s=parts_per_s), reason)
+    call.show(reply, f"{endpoint}: " + (f"{parts_per_s:,} parts/s" if parts_per_s else "no limit"))
+
+
+@click.command("reload")
+@click.option("--reason", required=True, help="Kept in the audit.")
+@common
+def reload_command(call: Call, reason: str) -> None:
+    """Read endpoints, routes and rates from the settings anew; binds that they do not change live on.
+
+    Settings with an error change nothing. As SIGHUP, with an answer.
+
+    \b
+    volley smpp reload --reason 'new route to France'
+    """
+    reply = ask_running(call, ReloadEndpoints(), reason)
+    done = {what: names for what, names in reply.items() if what != "id" and names}
+    call.show(reply, "\n".join(f"{what}: {', '.join(names)}" for what, names in done.items()) or "nothing changed")

@@ -13,7 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from dispatcher.cli.routes import explain_command
-from dispatcher.cli.smpp_binds import connect_command, disconnect_command, drain_command, status_command
+from dispatcher.cli.smpp_binds import (
+    connect_command,
+    disconnect_command,
+    drain_command,
+    pause_command,
+    rate_command,
+    reconnect_command,
+    reload_command,
+    status_command,
+)
 from dispatcher.cli.smpp_json import EXPLAINED, HEADER_KEYS, NotAPdu, encode_json, receipt_json, stream_json
 from dispatcher.cli.smpp_retries import retries_command
 from dispatcher.cli.smpp_trace import trace_command
@@ -27,8 +36,8 @@ def smpp_group() -> None:
 
 
 for _command in (
-    status_command, connect_command, drain_command, disconnect_command, trace_command, retries_command,
-    explain_command,
+    status_command, connect_command, pause_command, drain_command, disconnect_command, reconnect_command, rate_command,
+    reload_command, trace_command, retries_command, explain_command,
 ):  # fmt: skip
     smpp_group.add_command(_command)
 

@@ -73,7 +73,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("ids", {"type": click.Choice(ID_FORMS)}, "message_id in the answer."),
     ("receipt-ids", {"type": click.Choice(ID_FORMS)}, "And in receipt texts."),
     ("states", {"metavar": "WORD:WEIGHT[:ERR],...", "default": "DELIVRD:1"}, ""),
-    ("mo", {"type": FILE}, "Followed: from TAB to TAB text; `wait SECONDS` waits."),
+    ("mo", {"type": FILE}, "Followed: from TAB to TAB text; `wait SECONDS`; `pdu HEX` sends any octets."),
     ("mo-rate", {"type": float, "metavar": "PER_S"}, "Texts from phones, made up."),
     ("mo-from", {"metavar": "NUMBER"}, "The first source."),
     ("mo-sources", {"type": click.IntRange(1), "metavar": "N"}, ""),
@@ -144,7 +144,8 @@ def smsc_command(scenario_file: Path | None, summary_file: Path | None, **writte
         cause: BaseException = failed
         while isinstance(cause, BaseExceptionGroup):
             cause = cause.exceptions[0]
-        raise click.ClickException(str(cause)) from failed
+        place = f"{told.host}:{told.port}: " if isinstance(cause, OSError) and cause.filename is None else ""
+        raise click.ClickException(f"{place}{cause}") from failed
 
 
 async def _serve(options: SmscOptions, scenario: Scenario | None, summary_file: Path | None) -> None:

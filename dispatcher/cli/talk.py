@@ -50,6 +50,12 @@ def ask(settings: Settings, command: Any, envelope: Envelope, *, answer_s: float
         return _ask(connection, command, envelope)
 
 
+def listens(settings: Settings) -> bool:
+    """Whether a dispatcher runs on this data folder."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        return connection.connect_ex(str(settings.control_socket)) == 0
+
+
 def _ask(connection: socket.socket, command: Any, envelope: Envelope) -> dict[str, Any]:
     connection.sendall(frame({"id": 1, **to_wire(command, envelope)}))
     frames = Frames()

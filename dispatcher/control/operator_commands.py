@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Any
 
 from dispatcher.control.command import Command, command
@@ -29,6 +30,14 @@ class TurnPorted(Command):
     networks: list[str]
     file: str  # whose they are
     spool: str  # where they lie, in order, as u64: a name in the data folder
+    lines: int = 0  # of the file
+    rejected: int = 0  # of those
+    wrong: list[list[Any]] = field(default_factory=list)  # the first of them, routes/ported.Wrong
+
+
+@command("route.ported_undo")
+class UndoPorted(Command):
+    """The table of ported numbers that was in use before the last load; again: the loaded one."""
 
 
 @command("backup.note")
@@ -40,9 +49,23 @@ class NoteBackup(Command):
 
 @command("bind.connect")
 class ConnectBind(Command):
-    """Bound again, whatever an operator or a refusal said before."""
+    """Bound and sending again, whatever an operator or a refusal said before."""
 
     bind: str  # endpoint.number, or an endpoint for all its binds
+
+
+@command("bind.pause")
+class PauseBind(Command):
+    """Submit nothing more, stay bound for receipts and texts; stays so until connected or a restart."""
+
+    bind: str
+
+
+@command("bind.reconnect")
+class ReconnectBind(Command):
+    """Its connection anew: its window is answered first, then it binds again at once."""
+
+    bind: str
 
 
 @command("bind.drain")
@@ -73,6 +96,19 @@ class TraceBind(Command):
     bind: str
     number: str = ""  # only from and to this one
     reveal: bool = False  # after bind.reveal
+
+
+@command("endpoint.rate")
+class RateEndpoint(Command):
+    """Another pace of a whole account from now on, until a reload or a restart reads the configuration's."""
+
+    endpoint: str
+    parts_per_s: int  # 0: no limit of ours
+
+
+@command("endpoints.reload")
+class ReloadEndpoints(Command):
+    """Endpoints, routes and rates as the configuration's file has them now; as SIGHUP, with an answer."""
 
 
 @command("status")

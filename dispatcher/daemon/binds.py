@@ -1,4 +1,5 @@
-"""Commands about binds: found before anything is written, audited by their commit, done when that is on disk; traces.
+"""Commands about binds and endpoints: found before anything is written, audited by their commit, done when that is on
+disk; traces.
 
 Touches: the pools of the channels it is given. Nothing of it is kept over a restart.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dispatcher.control.commands import Envelope, TraceBind
@@ -17,7 +18,13 @@ from dispatcher.smpp.bind import Bind
 from dispatcher.smpp.pool import Pool
 from dispatcher.smpp.trace import Trace
 
-COMMANDS = frozenset(("bind.connect", "bind.drain", "bind.disconnect", "bind.reveal"))
+HANDS: dict[str, Callable[[Pool, Bind], None]] = {
+    "bind.connect": Pool.connect,
+    "bind.pause": Pool.pause,
+    "bind.drain": Pool.drain_bind,
+    "bind.disconnect": Pool.disconnect,
+    "bind.reconnect": Pool.rebind,
+}
 REVEALED_S = 600.0
 NUMBER_DIGITS_MAX = 20
 
@@ -30,8 +37,9 @@ def note_command(view: View, command: Any, envelope: Envelope) -> tuple[Changes,
             errors=[{"pointer": "/reason", "code": "required", "detail": "say why, for the audit"}],
         )  # fmt: skip
     if envelope.tenant:
-        raise CommandRefused(403, "operator_only", "binds are the operator's")
-    return Changes(), {"id": command.bind}
+        raise CommandRefused(403, "operator_only", "binds and endpoints are the operator's")
+    name = getattr(command, "bind", "") or getattr(command, "endpoint", "")
+    return Changes(), {"id": name or "endpoints"}
 
 
 class Binds:
@@ -56,14 +64,10 @@ class Binds:
     def done(self, found: Sequence[tuple[Pool, Bind]], command: Any, envelope: Envelope) -> dict[str, Any]:
         """What was wanted, now that it is on disk."""
         for pool, bind in found:
-            if command.name == "bind.connect":
-                pool.connect(bind)
-            elif command.name == "bind.drain":
-                pool.drain_bind(bind)
-            elif command.name == "bind.disconnect":
-                pool.disconnect(bind)
-            else:
+            if command.name == "bind.reveal":
                 self._revealed[envelope.actor, bind.name] = time.monotonic() + REVEALED_S
+            else:
+                HANDS[command.name](pool, bind)
         return {"id": command.bind, "binds": [bind.name for _, bind in found]}
 
     def trace(self, found: Sequence[tuple[Pool, Bind]], command: TraceBind, envelope: Envelope) -> dict[str, Any]:

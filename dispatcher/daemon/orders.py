@@ -17,6 +17,7 @@ from dispatcher.control.commands import Envelope
 from dispatcher.daemon import handlers, health, retries
 from dispatcher.daemon.binds import Binds
 from dispatcher.daemon.imports import Imports
+from dispatcher.daemon.reload import apply_settings, fresh_settings, with_rate
 from dispatcher.daemon.schedule import CHANGES, Schedule
 from dispatcher.errors import CommandRefused, StoreFull
 from dispatcher.members.consents import withdrawn
@@ -50,9 +51,13 @@ class Orders:
             return health.statistics(self._d, self._imports.running), False
         if command.name == "retries":
             tuning = self._d.settings.dispatcher
-            return {"data": retries.table(retry_s=tuning.retry_s, tries_max=tuning.tries_max)}, False
+            own = {channel.name: channel.endpoint.statuses for channel in self._d.channels if channel.connects}
+            rows = retries.table(retry_s=tuning.retry_s, tries_max=tuning.tries_max, endpoints=own)
+            return {"data": rows}, False
         pools = [channel.pool for channel in self._d.channels if channel.connects]
         asked = self._binds.find(pools, command.bind) if command.name.startswith("bind.") else []
+        rated = with_rate(self._d, command.endpoint, command.parts_per_s) if command.name == "endpoint.rate" else None
+        fresh = fresh_settings(self._d) if command.name == "endpoints.reload" and not envelope.tenant else None
         if command.name == "bind.trace":
             return self._binds.trace(asked, command, envelope), False
         if command.name not in handlers.ON_FULL_DISK:
@@ -86,9 +91,9 @@ class Orders:
         withdrawn = self._take_out(command, envelope)
         if command.name == "campaign.stop_all":
             self._hold_all(envelope.tenant)
-        pending = self._d.committer.do(step, lambda: self._queue(taken))
+        pending = self._d.works.do(step, lambda: self._queue(taken))
         if command.name == "message.send" and any(one.get("purpose") == Purpose.OTP for one in command.messages):
-            self._d.committer.hurry()
+            self._d.works.hurry()
         try:
             reply, replayed = await pending
         except (CommandRefused, StoreFull):
@@ -101,6 +106,11 @@ class Orders:
             self._stop_or_release(envelope.tenant)
         if asked and not replayed:
             reply = self._binds.done(asked, command, envelope)
+        if rated is not None and not replayed:
+            rated[0].replace(rated[1])
+            reply = reply | {"rate": rated[1].rate}
+        if fresh is not None and not replayed:
+            reply = reply | await apply_settings(self._d, fresh)
         if not replayed:
             self._tell(command, envelope)
             for number in gone:
@@ -117,7 +127,7 @@ class Orders:
         for entry in taken:
             self._d.feeder.replies.add(entry)
         if any(entry.purpose is Purpose.OTP for entry in taken):
-            self._d.committer.hurry()
+            self._d.works.hurry()
 
     def _take_out(self, command: Any, envelope: Envelope) -> Entry | None:
         """A message to be cancelled: from here on nobody claims it. Raises CommandRefused when somebody has."""
@@ -150,7 +160,7 @@ class Orders:
             handlers.finish(view, changes, command.name, envelope, reply, self._d.clock.epoch_ms())
             return changes, None
 
-        await self._d.committer.do(step)
+        await self._d.works.do(step)
         return reply, False
 
     async def _snapshot(self, command: Any, envelope: Envelope) -> tuple[dict[str, Any], bool]:
@@ -170,7 +180,7 @@ class Orders:
             handlers.finish(view, changes, command.name, envelope, reply, now_ms)
             return changes, (reply, False)
 
-        result: tuple[dict[str, Any], bool] = await self._d.committer.do(step)
+        result: tuple[dict[str, Any], bool] = await self._d.works.do(step)
         return result
 
     def _rate(self) -> int:
@@ -199,6 +209,9 @@ class Orders:
         elif name == "uncertain.decide":
             self._d.committer.force_fold()
         elif name.startswith("field.") or name in RECOMPILE:
+            if name == "tenant.edit":
+                with self._d.store.snapshot() as view:
+                    self._d.feeder.paces.read(view, envelope.tenant)
             self._d.fields_changed(envelope.tenant)
         elif name in IMPORTED:
             self._imports.open(envelope.tenant, command.import_id)
@@ -210,9 +223,6 @@ class Orders:
             with self._d.store.snapshot() as view:
                 for number in withdrawn(view, command, envelope.tenant):
                     self._d.revoke(envelope.tenant, number)
-        elif name == "tenant.edit":
-            with self._d.store.snapshot() as view:
-                self._d.feeder.paces.read(view, envelope.tenant)
         elif name == "campaign.rate":
             with self._d.store.snapshot() as view:
                 row = campaigns.load(view, envelope.tenant, command.campaign)
@@ -220,10 +230,12 @@ class Orders:
                     self._d.feeder.paces.set_campaign(command.campaign, row)
         elif name.startswith("route."):
             self._d.lines.read_routes()
+            if name.startswith("route.ported"):
+                self._d.lines.start(self._d.lines.tidy_ported)
         if name in CHANGES:
             self._schedule.changed()
         self._push()
-        self._d.committer.wake()
+        self._d.works.wake()
 
     def _push(self) -> None:
         for channel in self._d.channels:

@@ -1,4 +1,4 @@
-"""[trio] SIGHUP: endpoints, routes and rates are read anew; what did not change keeps its binds.
+"""[trio] SIGHUP, `volley smpp reload`: endpoints, routes and rates are read anew; what did not change keeps its binds.
 
 Touches: the configuration's file, the channels. Rests on: DESIGN 9. A file that holds an error changes nothing: the old
 settings stay, and the log and the status say why. Other sections are read at a start only, which is said too.
@@ -6,6 +6,7 @@ settings stay, and the log and the status say why. Other sections are read at a 
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ import trio
 
 import config
 from config import Endpoint, SettingError, Settings
+from config.rules import nearest
 from dispatcher.daemon.channel import Channel
 from dispatcher.daemon.resume import index
+from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
 from dispatcher.smpp.pump import POOLS
 from dispatcher.store.endpoints import endpoint_numbers, number_endpoints
@@ -35,13 +38,34 @@ async def hear_reloads(d: Dispatcher) -> None:
     """Until cancelled."""
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
         async for _ in signals:
-            try:
-                fresh = config.load(d.settings.file, d.settings.data)
-            except SettingError as exc:
-                d.reload_error = str(exc)
-                log.error("reload_refused", reason=str(exc))
-                continue
-            await apply_settings(d, fresh)
+            with contextlib.suppress(CommandRefused):
+                await apply_settings(d, fresh_settings(d))
+
+
+def fresh_settings(d: Dispatcher) -> Settings:
+    """The configuration as its file has it now. Raises CommandRefused for one that holds an error."""
+    try:
+        return config.load(d.settings.file, d.settings.data)
+    except SettingError as exc:
+        d.reload_error = str(exc)
+        log.error("reload_refused", reason=str(exc))
+        raise CommandRefused(422, "settings_wrong", f"{exc}; the settings of before stay in force") from exc
+
+
+def with_rate(d: Dispatcher, name: str, parts_per_s: int) -> tuple[Channel, Endpoint]:
+    """The channel of an endpoint, and its settings with this rate. Raises CommandRefused 404 or 422."""
+    found = {channel.name: channel for channel in d.channels if channel.connects and not channel.leaving}
+    if name not in found:
+        near = nearest(name, found)
+        raise CommandRefused(
+            404, "not_found", f"no endpoint {name!r}: there are {', '.join(found) or 'none'}",
+            extra={"did_you_mean": near} if near else None,
+        )  # fmt: skip
+    try:
+        return found[name], replace(found[name].endpoint, rate=parts_per_s)
+    except SettingError as exc:
+        wrong = {"pointer": "/parts_per_s", "code": "invalid_value", "detail": exc.rule}
+        raise CommandRefused(422, "invalid", f"parts_per_s {parts_per_s}: {exc.rule}", errors=[wrong]) from exc
 
 
 async def apply_settings(d: Dispatcher, fresh: Settings) -> dict[str, list[str]]:
@@ -64,13 +88,14 @@ async def apply_settings(d: Dispatcher, fresh: Settings) -> dict[str, list[str]]
                 done["needs_restart"].append(f"endpoint {name}: {', '.join(FIXED)}")
             done["changed"].append(name)
             channel.replace(replace(wanted[name], **kept))
-    for name in wanted.keys() - here.keys():
-        done["added"].append(name)
-        await _enter(d, wanted[name])
+    for name in wanted:
+        if name not in here:
+            done["added"].append(name)
+            await _enter(d, wanted[name])
     d.reload_error = ""
     lines.read_routes()
     log.info("reloaded", **{what: names for what, names in done.items() if names})
-    d.committer.wake()
+    d.works.wake()
     return done
 
 
@@ -80,7 +105,7 @@ async def _enter(d: Dispatcher, endpoint: Endpoint) -> None:
     def step(view: View) -> tuple[Changes, None]:
         return number_endpoints(view, [endpoint.name]), None
 
-    await d.committer.do(step)
+    await d.works.do(step)
     with d.store.snapshot() as view:
         number = endpoint_numbers(view)[endpoint.name]
         while (before := d.feeder.channel(number)) is not None and before.connects:
@@ -99,10 +124,10 @@ async def _leave(d: Dispatcher, channel: Channel) -> None:
     await trio.sleep(EMPTY_S)
     while any(map(channel.book.queued, POOLS)) or channel.book.journal_records_waiting:
         channel.give_back()
-        d.committer.wake()
+        d.works.wake()
         await trio.sleep(EMPTY_S)
     with trio.CancelScope(shield=True):
-        await d.committer.do(_nothing)  # whatever it gave back is on disk and handed on
+        await d.works.do(_nothing)  # whatever it gave back is on disk and handed on
     d.lines.remove(channel)
     log.info("endpoint_left", endpoint=channel.name)
 

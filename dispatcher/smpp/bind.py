@@ -56,7 +56,9 @@ class Bind:
     endpoint: Endpoint
     number: int
     mode: str = "trx"  # trx, tx or rx
-    state: str = "closed"  # closed, connecting, bound, draining, drained, disconnected
+    state: str = "closed"  # closed, waiting, connecting, bound, paused, draining, drained, disconnected
+    paused: bool = False  # by an operator: it stays bound and submits nothing
+    parted: bool = False  # our unbind is out: its end is no fault
     since_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     pump: Pump | None = None
     line: Line | None = None
@@ -198,6 +200,7 @@ async def hold_bind(bind: Bind, book: Book, deliveries: Deliveries, *, bound: Ca
     """
     endpoint = bind.endpoint
     bind.enter("connecting")
+    bind.parted = False
     called, bind.called = bind.called, None
     try:
         bind.line = line = await connect(endpoint, bind.place, bind.mode, called)
@@ -205,13 +208,13 @@ async def hold_bind(bind: Bind, book: Book, deliveries: Deliveries, *, bound: Ca
             book, line.socket.fileno(), endpoint.window if bind.mode != "rx" else 1,
             rate=0 if bind.mode == "rx" else endpoint.bind_rate, bind=bind.number,
         )  # fmt: skip
-        pump.draining = bind.mode == "rx"  # answers leave, submit_sm never
+        pump.draining = bind.mode == "rx" or bind.paused  # answers leave, submit_sm never
         if bind.trace is not None:
             bind.trace.restart()
             pump.trace(True)
         bind.pump = pump
         bind.binds += 1
-        bind.enter("bound")
+        bind.enter("paused" if bind.paused else "bound")
         bind.raise_alarm(None)
         if bound is not None:
             bound()
@@ -249,7 +252,7 @@ async def unbind(bind: Bind) -> None:
     """Our goodbye on a drained bind: unbind, a short wait for its answer."""
     if bind.pump is None:
         return
-    bind.pump.draining = True
+    bind.pump.draining = bind.parted = True
     bind.enter("draining")
     bind.pump.queue(codec.encode(CommandId.UNBIND, 0, bind.pump.next_sequence_number()))
     bind.push()

@@ -7,6 +7,7 @@ socket options), 13. smpplib makes the bind's PDU.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -95,7 +96,8 @@ def _why(exc: Exception) -> str:
     """Of a failed connect; trio's own words are only that every address was tried."""
     cause = exc.__cause__ or exc
     causes = cause.exceptions if isinstance(cause, ExceptionGroup) else (cause,)
-    return "; ".join(str(each) for each in causes if str(each)) or "no answer to connect"
+    told = (os.strerror(each.errno) if isinstance(each, OSError) and each.errno else str(each) for each in causes)
+    return "; ".join(dict.fromkeys(filter(None, told))) or "no answer to connect"
 
 
 def _set_options(sock: trio.socket.SocketType) -> None:
@@ -148,6 +150,6 @@ async def _exactly(stream: trio.abc.ReceiveStream, octets: int) -> bytes:
     while len(got) < octets:
         more = await stream.receive_some(octets - len(got))
         if not more:
-            raise BindLost("closed before it was bound")
+            raise CannotConnect("closed", "closed before it was bound")
         got += more
     return got

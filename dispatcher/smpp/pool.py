@@ -23,7 +23,7 @@ from dispatcher.smpp.flow import Counts, Flow
 from dispatcher.smpp.outbind import listen_for_outbind
 from dispatcher.smpp.pulse import keep_flow, keep_pace, keep_watch
 from dispatcher.smpp.pump import Book, Pump
-from dispatcher.smpp.rebind import Alarm, Backoff, alarm_of, locks
+from dispatcher.smpp.rebind import Alarm, Backoff, alarm_of, locks, told
 
 STAGGER_S = 0.02
 DRAIN_S = 10.0
@@ -33,6 +33,11 @@ CONNECTION = frozenset({
     "host", "port", "addresses", "tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "tls_pin", "system_id",
     "password", "system_type", "bind_as", "window",
 })  # fmt: skip
+
+NO_RATE = Alarm(
+    "no_rate", "no rate: it is sent as fast as it answers",
+    "set `rate` to the contract's parts a second, or to 10000000 where it has no limit",
+)  # fmt: skip
 
 log = structlog.get_logger("smpp")
 
@@ -47,6 +52,7 @@ class Pool:
         self.binds: list[Bind] = []
         self.flow = Flow(endpoint.rate, time.monotonic_ns(), hold_ns=book.retry_ns)
         self.findings: list[tuple[int, Alarm]] = []  # (ms, alarm) of the watchdogs, the latest last
+        self._made_ms = time.time_ns() // 1_000_000
         self.draining = False  # the whole endpoint: nothing new is submitted
         self._changed = changed
         self._turn = 0
@@ -85,7 +91,7 @@ class Pool:
     @property
     def bound(self) -> int:
         """Binds that may carry submit_sm."""
-        return sum(bind.pump is not None and bind.mode != "rx" for bind in self.binds)
+        return sum(bind.pump is not None and bind.mode != "rx" and not bind.paused for bind in self.binds)
 
     @property
     def in_flight(self) -> int:
@@ -115,12 +121,14 @@ class Pool:
 
     def alarms(self) -> list[dict[str, Any]]:
         """What a person has to know, with the remedy."""
-        told = [(bind.name, bind.alarm, bind.alarm_ms) for bind in self.binds if bind.alarm is not None]
+        known = [(bind.name, bind.alarm, bind.alarm_ms) for bind in self.binds if bind.alarm is not None]
         recent_ms = time.time_ns() // 1_000_000 - FOUND_SHOWN_MS
-        told += [(self.endpoint.name, alarm, at_ms) for at_ms, alarm in self.findings if at_ms > recent_ms]
+        known += [(self.endpoint.name, alarm, at_ms) for at_ms, alarm in self.findings if at_ms > recent_ms]
+        if not (self.endpoint.rate or self.endpoint.bind_rate or self.endpoint.is_local):
+            known.append((self.endpoint.name, NO_RATE, self._made_ms))
         return [
             {"object": name, "code": alarm.code, "text": alarm.text, "remedy": alarm.remedy, "since_ms": at_ms}
-            for name, alarm, at_ms in told
+            for name, alarm, at_ms in known
         ]
 
     def found(self, alarm: Alarm) -> None:
@@ -207,7 +215,7 @@ class Pool:
             self._changed()
             if self.draining:
                 return
-            if self._wanted.get(bind, "bound") != "bound":
+            if bind.parted or self._wanted.get(bind, "bound") != "bound":
                 continue
             if isinstance(end, CannotConnect | BindLost) and bind.binds == 0 and bind.try_next_place():
                 continue
@@ -217,7 +225,7 @@ class Pool:
             self._tell(bind, end, backoff.failures)
             if locks(end):
                 self._proven, self._locked_until_ns = False, time.monotonic_ns() + int(wait_s * 1e9)
-                self._locked_why = f"waits, since another bind met: {end}"
+                self._locked_why = f"waits, since of another bind: {bind.last_error}"
             await self._pause(bind, 0 if bind.called else wait_s)
 
     async def _once(self, bind: Bind, backoff: Backoff) -> Exception | None:
@@ -226,6 +234,8 @@ class Pool:
         with trio.CancelScope() as self._scopes[bind]:
             gate = None if self._proven else self._trying
             if gate is not None:
+                if gate.locked():
+                    bind.enter("waiting")
                 await gate.acquire()
             began = time.monotonic()
 
@@ -240,14 +250,15 @@ class Pool:
             try:
                 while (wait_s := (self._locked_until_ns - time.monotonic_ns()) / 1e9) > 0:
                     bind.last_error = self._locked_why
+                    bind.enter("waiting")
                     await self._pause(bind, wait_s)
                 await hold_bind(bind, self.book, self.deliveries, bound=bound)
                 backoff.lived(time.monotonic() - began)
             except (BindRefused, BindLost, PeerBrokeProtocol) as exc:
-                end = exc
-                bind.last_error = str(exc)
                 if not isinstance(exc, BindRefused | CannotConnect):
                     backoff.lived(time.monotonic() - began)
+                if not bind.parted:
+                    end, bind.last_error = exc, told(exc)
             finally:
                 if gate is not None:
                     gate.release()
@@ -258,12 +269,12 @@ class Pool:
             return
         alarm = alarm_of(end, failures)
         bind.raise_alarm(alarm)
-        told: dict[str, Any] = {"endpoint": self.endpoint.name, "bind": bind.number, "reason": str(end)}
+        said: dict[str, Any] = {"endpoint": self.endpoint.name, "bind": bind.number, "reason": told(end)}
         if isinstance(end, BindRefused):
-            told["status"] = f"0x{end.command_status:08X}"
+            said["status"] = f"0x{end.command_status:08X}"
         if alarm is not None:
-            told |= {"alarm": alarm.code, "remedy": alarm.remedy}
-        log.warning("bind_refused" if isinstance(end, BindRefused) else "bind_lost", **told)
+            said |= {"alarm": alarm.code, "remedy": alarm.remedy}
+        log.warning("bind_refused" if isinstance(end, BindRefused) else "bind_lost", **said)
 
     async def _pause(self, bind: Bind, seconds: float) -> None:
         """Until then, or until somebody wants it to try at once."""
@@ -274,8 +285,14 @@ class Pool:
     # ---- what an operator, a reload or the SMSC wants
 
     def connect(self, bind: Bind) -> None:
-        """Bound is wanted: try at once, whatever was refused before."""
+        """Bound and sending is wanted: try at once, whatever was refused or asked for before."""
         self._wanted.pop(bind, None)
+        if bind.paused:
+            bind.paused = False
+            if bind.pump is not None and bind.state == "paused":
+                bind.pump.draining = bind.mode == "rx"
+                bind.enter("bound")
+                bind.push()
         self._locked_until_ns = 0
         for event in self._wakes.values():
             event.set()
@@ -287,6 +304,13 @@ class Pool:
             scope.cancel()
         if bind in self._wakes:
             self._wakes[bind].set()
+
+    def pause(self, bind: Bind) -> None:
+        """Submit nothing more on it; it stays bound for receipts and texts, until `connect` or a restart."""
+        bind.paused = True
+        if bind.pump is not None and bind.state == "bound":
+            bind.pump.draining = True
+            bind.enter("paused")
 
     def drain_bind(self, bind: Bind) -> None:
         """Submit nothing more on it, unbind when its window is answered; it stays so until `connect` or a restart."""
@@ -300,8 +324,11 @@ class Pool:
             self._nursery.start_soon(self._leave, bind, bind.pump)
 
     def rebind(self, bind: Bind) -> None:
-        """Make its connection anew: drained first, bound again at once."""
-        if bind.pump is not None and self._nursery is not None:
+        """Make its connection anew: its window is answered first, then it binds again at once."""
+        self._wanted.pop(bind, None)
+        if bind.pump is None:
+            self.connect(bind)
+        elif self._nursery is not None:
             bind.pump.draining = True
             self._nursery.start_soon(self._leave, bind, bind.pump)
 

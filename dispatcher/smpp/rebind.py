@@ -23,6 +23,8 @@ REMEDIES = {
     "already_bound": "a session of before is still held there, or more binds are configured than the contract allows",
     "refused": "ask the carrier; it is tried again",
     "name": "check `host`: the name cannot be resolved",
+    "closed": "ask the carrier whether this address is allowed, and whether the port wants TLS (`tls`)",
+    "file": "give the dispatcher a PEM file that it may read",
     "connect": "check `host`, `port`, the route and the firewall; is this address allowed at the carrier?",
     "certificate": "check `tls_ca`, `tls_server_name`, `tls_pin` and the carrier's certificate; nothing was sent",
     "tls": "check that the port speaks TLS, and `tls_cert` and `tls_key`",
@@ -70,6 +72,13 @@ def locks(end: Exception | None) -> bool:
     return isinstance(end, BindRefused) and end.command_status in BIND_STOPS
 
 
+def told(end: Exception) -> str:
+    """How a bind ended, for a person."""
+    if isinstance(end, BindRefused):
+        return f"the bind was refused with {status_name(end.command_status)} (0x{end.command_status:08X})"
+    return str(end)
+
+
 def alarm_of(end: Exception, failures: int) -> Alarm | None:
     """What a person must know of it; None while it may pass by itself."""
     if isinstance(end, BindRefused):
@@ -79,13 +88,14 @@ def alarm_of(end: Exception, failures: int) -> Alarm | None:
             code = "already_bound" if end.command_status == ESME_RALYBND else "refused"
             if failures < SHOWN_AFTER:
                 return None
-        text = f"the bind was refused with {status_name(end.command_status)}"
     elif isinstance(end, CannotConnect):
-        code, text = end.code, str(end)
+        code = end.code
+        if code == "closed" and failures < SHOWN_AFTER:
+            return None
     elif isinstance(end, PeerBrokeProtocol):
-        code, text = "protocol", str(end)
+        code = "protocol"
     elif isinstance(end, BindLost) and failures >= SHOWN_AFTER:
-        code, text = "lost", str(end)
+        code = "lost"
     else:
         return None
-    return Alarm(code, text, REMEDIES[code])
+    return Alarm(code, told(end), REMEDIES[code])

@@ -181,6 +181,13 @@ class Smsc:
         self._kernel.inject(deliver_sm)
         self._push_all()
 
+    def send_octets(self, octets: bytes) -> None:
+        """Send them as they are, a PDU or not, over one bind that receives. ValueError while there is none."""
+        peer = next((peer for peer in self._peers if peer.connection.has_room), None)
+        if peer is None or not peer.connection.put(octets):
+            raise ValueError("no bind has room")
+        peer.push()
+
     def release_receipts(self) -> int:
         """Let the receipts go that `hold_receipts` kept; how many they were."""
         held = self._kernel.release()
@@ -293,7 +300,7 @@ class Smsc:
             self._push_all()
 
     async def follow_mo(self, path: Path) -> None:
-        """Inject each whole line that `path` has or gets: from, to, text; `wait SECONDS` waits."""
+        """Inject each whole line that `path` has or gets: from, to, text; `wait SECONDS`; `pdu HEX` sends octets."""
         read, rest = 0, b""
         while True:
             if path.exists():
@@ -314,6 +321,9 @@ class Smsc:
         try:
             if line.startswith(b"wait "):
                 return max(0.0, float(line.split()[1]))
+            if line.startswith(b"pdu "):
+                self.send_octets(bytes.fromhex(line[4:].decode()))
+                return 0.0
             source, destination, text = line.decode().rstrip("\r").split("\t", 2)
             self.inject_mo(source, destination, text)
         except ValueError:

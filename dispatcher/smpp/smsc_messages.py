@@ -1,7 +1,7 @@
-"""The simulator about messages it took: query_sm, cancel_sm, replace_sm, answered from its state; and submit_multi.
+"""The simulator about messages it took: query_sm, cancel_sm, replace_sm from its state; submit_multi and data_sm.
 
-Touches: the kernel's kept messages, of the account whose connection asks. Rests on: SMPP v3.4 issue 1.2, 4.5 and 4.8 to
-4.10: source_addr must be the one that the message came with; what is final can be asked for but not changed.
+Touches: the kernel's kept messages, of the account whose connection asks. Rests on: SMPP v3.4 issue 1.2, 4.5, 4.7
+and 4.8 to 4.10: source_addr must be the one that the message came with; what is final can be asked for but not changed.
 Weak spot: the kernel keeps the latest 65,536 messages; a replaced text is counted, its receipt still shows the first.
 """
 
@@ -17,6 +17,7 @@ from dispatcher.smpp import codec
 from dispatcher.smpp.consts import (
     ESME_RINVBNDSTS,
     ESME_RINVDLNAME,
+    ESME_RINVDSTADR,
     ESME_RINVMSGID,
     ESME_ROK,
     RESPONSE,
@@ -25,7 +26,9 @@ from dispatcher.smpp.consts import (
 from dispatcher.smpp.pdu import Pdu, UnsuccessSme
 
 ESME_RCANCELFAIL, ESME_RREPLACEFAIL, ESME_RQUERYFAIL = 0x11, 0x13, 0x67
-COMMANDS = frozenset((CommandId.QUERY_SM, CommandId.CANCEL_SM, CommandId.REPLACE_SM, CommandId.SUBMIT_MULTI))
+COMMANDS = frozenset(
+    (CommandId.QUERY_SM, CommandId.CANCEL_SM, CommandId.REPLACE_SM, CommandId.SUBMIT_MULTI, CommandId.DATA_SM)
+)
 LONG = "9000"  # what a `long` id begins with (smsc_text.h)
 
 
@@ -45,6 +48,9 @@ class Messages:
             return self._query(asked)
         if asked.command_id == CommandId.SUBMIT_MULTI:
             return self._submit_multi(asked)
+        if asked.command_id == CommandId.DATA_SM:
+            status, message_id = self._accept(asked, {}, 0)
+            return _refused(asked, status) if status else _done(asked, message_id=self._text_of(message_id))
         return self._change(asked)
 
     def _query(self, asked: Pdu) -> bytes:
@@ -82,16 +88,14 @@ class Messages:
 
     def _submit_multi(self, asked: Pdu) -> bytes:
         """Each destination as a submit_sm of its own, all under one message_id."""
-        fields: dict[str, Any] = dict(asked.fields)
-        destinations = fields.pop("dest_address")
+        destinations: Any = asked.fields["dest_address"]
         failed: list[UnsuccessSme] = []
         message_id = 0
         for one in destinations:
             status = ESME_RINVDLNAME
             if one.dl_name is None:
                 address = {name: getattr(one, name) for name in ("dest_addr_ton", "dest_addr_npi", "destination_addr")}
-                submit = codec.encode_pdu(Pdu(command_id=CommandId.SUBMIT_SM, fields=fields | address, tlvs=asked.tlvs))
-                status, message_id = self._connection.accept(submit, message_id, *self._now())
+                status, message_id = self._accept(asked, address, message_id)
             if status != ESME_ROK:
                 failed.append(
                     UnsuccessSme(
@@ -104,6 +108,15 @@ class Messages:
         if not message_id:
             return _refused(asked, failed[0].error_status_code if failed else ESME_RINVMSGID)
         return _done(asked, message_id=self._text_of(message_id), unsuccess_sme=tuple(failed))
+
+    def _accept(self, asked: Pdu, address: dict[str, Any], message_id: int) -> tuple[int, int]:
+        """What was asked for as a submit_sm, to `address` where it is one of several: (command_status, message_id)."""
+        fields = {name: value for name, value in asked.fields.items() if name != "dest_address"} | address
+        try:
+            submit = codec.encode_pdu(Pdu(command_id=CommandId.SUBMIT_SM, fields=fields, tlvs=asked.tlvs))
+        except ValueError:  # an address that is longer than a submit_sm's may be
+            return ESME_RINVDSTADR, message_id
+        return self._connection.accept(submit, message_id, *self._now())
 
     def _find(self, asked: Pdu) -> tuple[int, tuple[bytes, bytes, int, int | None, int]] | None:
         account = self._connection.account

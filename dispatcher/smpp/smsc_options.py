@@ -149,7 +149,7 @@ class SmscOptions:
     receipt_ids: str = "decimal"  # form in the receipt's text
     states: tuple[tuple[str, int, str], ...] = (("DELIVRD", 1, "000"),)  # (word, weight, err)
     # texts from phones
-    mo: Path | None = None  # followed: lines of from, to, text, separated by tabs
+    mo: Path | None = None  # followed: lines of from, to, text, separated by tabs; `wait SECONDS`; `pdu HEX`
     mo_parts: Callable[[str, int], Sequence[PartOctets]] = plain_parts
     mo_rate: float = 0.0  # made up, a second
     mo_from: str = "4915100000000"  # the first source
@@ -191,6 +191,10 @@ class SmscOptions:
             raise ValueError("mo_texts: at least one")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ValueError("tls_cert and tls_key: one does not go without the other")
+        if self.outbind is not None:
+            host, _, port = self.outbind.rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+                raise ValueError(f"outbind {self.outbind!r}: HOST:PORT")
         if self.congestion not in (None, "auto") and not 0 <= int(self.congestion) <= 100:
             raise ValueError(f"congestion {self.congestion}: 0 to 100, or auto")
         if self.queue[0] and not (0 < self.queue[0] <= 10**9 and 1 <= self.queue[1] <= 10**9):

@@ -29,14 +29,15 @@ GOODBYE_S = 1.0
 
 def context_of(endpoint: Endpoint) -> ssl.SSLContext:
     """What the endpoint's settings ask of a certificate. Raises CannotConnect when a file cannot be used."""
+    files = f"tls_ca {endpoint.tls_ca}"
     try:
         context = ssl.create_default_context(cafile=endpoint.tls_ca or None)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if endpoint.tls_cert:
+            files = f"tls_cert {endpoint.tls_cert}, tls_key {endpoint.tls_key}"
             context.load_cert_chain(endpoint.tls_cert, endpoint.tls_key)
     except (OSError, ssl.SSLError) as exc:
-        files = ", ".join(filter(None, (endpoint.tls_ca, endpoint.tls_cert, endpoint.tls_key)))
-        raise CannotConnect("tls", f"{files}: {exc}") from exc
+        raise CannotConnect("file", f"{files}: {_reason(exc)}") from exc
     if endpoint.tls_pin and not endpoint.tls_ca:  # a carrier with an authority of its own: the pin alone counts
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -153,4 +154,6 @@ class Relay:
 
 
 def _reason(exc: BaseException | None) -> str:
-    return exc.reason or str(exc) if isinstance(exc, ssl.SSLError) else str(exc or "")
+    if isinstance(exc, ssl.SSLError):
+        return exc.reason or str(exc)
+    return (exc.strerror if isinstance(exc, OSError) else "") or str(exc or "")

@@ -6,7 +6,14 @@ import pytest
 
 from dispatcher.apps.messages import AT_ONCE, cancel_message, message_id, parse_message_id, send_messages
 from dispatcher.apps.messages_shown import get_message, list_messages
-from dispatcher.control.commands import AddSuppression, CancelMessage, EditTenant, RecordConsents, SendMessages
+from dispatcher.control.commands import (
+    AddSuppression,
+    CancelMessage,
+    EditTenant,
+    Envelope,
+    RecordConsents,
+    SendMessages,
+)
 from dispatcher.members.consent import record_optout
 from dispatcher.members.consents import record_consents
 from dispatcher.members.suppression import add_suppression
@@ -151,11 +158,19 @@ def test_states_before_anything_was_claimed(store):
     assert late["state"] == "expired" and "validity" in late["why"]
 
 
+def test_a_message_that_names_no_sender_takes_the_tenants_as_a_campaign_does(store):
+    new_shop(store)
+    do(store, edit_tenant, EditTenant(changes={"sender": "SHOP"}))
+    asked = [{"to": f"+{NUMBER}", "text": "hi"}, {"to": f"+{NUMBER}", "text": "hi", "sender": "OTHER"}]
+    with store.begin_write() as view:
+        envelope = Envelope(tenant=1, actor="test", at_ms=NOW_MS)
+        changes, _ = send_messages(view, SendMessages(messages=asked), envelope)
+    assert [entry.sender for entry in entries_of(changes)] == ["SHOP", "OTHER"]
+
+
 def test_the_entries_of_a_request_are_those_that_are_put(store):
     new_shop(store)
     with store.begin_write() as view:
-        from dispatcher.control.commands import Envelope
-
         envelope = Envelope(tenant=1, actor="test", at_ms=NOW_MS)
         asked = {"to": f"+{NUMBER}", "text": "hi", "purpose": "otp", "validity_s": 60, "sender": "ME"}
         changes, _ = send_messages(view, SendMessages(messages=[asked]), envelope)

@@ -15,6 +15,7 @@ from dispatcher.errors import CommandRefused
 from dispatcher.smpp.smsc_options import AccountOptions
 from dispatcher.store.audit import newest_first
 from tests.fakes.house import House, in_house
+from tests.fakes.houses import Houses, in_houses
 
 
 async def ask(house: House, command: Any, reason: str = "the carrier asked") -> dict[str, Any]:
@@ -142,6 +143,56 @@ async def test_the_command_line_drains_connects_and_traces(house: House):
     file = house.settings.data / "seen.pcap"
     await volley(house, "smpp", "trace", "smsc.0", "--seconds", "0.3", "--pcap", str(file))
     assert file.read_bytes()[:4] == b"\xd4\xc3\xb2\xa1"
+
+
+@in_house(400)
+async def test_the_command_line_pauses_reconnects_and_changes_the_rate_of_an_endpoint_while_it_sends(house: House):
+    await house.until(lambda: states(house) == ["bound", "bound"])
+    assert "smsc: 200 parts/s" in await volley(house, "smpp", "rate", "smsc", "200", "--reason", "slow today")
+    campaign = await house.send()
+    await house.until(lambda: len(house.lines()) > 20)
+    await volley(house, "smpp", "pause", "smsc", "--reason", "an hour")
+    assert states(house) == ["paused", "paused"]
+    held = house.smsc.summary()["submits"]
+    shown = await volley(house, "smpp", "status", check=False)
+    assert "paused" in shown and "smsc: 0 of 2 bound" in shown and "at most 200 parts/s" in shown
+    assert house.smsc.summary()["submits"] == held < 400
+    await volley(house, "smpp", "reconnect", "smsc.0", "--reason", "receipts stopped")
+    await house.until(lambda: [bind.binds for bind in house.dispatcher.pool.binds] == [2, 1], within_s=1)
+    await volley(house, "smpp", "connect", "smsc", "--reason", "over")
+    assert "no limit" in await volley(house, "smpp", "rate", "smsc", "0", "--reason", "over")
+    await house.settled(campaign)
+    counts = house.judge(campaign)
+    assert counts["states"]["uncertain"] == 0
+    assert "did you mean" in await volley(house, "smpp", "rate", "smcs", "5", "--reason", "x", check=False)
+    with pytest.raises(CommandRefused, match="0 to 10,000,000"):
+        await ask(house, c.RateEndpoint(endpoint="smsc", parts_per_s=-5))
+
+
+@in_houses(100, process=True)
+async def test_settings_are_read_anew_by_the_command_line_and_an_error_in_them_is_an_alarm(house: Houses):
+    await house.until(lambda: bound(house))
+    file = house.settings.data / "volley.toml"
+    good = file.read_text()
+    file.write_text(good.replace("window = 20", "window = 33", 1))
+    assert "changed: a" in await volley(house, "smpp", "reload", "--reason", "a wider window")
+    assert "nothing changed" in await volley(house, "smpp", "reload", "--reason", "again")
+    file.write_text(good.replace("window = 20", "window = 0", 1))
+    assert "window = 0" in await volley(house, "smpp", "reload", "--reason", "a slip", check=False)
+    assert "a.0" in await volley(house, "smpp", "status", check=False), "a slip in a file takes nobody's hands away"
+    assert "stopped" in await volley(house, "campaign", "stop-all", "--reason", "wrong price")
+    await volley(house, "campaign", "release", "--reason", "right again")
+    with pytest.raises(CommandRefused, match="of before stay in force"):
+        await house.do(c.ReloadEndpoints(), tenant=0)
+    (alarm,) = (await house.status())["alarms"]
+    assert alarm["code"] == "reload_refused" and "window = 0" in alarm["text"] and "reload" in alarm["remedy"]
+    file.write_text(good)
+    await volley(house, "smpp", "reload", "--reason", "mended")
+    assert (await house.status())["alarms"] == []
+
+
+async def bound(house: Houses) -> bool:
+    return all(bind["state"] == "bound" for bind in (await house.status())["binds"])
 
 
 def test_without_a_dispatcher_the_verbs_say_so(tmp_path):

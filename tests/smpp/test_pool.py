@@ -118,7 +118,19 @@ def test_a_name_that_is_none_and_a_port_without_smpp_are_alarms_while_the_dispat
                 assert all(words in alarm["text"] and alarm["remedy"] for alarm in rig.pool.alarms())
             nursery.cancel_scope.cancel()
 
-    with_pool(test, endpoint={"binds": 1})
+    with_pool(test, endpoint={"binds": 1, "rate": 1_000})
+
+
+def test_an_endpoint_elsewhere_without_any_rate_is_an_alarm_and_a_simulator_here_is_none():
+    async def test(rig: Rig) -> None:
+        assert rig.pool.alarms() == []
+        rig.pool.replace(replace(rig.pool.endpoint, host="smsc.example"))
+        assert [alarm["code"] for alarm in rig.pool.alarms()] == ["no_rate"]
+        for limit in ({"rate": 500}, {"bind_rate": 50}):
+            rig.pool.replace(replace(rig.pool.endpoint, **{"rate": 0, "bind_rate": 0} | limit))
+            assert rig.pool.alarms() == []
+
+    with_pool(test, started=False)
 
 
 def test_an_operator_disconnects_drains_and_connects_one_bind_while_the_other_sends():
@@ -159,6 +171,55 @@ def test_a_disconnect_makes_what_is_in_the_window_uncertain_and_a_drain_waits_fo
         assert (rig.book.accepted, rig.book.uncertain) == (5, 5)
 
     with_pool(test, endpoint={"binds": 1}, delay_ms=200)
+
+
+def test_a_paused_bind_stays_bound_for_receipts_and_submits_nothing_until_it_is_connected():
+    async def test(rig: Rig) -> None:
+        await rig.bound()
+        await rig.send(20)
+        for bind in rig.pool.binds:
+            rig.pool.pause(bind)
+        assert rig.pool.bound == 0 and [bind.state for bind in rig.pool.binds] == ["paused", "paused"]
+        rig.claim(20)
+        rig.smsc.release_receipts()
+        await rig.until(lambda: rig.smsc.summary()["receipts_answered"] == 20)
+        assert rig.smsc.summary()["submits"] == 20
+        rig.pool.rebind(rig.bind())
+        await rig.until(lambda: rig.bind().binds == 2)
+        assert rig.bind().state == "paused", "a new connection is no change of mind"
+        rig.pool.connect(rig.bind())
+        await rig.until(lambda: rig.book.accepted == 40)
+        assert [bind.state for bind in rig.pool.binds] == ["bound", "paused"]
+
+    with_pool(test, hold_receipts=20, hold_idle_s=0)
+
+
+def test_a_bind_that_we_end_ourselves_is_bound_again_at_once_and_its_end_is_no_error():
+    async def test(rig: Rig) -> None:
+        await rig.bound()
+        rig.pool.rebind(rig.bind())
+        await rig.until(lambda: rig.bind().binds == 2 and rig.bind().state == "bound", 1)
+        rig.pool.drain_bind(rig.bind())
+        await rig.until(lambda: rig.bind().state == "drained", 1)
+        rig.pool.rebind(rig.bind())
+        await rig.until(lambda: rig.bind().state == "bound", 1)
+        assert rig.bind().last_error == "" and rig.pool.alarms() == []
+        rig.smsc.close_all()
+        await rig.until(lambda: "closed by the SMSC" in rig.bind().last_error)
+
+    with_pool(test, endpoint={"binds": 1, "reconnect_min_s": 5.0, "reconnect_max_s": 5.0})
+
+
+def test_the_binds_behind_a_refused_one_say_that_they_wait():
+    async def test(rig: Rig) -> None:
+        await rig.until(lambda: rig.bind().alarm is not None)
+        await rig.until(lambda: [bind.state for bind in rig.pool.binds].count("waiting") == 2)
+        assert "ESME_RINVPASWD (0x0000000E)" in rig.bind().last_error
+        rig.smsc.change(refuse_binds=0)
+        rig.pool.connect(rig.bind())
+        await rig.bound()
+
+    with_pool(test, endpoint={"binds": 3}, refuse_binds=-1, refuse_status=0x0E)
 
 
 def test_a_reload_changes_rates_and_timers_under_living_binds_and_the_number_of_binds():

@@ -53,8 +53,8 @@ def test_any_other_refusal_backs_off(status):
 
 
 def test_every_alarm_has_a_remedy_and_a_passing_loss_is_none():
-    ends = [CannotConnect(code, "x") for code in ("name", "connect", "certificate", "tls")]
+    ends = [CannotConnect(code, "x") for code in ("name", "connect", "closed", "file", "certificate", "tls")]
     for end in [*ends, PeerBrokeProtocol("x"), BindRefused(0x05), LOST]:
         alarm = alarm_of(end, 3)
         assert alarm is not None and alarm.text and alarm.remedy == REMEDIES[alarm.code]
-    assert alarm_of(LOST, 1) is None
+    assert alarm_of(LOST, 1) is None and alarm_of(CannotConnect("closed", "x"), 1) is None

@@ -1,10 +1,11 @@
-"""The simulator asked about what it took: query_sm, cancel_sm, replace_sm, submit_multi; and its own timers."""
+"""The simulator asked about what it took: query_sm, cancel_sm, replace_sm, submit_multi, data_sm; and its own timers."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,41 @@ def test_a_message_is_replaced_while_it_is_not_final():
         assert smsc.summary()["replaced"] == 1
 
     with_smsc(scene, receipt_delay_ms=60_000)
+
+
+def test_a_data_sm_is_taken_as_a_submit_sm_is_with_its_text_in_message_payload(tmp_path):
+    log = tmp_path / "log"
+
+    async def scene(smsc: Smsc) -> None:
+        esme = await bound(smsc)
+        fields = {"source_addr": "777", "destination_addr": TO, "registered_delivery": 1}
+        request = Pdu(command_id=CommandId.DATA_SM, sequence_number=9, fields=fields, tlvs=((0x0424, b"by data_sm"),))
+        answer = codec.decode(await esme.ask(codec.encode_pdu(request)))
+        assert isinstance(answer, Pdu) and (answer.name, answer.command_status) == ("data_sm_resp", 0)
+        message_id = str(answer.fields["message_id"])
+        receipt = codec.decode_message(await esme.next_of(CommandId.DELIVER_SM))
+        assert receipt.short_message.startswith(f"id:{message_id} ".encode()) and receipt.source_addr == TO
+        long = replace(request, fields=fields | {"destination_addr": "9" * 40})
+        assert status(await esme.ask(codec.encode_pdu(long))) == 0x0B
+        assert message_id in log.read_text() and smsc.summary()["accepted"] == 1
+
+    with_smsc(scene, log=log)
+
+
+def test_the_script_of_texts_sends_any_octets_so_that_every_pdu_can_be_tried(tmp_path):
+    script = tmp_path / "mo"
+    alert = Pdu(command_id=CommandId.ALERT_NOTIFICATION, fields={"source_addr": TO, "esme_addr": "777"})
+
+    async def scene(smsc: Smsc) -> None:
+        script.write_text(f"pdu {codec.encode_pdu(alert).hex()}\n")
+        await until(lambda: smsc.summary()["mo_lines_refused"] == 1)  # nobody is bound
+        esme = await bound(smsc, "rx")
+        with script.open("a") as file:
+            file.write(f"pdu {codec.encode_pdu(alert).hex()}\npdu 0xyz\n")
+        assert codec.decode(await esme.next()) == codec.decode(codec.encode_pdu(alert))
+        await until(lambda: smsc.summary()["mo_lines_refused"] == 2)
+
+    with_smsc(scene, mo=script)
 
 
 def test_submit_multi_is_one_message_to_each_of_its_destinations(tmp_path):

@@ -115,6 +115,7 @@ def test_options_are_read_as_a_person_writes_them():
         {"congestion": "much"}, {"accounts": ["a:tps=x"]}, {"accounts": [{"name": "a"}]}, {"receipt-tlvs": "maybe"},
         {"congestion": 101}, {"accounts": ["a", "a"]}, {"garbage": ["nonsense"]}, {"status-share": ["101%:8"]},
         {"drop-how": "bang"}, {"mo-reference-bits": "9"}, {"queue": "5:0"}, {"tls-cert": "x"}, {"states": "DELIVRD"},
+        {"outbind": "esme"}, {"outbind": "esme:0"},
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named(wrong):
