@@ -10,17 +10,17 @@ import heapq
 from collections.abc import Iterator
 from typing import Any
 
-from dispatcher.apps.messages import message_id, parse_message_id
+from dispatcher.apps.messages import WAITING, parse_message_id
 from dispatcher.campaigns.recipients import MessageIds
 from dispatcher.clock import rfc3339
 from dispatcher.members.msisdn import international
-from dispatcher.records.batches import message_batch
+from dispatcher.records.batches import message_batch, message_id
 from dispatcher.records.states import Decision, Purpose, State
 from dispatcher.store import Snapshot, ledger
 from dispatcher.store.layout import BLOCK, U64, U64_U32
 from dispatcher.store.values import unpack
 
-CANCELLED, SKIPPED, TOO_LATE = "cancelled", "skipped", "expired"
+CANCELLED, SKIPPED, TOO_LATE = "cancelled", "skipped", "expired"  # beside the states of a message, and waiting
 STATUS_BITS = 0xFFFFFF  # of a receipt's error; above them stands how it was matched
 
 
@@ -64,6 +64,8 @@ def _shown(
 
     decision = Decision(at("decision") or row["decision"] or Decision.SENT)
     state, error = State(at("state")), at("error", 4)
+    waits = decision is Decision.SENT and state is State.UNSENT and row.get("due_ms", 0) > now_ms
+    waits = waits and not row["cancelled_ms"]
     return {
         "id": message_id(position, purpose),
         "to": international(row["to"]),
@@ -71,8 +73,9 @@ def _shown(
         "sender": row["from"],
         "text": row["text"],
         "ref": row["ref"] or None,
-        "decision": decision.word,
-        "state": _word(row, decision, state, now_ms),
+        "decision": WAITING if waits else decision.word,
+        "state": WAITING if waits else _word(row, decision, state, now_ms),
+        "due_at": rfc3339(row["due_ms"]) if row.get("due_ms") else None,
         "why": _why(row, decision, state, error, now_ms),
         "parts": row["parts"],
         "billed": row.get("billed", row["parts"]),

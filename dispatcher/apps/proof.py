@@ -53,7 +53,7 @@ def send_proof(view: View, command: TestCampaign, envelope: Envelope) -> tuple[C
     ]
     if errors:
         raise CommandRefused(422, "invalid_value", errors[0]["detail"], errors=errors)
-    changes, reply = send_messages(view, SendMessages(messages=wanted), envelope)
+    changes, reply = send_messages(view, SendMessages(messages=wanted), envelope, proof=True)
     for result in reply["results"]:
         if "error" in result:
             errors.append({**result["error"], "pointer": f"/to/{result['index']}"})

@@ -8,8 +8,9 @@ A block's undecided recipients are split once: guards skip some and let some wai
 each an endpoint. Each endpoint then takes its share of block after block by a cursor of its own, so one that is down
 or full stops nobody. Who is left of a block is known here exactly, from the ledger when it is first touched and from
 what was taken since; when routes turn, only the split is made anew.
-A repeat is rendered anew: a message of which nothing is out goes as it reads now, one that is partly out only if it
-still reads the same, else its rest is given up (two halves of two texts help nobody).
+A repeat is rendered anew, and the guards are asked again: a message of which nothing is out goes as it reads now, one
+that is partly out only if it still reads the same, else its rest is given up (two halves of two texts help nobody); no
+cap holds that rest, for it is counted. In quiet hours repeats wait.
 Weak spot: repeats of one block are rendered together, so a repeat costs about a claim each when they are scattered.
 """
 
@@ -275,7 +276,34 @@ class Expansion:
         due: dict[int, dict[int, Repeat]] = {}
         for item in self._repeats.take(endpoint, now_ns, min(max_rows, REPEATS_AT_ONCE)):
             due.setdefault(item.member_no // BLOCK, {})[item.rank] = item
-        return [batch for block, items in sorted(due.items()) for batch in self._again(view, block, endpoint, items)]
+        made: list[Batch] = []
+        for block, items in sorted(due.items()):
+            stopped = self._ask_again(view, block, items, now_ns, now_ms)
+            if items:
+                made += self._again(view, block, endpoint, items, stopped)
+        return made
+
+    def _ask_again(
+        self, view: View, block: int, items: dict[int, Repeat], now_ns: int, now_ms: int
+    ) -> dict[int, Decision]:
+        """Which members the guards are against by now. Those that must wait are put back, and taken out of `items`."""
+        if self._guards is None:
+            return {}
+        verdict = self._guards.of_repeats(view, block, _slots(list(items.values())), now_ms)
+        stopped: dict[int, Decision] = {}
+        for decision, bits in verdict.skips:
+            gone = _number(bits)
+            for item in items.values():
+                whole = item.parts in (ALL_PARTS, (1 << item.of) - 1)
+                if gone >> item.member_no % BLOCK & 1 and (whole or decision is not Decision.FREQUENCY_CAP):
+                    stopped[item.member_no] = decision
+        if waits := _number(verdict.waits):
+            opens_ms = verdict.opens_ms if verdict.opens_ms is not None else verdict.until_ms
+            for rank, item in list(items.items()):
+                if waits >> item.member_no % BLOCK & 1:
+                    item.due_ns = now_ns + max(WAIT_NS, (opens_ms - now_ms) * 1_000_000)
+                    self._repeats.push(items.pop(rank))
+        return stopped
 
     def _route_repeats(self, view: View, asking: int, now_ns: int) -> None:
         """Find the endpoints of those that go by the route."""
@@ -298,7 +326,9 @@ class Expansion:
                     item.endpoint = asking if item.no_route else end
                 self._repeats.push(item)
 
-    def _again(self, view: View, block: int, endpoint: int, items: dict[int, Repeat]) -> list[Batch]:
+    def _again(
+        self, view: View, block: int, endpoint: int, items: dict[int, Repeat], stopped: dict[int, Decision]
+    ) -> list[Batch]:
         bitmap = self._audience(view, block)
         todo = _slots(list(items.values()))
         arms = [todo]
@@ -313,10 +343,12 @@ class Expansion:
                 batch = self._render(
                     view, block, arm, endpoint, bits, bitmap, self._base_of[block], len(items) * self._row["max_parts"]
                 )
-                made.append(self._marked(view, batch, items))
+                made.append(self._marked(view, batch, items, stopped))
         return made
 
-    def _marked(self, view: View, batch: Batch, items: dict[int, Repeat]) -> Batch:
+    def _marked(
+        self, view: View, batch: Batch, items: dict[int, Repeat], stopped: dict[int, Decision]
+    ) -> Batch:  # fmt: skip
         """Only the parts that are wanted, with their tries."""
         wanted = {item.rank: (item.parts, item.tries, item.since_s) for item in items.values()}
         for at in range(0, batch.count * ROW.size, ROW.size):
@@ -327,7 +359,9 @@ class Expansion:
                 wanted[row.rank] = ALL_PARTS, tries, since_s
             elif parts and row.decision == Decision.SENT and (row.parts, row.text_hash) != (parts, text_hash):
                 batch.rows[at + _DECISION_AT] = Decision.TEXT_GREW
-            if items[row.rank].no_route and row.decision == Decision.SENT:
+            if row.decision == Decision.SENT and (why := stopped.get(items[row.rank].member_no)) is not None:
+                batch.rows[at + _DECISION_AT] = why
+            elif items[row.rank].no_route and row.decision == Decision.SENT:
                 batch.rows[at + _DECISION_AT] = Decision.NO_ROUTE
         mark_again(batch, wanted)
         return batch

@@ -136,6 +136,12 @@ class Guards:
             self._claims = claims_of(view, self.tenant, self.rules.purpose)
         return self.judge(view, columns, block, todo, now_ms, self._counted(view, now_ms), reserve=True)
 
+    def of_repeats(self, view: View, block: int, todo: Octets, now_ms: int) -> Verdict:
+        """The same of recipients who were claimed before and go (again): they do not count against themselves, and
+        what the limits let pass once is not taken again."""
+        columns = open_block(view, self.tenant, block, self.columns)
+        return self.judge(view, columns, block, todo, now_ms, self.counted(view, now_ms), again=True)
+
     def counted(self, view: View, now_ms: int) -> Counted | None:
         """What the caps know at an instant, for many blocks of one snapshot."""
         if self.rules.caps:
@@ -144,9 +150,9 @@ class Guards:
 
     def judge(
         self, view: View, columns: BlockView, block: int, todo: Octets, now_ms: int, counted: Counted | None,
-        *, reserve: bool = False,
+        *, reserve: bool = False, again: bool = False,
     ) -> Verdict:  # fmt: skip
-        """of_block over columns and counts at hand; without reserve it leaves no trace."""
+        """of_block over columns and counts at hand; without reserve it leaves no trace. again: as of_repeats."""
         skips: list[tuple[Decision, bytearray]] = []
         left = int.from_bytes(todo, "little")
         until_ms, opens_ms, waits = now_ms + ASK_AGAIN_MS, None, 0
@@ -176,7 +182,7 @@ class Guards:
             skip(Decision.QUIET, found.never)
             waits, opens_ms = found.waiting, found.opens_ms
             left &= ~waits
-        for limit, spent in zip(self.limits, self._spent, strict=True):
+        for limit, spent in zip(self.limits, self._spent, strict=True) if not again else ():
             skip(limit.decision, left & ~self._within(view, columns, block, left, limit, spent, reserve=reserve))
         if reserve and self._claims is not None:
             self._claims.reserve(self.campaign, block, left & ~self._not_now(view, block, left))

@@ -4,7 +4,8 @@ Touches: rows of `money`, `usage`, `signatures`, `campaigns`, through a View; ti
 Rests on: DESIGN 6, PRODUCT D (/ledger, /usage, /quotas). Money is whole micro-units of the tenant's currency.
 
     money: tenant:2 entry:8 -> {kind, micros, balance, reserved, campaign, why, actor, at_ms}, append-only
-    kinds: top_up; reserve (balance to reserved); settle (what was sent leaves reserved, the rest goes back)
+    kinds: top_up; reserve (balance to reserved); settle (what was sent leaves reserved, the rest goes back); messages
+           (of the API: taken when they are accepted, given back where they never go)
 
 `balance` is what new campaigns may still reserve. A tenant that is not prepaid has entries only if somebody makes some.
 """
@@ -71,7 +72,7 @@ def top_up(view: View, command: TopUp, envelope: Envelope) -> tuple[Changes, dic
     if held.balance + command.micros < 0:
         raise insufficient(tenant, held, -command.micros, "give back less")
     changes = Changes()
-    entry = _enter(changes, view, tenant.number, held, envelope.at_ms, envelope.actor, "top_up",
+    entry = enter(changes, view, tenant.number, held, envelope.at_ms, envelope.actor, "top_up",
                    balance=command.micros, micros=command.micros, why=command.why)  # fmt: skip
     return changes, entry
 
@@ -82,11 +83,11 @@ def insufficient(tenant: Tenant, held: Account, needed: int, what: str) -> Comma
     return CommandRefused(409, "insufficient_credit", detail, extra=extra)
 
 
-def _enter(
+def enter(
     changes: Changes, view: View, tenant: int, held: Account, at_ms: int, actor: str, kind: str, *,
     balance: int = 0, reserved: int = 0, micros: int, campaign: int = 0, why: str = "",
 ) -> dict[str, Any]:  # fmt: skip
-    """One more entry; balance and reserved: by how much they change."""
+    """One more entry of the credit; balance and reserved: by how much they change."""
     number = next_id(changes, view, at_ms)
     row = {
         "kind": kind,
@@ -184,7 +185,7 @@ def hold_money(
     if tenant.prepaid:
         if micros > held.balance:
             raise insufficient(tenant, held, micros, "top it up (`volley money top-up`) or send to fewer")
-        _enter(changes, view, tenant.number, held, at_ms, ACTOR, "reserve",
+        enter(changes, view, tenant.number, held, at_ms, ACTOR, "reserve",
                balance=-micros, reserved=micros, micros=micros, campaign=campaign)  # fmt: skip
     row["quote"] = {"micros": micros, "billed": billed, "month": month, "reserved": micros if tenant.prepaid else 0}
     quoted = usage.Used(preview["will_send"], wire_parts(preview), billed, micros or 0)
@@ -300,7 +301,7 @@ def settle(view: View, over: Over, found: dict[int, usage.Used], now_ms: int) ->
     if reserved:
         micros = sum(used.micros for used in found.values())
         held = account(view, over.tenant)
-        _enter(changes, view, over.tenant, held, now_ms, ACTOR, "settle", balance=reserved - micros,
+        enter(changes, view, over.tenant, held, now_ms, ACTOR, "settle", balance=reserved - micros,
                reserved=-reserved, micros=-micros, campaign=over.campaign)  # fmt: skip
     return changes
 

@@ -80,6 +80,17 @@ class PriceList:
             yield None, bits
 
 
+def price_of(view: View, tenant: int, number: int) -> int | None:
+    """The price of a part to one number, without reading the whole list; None: it has none."""
+    digits = str(number)
+    for end in range(len(digits), -1, -1):
+        for of in (tenant, OPERATOR):
+            row = view.get("prices", TENANT.pack(of) + digits[:end].encode())
+            if row is not None:
+                return int(unpack(row)["micros"])
+    return None
+
+
 def _span(view: View, tenant: int) -> tuple[int, int]:
     """The least and the greatest number of the tenant's members; what lies outside is nobody's."""
     ends = []

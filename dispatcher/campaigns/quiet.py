@@ -286,6 +286,13 @@ def _spans() -> list[tuple[int, int, Zones]]:
     return sorted((low, high, zones) for zones, ranges in zones_by_number().items() for low, high in ranges)
 
 
+def zones_of(number: int) -> Zones:
+    """The zones that one number may be in; () where nothing is known of it."""
+    spans = _spans()
+    low, high, zones = spans[bisect_right(spans, number, key=lambda span: span[0]) - 1]
+    return zones if low <= number <= high else ()
+
+
 def _present(view: View, tenant: int) -> dict[Zones, Ranges]:
     """Of zones_by_number, the ranges in which the tenant has a number: one look-up a range met."""
     found: dict[Zones, Ranges] = {}

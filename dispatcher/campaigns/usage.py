@@ -7,7 +7,7 @@ Touches: rows of `usage`; ledger arrays, frozen audiences and members' blocks, t
 A start writes what its preview says, not settled; the end replaces that by what the ledger says, in the month of each
 message's last submit in the tenant's zone. So the sum of a month's rows is what counts against a plan at any moment.
 Weak spots: billed parts by a market's own rule, and prices by prefix, are measured when it is settled, from the texts
-and numbers as they are then. Messages of the API are not metered here yet.
+and numbers as they are then. Messages of the API have rows of their own by batch (apps/messages_meter.py).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from dispatcher.campaigns.arms import arms_of
 from dispatcher.campaigns.price import Meter
 from dispatcher.campaigns.render import Renderer
+from dispatcher.records.batches import is_batch, purpose_of_batch
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import Decision
@@ -139,6 +140,12 @@ def month_used(view: View, tenant: int, month: int, but: int = 0) -> Used:
     return total
 
 
+def row_of(view: View, tenant: int, month: int, campaign: int) -> dict[str, Any] | None:
+    """What a month knows of a campaign, or of a batch of messages."""
+    row = view.get("usage", USAGE_KEY.pack(tenant, month, campaign))
+    return None if row is None else unpack(row)
+
+
 def put_used(changes: Changes, tenant: int, month: int, campaign: int, used: Used, *, settled: bool) -> None:
     row = {one.name: getattr(used, one.name) for one in fields(Used)}
     changes.put("usage", USAGE_KEY.pack(tenant, month, campaign), pack({**row, "settled": settled}))
@@ -159,14 +166,18 @@ def months(view: View, tenant: int) -> list[int]:
 
 
 def usage_json(view: View, tenant: int, month: int) -> dict[str, Any]:
-    """A month as the API shows it: totals and campaigns; `settled` false while some of it is still being sent."""
+    """A month as the API shows it: totals, campaigns, single messages by purpose; `settled` false while some of it is
+    still being sent."""
     rows = list(_rows(view, tenant, month))
     total = month_used(view, tenant, month)
     return {
         "month": month_text(month),
         **{one.name: getattr(total, one.name) for one in fields(Used)},
         "settled": all(row["settled"] for _, row in rows),
-        "campaigns": [{"campaign": public_id("cmp", campaign), **row} for campaign, row in rows],
+        "campaigns": [
+            {"campaign": public_id("cmp", campaign), **row} for campaign, row in rows if not is_batch(campaign)
+        ],
+        "singles": [{"purpose": purpose_of_batch(batch).value, **row} for batch, row in rows if is_batch(batch)],
     }
 
 

@@ -118,4 +118,5 @@ def usage_command(call: Call, tenant: str | None, month: str | None) -> None:
     settled = "" if found["settled"] else ", some of it reserved and not settled yet"
     used = f"{found['messages']:,} messages, {found['parts']:,} parts, {found['billed']:,} billed"
     click.echo(f"{found['month']}: {used}, {found['micros']:,} micro-units{settled}")
-    call.show_rows(["campaign", "messages", "parts", "billed", "micros", "settled"], found["campaigns"])
+    rows = [*found["campaigns"], *({**one, "campaign": f"messages, {one['purpose']}"} for one in found["singles"])]
+    call.show_rows(["campaign", "messages", "parts", "billed", "micros", "settled"], rows)

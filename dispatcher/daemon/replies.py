@@ -4,21 +4,25 @@ endpoint that each message goes by, and what of them goes once more.
 Touches: the channels' pools and a View, by plain calls of the feeder. Rests on: DESIGN 4 (what is uncertain of purpose
 service is sent again once, a one-time code while it is valid, a confirmation of STOP never).
 An answer to a message from a phone prefers the endpoint by which that came.
+What waits for quiet hours to end, or for its time, is known by its place alone and read when it is due. The gate
+(apps/messages_gate.py) is asked again at every claim.
 """
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from dispatcher.apps.messages_gate import Gate
 from dispatcher.campaigns.render import mark_again, render_singles
 from dispatcher.campaigns.repeats import NEVER_NS
 from dispatcher.daemon.lanes import LANE, Turns
 from dispatcher.daemon.paces import Paces
-from dispatcher.outbox.entry import REPLY_VALIDITY_S, Entry, read_entry, withdrawn
+from dispatcher.outbox.entry import REPLY_VALIDITY_S, Entry, read_entry
 from dispatcher.records.batch import ROW, Batch
 from dispatcher.records.batches import CONFIRMATIONS_BIT, is_message_batch, purpose_of_batch
 from dispatcher.records.changes import View
@@ -84,6 +88,9 @@ class Replies:
         self.channels, self.router, self.paces = channels, router, paces
         self.batches: dict[int, ReplyBatch] = {}
         self._again: dict[tuple[int, int], Again] = {}  # by batch and position
+        self._later: dict[tuple[int, int], int] = {}  # batch and position -> epoch ms from which on it may leave
+        self._due_later: list[tuple[int, int, int]] = []  # the same as a heap, with some that are no more
+        self._gate = Gate()
         self._turns: dict[int, dict[Purpose, Turns]] = {}  # by endpoint
         self._turn = router.turn
         self.due_ns = NEVER_NS  # when the first of them is due
@@ -94,7 +101,7 @@ class Replies:
 
     @property
     def waiting(self) -> int:
-        return sum(batch.waiting for batch in self.batches.values()) + len(self._again)
+        return sum(batch.waiting for batch in self.batches.values()) + len(self._again) + len(self._later)
 
     def wants(self, channel: Channel, now_ns: int) -> bool:
         """Something can be claimed for a channel now."""
@@ -102,8 +109,10 @@ class Replies:
         lanes = {
             LANE[batch.purpose]
             for batch in self.batches.values()
-            if batch.has(channel.number) and self._room(batch.id, now_ns)
+            if batch.has(channel.number) and self.paces.room_of_batch(batch.id, now_ns)
         }
+        if self._due_later and self._due_later[0][0] <= time.time_ns() // 1_000_000:
+            return True
         if self.due_ns <= now_ns:
             lanes |= set(POOLS[1:])
         return any(channel.book.room(lane) >= REPLY_PARTS for lane in lanes)
@@ -131,11 +140,14 @@ class Replies:
         return channel.runs.open(
             known.id, known.id & 0xFFFF, known.sender,
             receipts=is_message_batch(known.id), stop=stop, validity=known.validity_s,
-            options=known.options, paces=self.paces.of(known.id & 0xFFFF),
+            options=known.options, paces=self.paces.of_batch(known.id),
         )  # fmt: skip
 
     def add(self, entry: Entry) -> None:
         """Queue a single message that is on disk."""
+        if entry.due_ms > time.time_ns() // 1_000_000 and not entry.decision:
+            self._wait(entry.batch, entry.position, entry.due_ms)
+            return
         known = self.open_batch(entry.batch, entry.sender, entry.validity_s)
         endpoint = self._goes_by(entry)
         if endpoint == NO_ROUTE:
@@ -163,8 +175,26 @@ class Replies:
             for entry in queued:
                 self.add(entry if entry.decision != Decision.NO_ROUTE else replace(entry, decision=Decision(0)))
 
-    def take_out(self, batch: int, position: int) -> Entry | None:
+    def _wait(self, batch: int, position: int, due_ms: int) -> None:
+        self._later[batch, position] = due_ms
+        heapq.heappush(self._due_later, (due_ms, batch, position))
+
+    def _wake(self, view: View, now_ms: int) -> None:
+        """Those whose time has come."""
+        while self._due_later and self._due_later[0][0] <= now_ms:
+            due_ms, *place = heapq.heappop(self._due_later)
+            batch, position = place
+            if self._later.get((batch, position)) != due_ms:
+                continue
+            del self._later[batch, position]
+            entry = read_entry(view, batch, position)
+            if entry is not None and not entry.cancelled:
+                self.add(replace(entry, due_ms=0))
+
+    def take_out(self, view: View, batch: int, position: int) -> Entry | None:
         """A message that nobody has claimed, nobody will claim any more; None when it is not waiting here."""
+        if self._later.pop((batch, position), None) is not None:
+            return read_entry(view, batch, position)
         known = self.batches.get(batch)
         for mine in known.entries.values() if known is not None else ():
             for entry in mine:
@@ -196,11 +226,14 @@ class Replies:
         item.parts |= parts
         item.since_s, item.endpoint, item.of, item.turn = since_s, endpoint, of, -1
 
-    def resend_uncertain(self, batch: int, position: int, part: int, due_ns: int) -> None:
-        """A part that may have been accepted, unless it is settled by the time it is claimed."""
+    def resend_uncertain(
+        self, batch: int, position: int, part: int, due_ns: int, *, endpoint: int = WAIT, of: int = 1
+    ) -> None:
+        """A part that may have been accepted by this endpoint, unless it is settled by the time it is claimed."""
         item = self._plan(batch, position, due_ns, 1)
         item.parts |= 1 << part
         item.uncertain |= 1 << part
+        item.endpoint, item.of, item.turn = endpoint, of, -1
 
     def _plan(self, batch: int, position: int, due_ns: int, tries: int) -> Again:
         item = self._again.setdefault((batch, position), Again(due_ns, tries=tries))
@@ -213,18 +246,19 @@ class Replies:
         """Claim what is due, then what is new by purpose and in turn, as far as the pools have room; returns the rows
         claimed."""
         self._look()
+        self._wake(view, now_ms)
         made = 0
         if self.due_ns <= now_ns:
             for key, entry, item in list(self._due(view, channel, now_ms, now_ns)):
-                if channel.book.room(LANE[purpose_of_batch(key[0])]) < REPLY_PARTS or not self._room(key[0], now_ns):
+                lane = LANE[purpose_of_batch(key[0])]
+                if channel.book.room(lane) < REPLY_PARTS or not self.paces.room_of_batch(key[0], now_ns):
                     continue
-                del self._again[key]
-                made += self._claim_again(view, channel, entry, item)
+                made += self._claim_again(view, channel, entry, item, now_ms, now_ns)
             self.due_ns = min((item.due_ns for item in self._again.values()), default=NEVER_NS)
         waiting = [
             (known.purpose, batch)
             for batch, known in self.batches.items()
-            if known.has(channel.number) and self._room(batch, now_ns)
+            if known.has(channel.number) and self.paces.room_of_batch(batch, now_ns)
         ]
         turns = self._turns.setdefault(channel.number, {purpose: Turns() for purpose in Purpose}) if waiting else {}
         for purpose, of_purpose in turns.items():
@@ -237,12 +271,8 @@ class Replies:
             )
         return made
 
-    def _room(self, batch: int, now_ns: int) -> int:
-        """Parts that the plan of its tenant lets go."""
-        return self.paces.room(batch & 0xFFFF, 0, now_ns)
-
     def _paced(self, batch: int, most: int, now_ns: int) -> int:
-        return min(most, self._room(batch, now_ns))
+        return min(most, self.paces.room_of_batch(batch, now_ns))
 
     def _due(
         self, view: View, channel: Channel, now_ms: int, now_ns: int
@@ -280,8 +310,13 @@ class Replies:
             mine = known.entries.get(endpoint)
             while mine and made < most and channel.book.room(lane) >= REPLY_PARTS:
                 entry = mine.popleft()
-                if entry.expiry_ms > now_ms or entry.decision:  # else it stays unsent in its ledger
-                    made += self._claim(view, channel, entry, None)
+                if entry.expiry_ms <= now_ms and not entry.decision:
+                    continue  # it stays unsent in its ledger
+                said = self._gate.again(view, entry, now_ms)
+                if said.decision is Decision.SENT and said.due_ms > now_ms and not entry.decision:
+                    self._wait(entry.batch, entry.position, said.due_ms)  # quiet hours began meanwhile
+                    continue
+                made += self._claim(view, channel, entry, None, said.decision)
         return made
 
     def _give_up(self, batch: int, position: int, item: Again) -> None:
@@ -292,22 +327,29 @@ class Replies:
             if run is not None and (item.parts & ~item.uncertain) >> part & 1:
                 channel.book.log(Kind.SETTLED, part, State.FAILED, position, run, 0)
 
-    def _claim_again(self, view: View, channel: Channel, entry: Entry, item: Again) -> int:
+    def _claim_again(
+        self, view: View, channel: Channel, entry: Entry, item: Again, now_ms: int, now_ns: int
+    ) -> int:  # fmt: skip
+        said = self._gate.again(view, entry, now_ms, partly=item.parts != (1 << item.of) - 1)
         for part in range(item.uncertain.bit_length()):
             if item.uncertain >> part & 1 and (
                 ledger.state_of(view, entry.batch, entry.position, part) != State.UNCERTAIN
                 or not entry.purpose.resends_uncertain
-                or withdrawn(view, entry)
+                or said.decision is not Decision.SENT
             ):
                 item.parts &= ~(1 << part)
-        return self._claim(view, channel, entry, item) if item.parts else 0
+        if said.decision is Decision.SENT and said.due_ms > now_ms and item.parts:
+            item.due_ns = now_ns + (said.due_ms - now_ms) * 1_000_000
+            return 0
+        del self._again[entry.batch, entry.position]
+        return self._claim(view, channel, entry, item, said.decision) if item.parts else 0
 
-    def _claim(self, view: View, channel: Channel, entry: Entry, item: Again | None) -> int:
+    def _claim(self, view: View, channel: Channel, entry: Entry, item: Again | None, said: Decision) -> int:
         options = entry.options
         batch = self.open_batch(entry.batch, entry.sender, entry.validity_s, options)
         by = encoder(channel.coding, options.message_class, options.transliterate)
         rendered = render_singles([(entry.text, entry.to, entry.position, entry.position)], entry.tenant, by=by)
-        why = entry.decision or withdrawn(view, entry)
+        why = entry.decision or (said if said is not Decision.SENT else Decision.UNDECIDED)
         if rendered.count > REPLY_PARTS:
             why = Decision.TEXT_GREW
         if why:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from dispatcher.members.consent import group_of, opted_out_since, suppressed
 from dispatcher.records.batches import CONFIRMATIONS_BIT, batch_of
@@ -39,6 +40,8 @@ class Entry:
     decision: Decision = Decision.UNDECIDED  # of the gate at acceptance, when it is against sending
     cancelled: bool = False
     options: Options = PLAIN
+    due_ms: int = 0  # it may not leave before
+    proof: bool = False  # a test to a listed phone
     via: int = -1  # the endpoint, by its number, of the message that it answers; -1: none
 
     @property
@@ -99,6 +102,13 @@ def entries(view: View, batch: int, first: int = 0) -> Iterator[Entry]:
         yield _entry(batch, U64_U32.unpack(key)[1], row)
 
 
+def rows_from(view: View, batch: int, first: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(position, row as it is kept) of a batch's entries from position `first` on."""
+    after = U64_U32.pack(batch, first - 1) if first else None
+    for key, row in view.range("outbox", U64.pack(batch), after=after):
+        yield U64_U32.unpack(key)[1], unpack(row)
+
+
 def entries_of(changes: Changes) -> list[Entry]:
     """The entries that are among these Changes."""
     made = []
@@ -129,4 +139,5 @@ def _entry(batch: int, position: int, octets: bytes) -> Entry:
         purpose=Purpose(row["purpose"]), expiry_ms=row["expiry_ms"], created_ms=row["created_ms"],
         validity_s=row.get("validity_s", REPLY_VALIDITY_S), decision=Decision(row.get("decision", 0)),
         cancelled=bool(row.get("cancelled_ms")), options=Options.of(row.get("options")), via=row.get("via", -1),
+        due_ms=row.get("due_ms", 0), proof=row.get("proof", False),
     )  # fmt: skip

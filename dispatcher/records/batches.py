@@ -7,12 +7,13 @@ id  bit 63: a batch  bits 34..36: the purpose of messages  bit 33: messages  bit
 
 from __future__ import annotations
 
-from dispatcher.records.keys import BATCH_BIT
+from dispatcher.records.keys import BATCH_BIT, public_id
 from dispatcher.records.states import Purpose
 
 CONFIRMATIONS_BIT = 1 << 32
 MESSAGES_BIT = 1 << 33
 _PURPOSE_AT = 34
+PURPOSE_BITS = 3  # of a message's public number, below its position
 
 
 def batch_of(tenant: int, *, confirmations: bool = False) -> int:
@@ -44,3 +45,8 @@ def purpose_of_batch(batch: int) -> Purpose:
     if batch & MESSAGES_BIT:
         return list(Purpose)[batch >> _PURPOSE_AT & 7]
     return Purpose.SERVICE
+
+
+def message_id(position: int, purpose: Purpose) -> str:
+    """Of a message of the API, public; sorts by creation within a tenant."""
+    return public_id("msg", position << PURPOSE_BITS | purpose.number)

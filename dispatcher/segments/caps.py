@@ -1,13 +1,12 @@
 """Frequency caps: how many messages of a purpose group each member got in a rolling window, and who has had enough.
 
-Touches: ledger arrays and frozen audiences of the tenant's campaigns through segments/runs.py, a block at a time; and
-what this process claimed since (`Claims`, kept with the open store).
+Touches: ledger arrays and frozen audiences of the tenant's campaigns through segments/runs.py, a block at a time; rows
+of `singles`, the messages of the API; and what this process claimed since (`Claims`, kept with the open store).
 
 A message counts from the second of its last submit. What is claimed and not folded into the ledger yet counts as sent
 now, and so does whom another running campaign has been given and not claimed yet (`reserve`): so two campaigns never
 pass one cap together, at whatever moment a claim or a fold comes. A restart folds the log first, so nothing is missed.
-Weak spots: messages of the API (POST /v1/messages) and answers are not counted, the campaigns' are; what a pause gives
-back and a resume sends is not asked for again, so another campaign's message in between may come on top of it.
+A message of the API counts from the instant at which it may leave, as soon as it is accepted. Answers do not count.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dispatcher.clock import rfc3339
+from dispatcher.records.batches import message_id, purpose_of_batch
 from dispatcher.records.changes import View
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import Decision
@@ -25,6 +25,7 @@ from dispatcher.segments.runs import BITMAP_OCTETS, NO_TIME, Run, kernel, runs
 from dispatcher.store.columns import blocks_of, next_member_no
 from dispatcher.store.layout import BLOCK, U64
 from dispatcher.store.ledger import read_array
+from dispatcher.store.singles import STRANGER, singles_in, singles_of
 from dispatcher.store.snapshot import Snapshot
 from dispatcher.tenants.profile import Cap
 
@@ -108,7 +109,7 @@ class Counted:
         self.caps = sorted(caps, key=lambda cap: -cap.within_s)
         self._view, self._at_ms, self._campaign = view, at_ms, campaign
         self._claims = claims or Claims()
-        group = self.caps[0].group
+        self._tenant, self._group = tenant, (group := self.caps[0].group)
         assert all(cap.group == group for cap in self.caps)
         since_ms = at_ms - 1000 * self.caps[0].within_s
         if known is None:
@@ -116,6 +117,7 @@ class Counted:
             known = [run for run in found if run.campaign != campaign and run.row["purpose"] == group]
         self._runs = {run.campaign: replace(run, view=view, _bits={}) for run in known}
         self._bits: dict[tuple[int, int, int], bytearray] = {}
+        self._singles: tuple[int, list[tuple[int, int]]] = (-1, [])  # those of the block that was asked for last
 
     @property
     def known(self) -> list[Run]:
@@ -130,7 +132,9 @@ class Counted:
     def over(self, block: int) -> int:
         """Members of a block who have had as many messages as a cap allows, as a bitmap."""
         pending = self._pending(block)
-        if not pending and not any(block in run.blocks for run in self._runs.values()):
+        if self._singles[0] != block:
+            self._singles = block, singles_in(self._view, self._tenant, self._group, block)
+        if not (pending or self._singles[1] or any(block in run.blocks for run in self._runs.values())):
             return EVERYBODY if any(cap.max == 0 for cap in self.caps) else 0
         counts: array[int] | None = None
         over, longest = 0, bytearray(BITMAP_OCTETS)
@@ -153,6 +157,9 @@ class Counted:
                     kernel.tally(run.audience(block), bits, first, counts)
         for members in pending.values():
             kernel.tally(_EVERYBODY, members.to_bytes(BITMAP_OCTETS, "little"), 0, counts)
+        for slot, at_ms in self._singles[1]:
+            if at_ms >= 1000 * low_s:
+                counts[slot] += 1
         return counts
 
     def _pending(self, block: int) -> dict[int, int]:
@@ -202,7 +209,8 @@ def over_caps(view: View, tenant: int, caps: Sequence[Cap], as_of_ms: int) -> Bi
     found is kept with the open store until the minute is over or a fold moved a campaign of the group."""
     at_ms = as_of_ms - as_of_ms % MINUTE_MS
     counted = Counted(view, tenant, caps, at_ms)
-    stamp = (at_ms, tuple(caps), tuple(view.get("campaign_counts", U64.pack(one)) for one in counted.campaigns))
+    folds = tuple(view.get("campaign_counts", U64.pack(one)) for one in counted.campaigns)
+    stamp = (at_ms, tuple(caps), folds, view.count("singles"))
     kept = view.kept if isinstance(view, Snapshot) else None
     name = ("capped", tenant, caps[0].group)
     if kept is not None and name in kept and kept[name][0] == stamp:
@@ -217,41 +225,61 @@ def over_caps(view: View, tenant: int, caps: Sequence[Cap], as_of_ms: int) -> Bi
     return found
 
 
-def sent_to(view: View, tenant: int, group: str, member_no: int, since_ms: int, at_ms: int) -> Iterator[dict[str, Any]]:
-    """Campaigns of a group that sent a member something since then: {campaign, title, at_ms}, oldest first."""
-    block, slot = divmod(member_no, BLOCK)
-    found = []
+def sent_to(
+    view: View, tenant: int, group: str, who: int, since_ms: int, at_ms: int, but: tuple[int, int] = (0, 0)
+) -> Iterator[dict[str, Any]]:
+    """What of a group somebody was sent since then, oldest first: {campaign, title, at_ms} or, of the API, {message,
+    title, at_ms}. who: as store/singles.py has it. but: batch and position of one that does not count."""
+    found: list[dict[str, Any]] = [
+        {"message": message_id(position, purpose_of_batch(batch)), "title": "", "at_ms": when_ms}
+        for when_ms, batch, position in singles_of(view, tenant, group, who, since_ms)
+        if (batch, position) != but
+    ]
+    if who & STRANGER:
+        return iter(found)
+    pending = claims_of(view, tenant, group).others(0, who // BLOCK)
     for run in runs(view, tenant, None, since_ms, at_ms, late=False):
-        if run.row["purpose"] != group or block not in run.blocks:
+        if run.row["purpose"] != group:
             continue
-        audience = int.from_bytes(run.audience(block), "little")
-        if not audience >> slot & 1:
-            continue
-        rank = run.blocks[block][0] + (audience & (1 << slot) - 1).bit_count()
-        chunk, at = divmod(rank, BLOCK)
-        decisions, times = (read_array(view, run.campaign, name, chunk) for name in ("decision", "submit_s"))
-        if decisions is None or times is None or at >= len(decisions) or decisions[at] != Decision.SENT:
-            continue
-        submit_ms = 1000 * int.from_bytes(times[4 * at : 4 * at + 4], "little")
-        if submit_ms >= since_ms:
+        decision, submit_ms = _decided(view, run, who)
+        if not decision and pending.get(run.campaign, 0) >> who % BLOCK & 1:
+            decision, submit_ms = Decision.SENT, at_ms  # claimed, or about to be, and not in the ledger yet
+        if decision == Decision.SENT and submit_ms >= since_ms:
             found.append({"campaign": run.campaign, "title": run.row["title"], "at_ms": submit_ms})
-    yield from sorted(found, key=lambda one: one["at_ms"])
+    return iter(sorted(found, key=lambda one: one["at_ms"]))
+
+
+def _decided(view: View, run: Run, member_no: int) -> tuple[int, int]:
+    """(decision, instant of the last submit) of a member in a campaign, as of the last fold; 0: none."""
+    block, slot = divmod(member_no, BLOCK)
+    if block not in run.blocks:
+        return 0, 0
+    audience = int.from_bytes(run.audience(block), "little")
+    if not audience >> slot & 1:
+        return 0, 0
+    chunk, at = divmod(run.blocks[block][0] + (audience & (1 << slot) - 1).bit_count(), BLOCK)
+    decisions, times = (read_array(view, run.campaign, name, chunk) for name in ("decision", "submit_s"))
+    if decisions is None or times is None or at >= len(decisions):
+        return 0, 0
+    return decisions[at], 1000 * int.from_bytes(times[4 * at : 4 * at + 4], "little")
 
 
 def capped_by(
-    view: View, tenant: int, caps: Sequence[Cap], member_no: int, at_ms: int, *, campaign: int = 0
-) -> dict[str, Any] | None:
-    """Why a member is capped, for a person: {cap, by: [{campaign, title, at}], until}; None when no cap holds now."""
+    view: View, tenant: int, caps: Sequence[Cap], who: int, at_ms: int, *, campaign: int = 0,
+    but: tuple[int, int] = (0, 0),
+) -> dict[str, Any] | None:  # fmt: skip
+    """Why somebody is capped, for a person: {cap, by: [{campaign or message, title, at}], until}; None when no cap
+    holds now. campaign, but: what does not count: a campaign, or a message by batch and position."""
     for cap in sorted(caps, key=lambda cap: -cap.within_s):
         since_ms = at_ms - 1000 * cap.within_s
-        sent = [
-            one for one in sent_to(view, tenant, cap.group, member_no, since_ms, at_ms) if one["campaign"] != campaign
-        ]
+        found = sent_to(view, tenant, cap.group, who, since_ms, at_ms, but)
+        sent = [one for one in found if not campaign or one.get("campaign") != campaign]
         if len(sent) >= cap.max:
             until = sent[len(sent) - cap.max]["at_ms"] + 1000 * cap.within_s if cap.max else None
-            by = [
-                {"campaign": public_id("cmp", one["campaign"]), "title": one["title"], "at": rfc3339(one["at_ms"])}
-                for one in sent
-            ]
-            return {"cap": str(cap), "by": by, "until": rfc3339(until)}
+            return {"cap": str(cap), "by": [_shown(one) for one in sent], "until": rfc3339(until)}
     return None
+
+
+def _shown(one: dict[str, Any]) -> dict[str, Any]:
+    of = {"campaign": public_id("cmp", one["campaign"])} if "campaign" in one else {"message": one["message"]}
+    return {**of, "title": one["title"], "at": rfc3339(one["at_ms"])}

@@ -8,7 +8,8 @@ what became of them is one octet of each; the log is looked through only between
 Nothing of it grows with the ledger's entries: it grows with the campaigns that the person was in (a page of them) and
 the rows of campaigns (10 us each). Of a message of one part that was claimed once the ledger knows all but the id,
 which is at a known place; only for others is the log looked through, MANY_OCTETS a message and 64 MB a page at most,
-and `complete` is false where that was not enough. Replies and single messages are looked for among the newest LOOKED.
+and `complete` is false where that was not enough, or where
+the file of an archived campaign cannot be read. Replies and single messages are looked for among the newest LOOKED.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import msgpack
 
-from dispatcher.apps.archive import filled, kept
+from dispatcher.apps.archive import filled_one
 from dispatcher.apps.messages_shown import get_message
 from dispatcher.apps.timeline import Person, person_of
 from dispatcher.campaigns.campaign import LATER
@@ -136,9 +137,7 @@ class _Teller:
 
     def message(self, campaign: int, row: dict[str, Any], member_no: int, rank: int) -> Found:
         (known,) = recipients(self._view, self._tenant, campaign, after_rank=rank - 1 if rank else None, limit=1)
-        archive = kept(self._view, self._tenant, campaign) if self._folder is not None else None
-        if self._folder is not None and archive is not None:
-            (known,) = filled(self._folder, archive, [known])
+        known, readable = filled_one(self._view, self._tenant, campaign, known, self._folder)
         decision = Decision[known["decision"].upper()]
         steps, complete = self._steps(campaign, row, rank, known)
         sent_ms = _ms(known["submitted_at"])
@@ -153,7 +152,7 @@ class _Teller:
             **{name: known[name] for name in ("state", "tries", "error", "submitted_at", "final_at")},
             "parts": self._parts(campaign, rank, known, steps),
             "steps": [self._step(step) for step in steps],
-            "complete": complete,
+            "complete": complete and readable,
             "replies": [],
             "at_ms": sent_ms or row["started_ms"] or row["created_ms"],
         }
