@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,36 +13,8 @@ import trio
 from dispatcher.errors import CannotConnect
 from dispatcher.smpp.smsc_options import SmscOptions
 from dispatcher.smpp.tls import check_pin, public_key_of
+from tests.fakes.authority import Authority, openssl
 from tests.smpp.pools import Rig, with_pool
-
-
-def openssl(*arguments: str | Path) -> bytes:
-    return subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True).stdout
-
-
-class Authority:
-    """A carrier's own: it signs certificates for a name."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.name = folder, name
-        self.certificate, self.key = folder / f"{name}.pem", folder / f"{name}.key"
-        openssl(
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-subj", f"/CN={name}", "-keyout", self.key, "-out", self.certificate,
-        )  # fmt: skip
-
-    def sign(self, name: str) -> tuple[Path, Path]:
-        """(certificate, key) for a host of this name."""
-        key, request, signed = (self.folder / f"{self.name}-{name}.{end}" for end in ("key", "csr", "crt"))
-        openssl(
-            "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", key, "-out", request,
-        )  # fmt: skip
-        openssl(
-            "x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial",
-            "-copy_extensions", "copy", "-days", "2", "-out", signed,
-        )  # fmt: skip
-        return signed, key
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +130,7 @@ def test_a_handshake_that_hangs_ends_with_the_session_init_timer(carrier):
 
 def test_files_that_cannot_be_used_are_an_alarm_that_names_them(carrier, tmp_path):
     missing = trusting(carrier, binds=1) | {"tls_ca": str(tmp_path / "none.pem")}
-    with_pool(alarm("tls", "none.pem"), endpoint=missing, options=serving(carrier.sign("smsc.example")))
+    with_pool(alarm("file", "none.pem"), endpoint=missing, options=serving(carrier.sign("smsc.example")))
 
 
 @pytest.mark.parametrize("how", ["fin", "rst", "unbind"])
