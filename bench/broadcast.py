@@ -37,6 +37,7 @@ from dispatcher.store.layout import BLOCK
 FIRST_MEMBER = 4_915_100_000_000
 TEXT = "Hello {name|friend}, you have {points|0} points: today everything in the shop is half price"
 NAMES = ("Anna", "Ben", "Clara", "David", "Elena", "Felix", "Grace", "Henry")
+POINTS = 5_000  # a member has fewer, each number of them as often
 LINES_AT_ONCE = 100_000
 WAIT_S = 300.0
 COLUMNS = ("at_ms", "source", "destination", "octets_hash", "part", "total")
@@ -88,7 +89,7 @@ def add_members(rig: Rig, store: Store, members: int) -> float:
         body.write("phone,name,points\n")
         for start in range(0, members, LINES_AT_ONCE):
             body.writelines(
-                f"+{FIRST_MEMBER + i},{NAMES[i & 7]},{i % 5000}\n"
+                f"+{FIRST_MEMBER + i},{NAMES[i & 7]},{i % POINTS}\n"
                 for i in range(start, min(members, start + LINES_AT_ONCE))
             )
     octets = (place / "body").stat().st_size

@@ -64,6 +64,7 @@ class Rig:
         self._toml = {"sync_delay_ms": float(sync_delay_ms), "binds": binds, "window": window, "port": 0, "rate": 0}
         self._toml |= {"host": "127.0.0.1", "system_id": "bench", "password": ""}
         self._more = more  # lines of the endpoint
+        self.environment: dict[str, str] = {}  # of the dispatcher, beyond ours
         self._smsc: subprocess.Popen[str] | None = None
         self._dispatcher: subprocess.Popen[bytes] | None = None
         self._end = threading.Event()
@@ -132,7 +133,7 @@ class Rig:
         (self.data / FILE_NAME).write_text(_TOML.format(**{**self._toml, "rate": rate}) + self._more)
         with (self.data / "dispatcher.out").open("ab") as out:
             argv = [sys.executable, "-m", "dispatcher", "--data", str(self.data)]
-            self._dispatcher = subprocess.Popen(argv, env=environment(), stdout=out, stderr=out)
+            self._dispatcher = subprocess.Popen(argv, env=environment() | self.environment, stdout=out, stderr=out)
 
     def wait_until_bound(self, binds: int | None = None) -> None:
         """Until the dispatcher answers and so many binds (all, unless given) are bound."""

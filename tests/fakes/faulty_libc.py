@@ -15,10 +15,10 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 
 class Faults:
-    """What the C side reads at every call."""
+    """What the C side reads at every call. `environment`: what a process is started with to have them."""
 
-    def __init__(self, mapped: mmap.mmap) -> None:
-        self._mapped = mapped
+    def __init__(self, mapped: mmap.mmap, environment: dict[str, str]) -> None:
+        self._mapped, self.environment = mapped, environment
 
     def shift_clock(self, seconds: int) -> None:
         self._mapped[0:8] = struct.pack("<q", seconds * 1_000_000_000)
@@ -30,15 +30,21 @@ class Faults:
 @contextmanager
 def faulty_libc(folder: Path) -> Iterator[Faults]:
     """Processes started inside have the faults that its Faults says."""
+    with faults_in(folder) as faults:
+        os.environ.update(faults.environment)
+        try:
+            yield faults
+        finally:
+            for name in faults.environment:
+                del os.environ[name]
+
+
+@contextmanager
+def faults_in(folder: Path) -> Iterator[Faults]:
+    """For processes that are started with its environment."""
     library, place = folder / "faulty_libc.so", folder / "faults"
     cc = (sysconfig.get_config_var("CC") or "cc").split()[0]
     subprocess.run([cc, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE)], check=True)
     place.write_bytes(bytes(16))
-    told = {"LD_PRELOAD": str(library), "FAULTY_LIBC": str(place)}
     with place.open("r+b") as file, mmap.mmap(file.fileno(), 16) as mapped:
-        os.environ.update(told)
-        try:
-            yield Faults(mapped)
-        finally:
-            for name in told:
-                del os.environ[name]
+        yield Faults(mapped, {"LD_PRELOAD": str(library), "FAULTY_LIBC": str(place)})
