@@ -8,11 +8,12 @@ close: after retry_s, tries_max times (the pump counts). A restart begins a mess
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.smpp.consts import STATUSES, Action
-from dispatcher.smpp.pump import ACTIONS, Kind, action_of
+from dispatcher.smpp.pump import ACTIONS, Kind, action_of, actions_with
 
 SECOND_NS = 1_000_000_000
 LATER_MAX_S = 300  # SMPP_FACTS 9: 1 s to 5 min, with jitter
@@ -48,23 +49,32 @@ def next_try(
     return Try(now_ns + wait_ns, tries if action in FREE else tries + 1, since_s or now_s)
 
 
-def table(*, retry_s: float, tries_max: int) -> list[dict[str, Any]]:
+def table(
+    *, retry_s: float, tries_max: int, endpoints: Mapping[str, Mapping[str, str]] | None = None
+) -> list[dict[str, Any]]:
     """What each command_status means for a message, for people: how often it goes again, how far apart, until when.
 
+    endpoints: `statuses` of each by its name; a row with an endpoint says what holds there instead of the row above it.
     `attempts` None: not counted, the validity ends it. Each status that no table lists is as the last row says.
     """
-    rows = [(f"0x{status:08X}", name, action) for status, (name, action) in sorted(STATUSES.items())]
-    return [
-        {"command_status": status, "name": name, "action": action.name.lower(), **_rule(action, retry_s, tries_max)}
-        for status, name, action in [*rows, ("other", "", Action.BOUNDED)]
-        if action is not Action.DONE
-    ]
+    own: dict[int, list[tuple[str, Action]]] = {}
+    for name, statuses in (endpoints or {}).items():
+        for status in statuses:
+            own.setdefault(int(status, 0), []).append((name, action_of(int(status, 0), actions_with(statuses))))
+    rows = []
+    for status in sorted({*STATUSES, *own} - {0}):
+        told = {"command_status": f"0x{status:08X}", "name": STATUSES[status][0] if status in STATUSES else ""}
+        for endpoint, action in [(None, action_of(status)), *own.get(status, ())]:
+            rows.append({**told, "endpoint": endpoint, **_rule(action, retry_s, tries_max)})
+    other = {"command_status": "other", "name": "", "endpoint": None}
+    return [*rows, {**other, **_rule(Action.BOUNDED, retry_s, tries_max)}]
 
 
 def _rule(action: Action, retry_s: float, tries_max: int) -> dict[str, Any]:
-    if action is Action.FAIL:
-        return {"attempts": 1, "spacing_s": None, "until": "at once"}
+    told: dict[str, Any] = {"action": action.name.lower()}
+    if action in (Action.FAIL, Action.HOLD):
+        return told | {"attempts": 1, "spacing_s": None, "until": "at once"}
     if action is Action.LATER:
-        return {"attempts": None, "spacing_s": [retry_s, LATER_MAX_S * (1 + JITTER)], "until": "validity"}
-    free = action in FREE
-    return {"attempts": None if free else tries_max, "spacing_s": [retry_s, retry_s], "until": "validity"}
+        return told | {"attempts": None, "spacing_s": [retry_s, LATER_MAX_S * (1 + JITTER)], "until": "validity"}
+    attempts = None if action in FREE else tries_max
+    return told | {"attempts": attempts, "spacing_s": [retry_s, retry_s], "until": "validity"}

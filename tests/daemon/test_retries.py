@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from dispatcher.daemon.retries import JITTER, LATER_MAX_S, SECOND_NS, next_try, table
 from dispatcher.smpp.consts import ESME_RMSGQFUL, ESME_RTHROTTLED
-from dispatcher.smpp.pump import Kind
+from dispatcher.smpp.pump import Kind, action_of
 
 RETRY_NS, DAY_S = SECOND_NS, 86_400
 
@@ -54,3 +54,20 @@ def test_the_table_says_of_each_status_how_often_how_far_apart_and_until_when():
     assert (wrong["attempts"], wrong["until"]) == (1, "at once")
     assert (other["action"], other["attempts"]) == ("bounded", 3)
     assert "0x00000000" not in rows
+
+
+def test_what_an_endpoint_says_otherwise_stands_in_the_table_under_what_holds_for_the_others():
+    own = {"north": {"0x58": "later", "0x45F": "hold"}, "south": {"88": "fail"}}
+    rows = table(retry_s=1.0, tries_max=3, endpoints=own)
+    throttled = [row for row in rows if row["command_status"] == "0x00000058"]
+    assert [(row["endpoint"], row["action"], row["attempts"]) for row in throttled] == [
+        (None, "throttled", None), ("north", "later", None), ("south", "fail", 1),
+    ]  # fmt: skip
+    vendors = [row for row in rows if row["command_status"] == "0x0000045F"]
+    assert [(row["endpoint"], row["action"]) for row in vendors] == [(None, "bounded"), ("north", "hold")]
+    assert rows[-1]["command_status"] == "other"
+
+
+def test_the_table_and_the_pump_say_the_same_of_every_status():
+    for row in table(retry_s=1.0, tries_max=3)[:-1]:
+        assert row["action"] == action_of(int(row["command_status"], 0)).name.lower()
