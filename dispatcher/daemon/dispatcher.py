@@ -24,6 +24,7 @@ from dispatcher.daemon.marks import Marks
 from dispatcher.daemon.refusals import Refusals, Refused
 from dispatcher.daemon.resume import resume
 from dispatcher.daemon.settler import Settler
+from dispatcher.daemon.works import Works
 from dispatcher.daemon.writer import Work, Writer
 from dispatcher.errors import StoreFull, WrongState
 from dispatcher.outbox.entry import Entry
@@ -59,8 +60,9 @@ class Dispatcher:
         self.clock = SystemClock()
         self.started_ns = self.clock.monotonic_ns()
         tuning = settings.dispatcher
+        self.works = Works()
         self.lines = Lines(
-            settings, store, marks, heard=self._heard, changed=self._binds_changed,
+            settings, store, marks, self.works, heard=self._heard, changed=self._binds_changed,
             make_room=lambda channel: self.feeder.make_room(channel),
         )  # fmt: skip
         self.channels = self.lines.channels
@@ -69,12 +71,9 @@ class Dispatcher:
         self.settler = Settler(store, self.feeder, settings.holding_s)
         self.writer = Writer(store, sync_delay_s=settings.store.sync_delay_ms / 1e3)
         self.committer = Committer(
-            self.writer, self.channels, self.feeder, gap_s=settings.store.commit_gap_ms / 1e3,
+            self.works, self.writer, self.channels, self.feeder, gap_s=settings.store.commit_gap_ms / 1e3,
             fold_every_s=tuning.fold_every_s, returned=self._returned, settled=self._settled,
         )  # fmt: skip
-        self.lines.committer = self.committer
-        for channel in self.channels:
-            channel.deliveries.committer = self.committer
         self.settler.fold = self.committer.force_fold
         self.rates = Rates()
         self.archive_asked = False
@@ -116,7 +115,7 @@ class Dispatcher:
     def _binds_changed(self) -> None:
         crash_point("in_reconnect")
         self.lines.look()
-        self.committer.wake()
+        self.works.wake()
 
     def _heard(self, channel: Channel, heard: Heard, entry: Entry | None) -> None:
         """A message from a phone is on disk: nothing more to who said STOP; the answer goes out."""
@@ -128,7 +127,7 @@ class Dispatcher:
             self._confirmations.append(entry)
         else:
             self.feeder.replies.add(entry)
-        self.committer.wake()
+        self.works.wake()
 
     def revoke(self, tenant: int, number: int, decision: Decision = Decision.OPTED_OUT) -> None:
         """What was claimed before this moment and has not left must not; see Channel.forget_revoked for when that
@@ -162,17 +161,21 @@ class Dispatcher:
             return
         self._marking.add(campaign)
 
+        def step(view: View) -> tuple[Changes, bool]:
+            try:
+                return campaigns.mark_done(view, tenant, campaign, self.clock.epoch_ms()), True
+            except WrongState:  # a pause or a cancel came first
+                return Changes(), False
+
         def then(work: Work) -> None:
             self._marking.discard(campaign)
-            if work.error is None:
+            if work.error is None and work.result:
                 self.feeder.stop(campaign)
                 log.info("campaign_done", campaign=f"{campaign:x}")
-            elif not isinstance(work.error, StoreFull | WrongState):
+            elif work.error is not None and not isinstance(work.error, StoreFull):
                 log.error("mark_done_failed", reason=str(work.error))
 
-        self.committer.post(
-            lambda view: (campaigns.mark_done(view, tenant, campaign, self.clock.epoch_ms()), None), then
-        )
+        self.works.post(step, then)
         self.committer.force_fold()
 
     def second(self) -> None:
@@ -204,7 +207,7 @@ class Dispatcher:
             if work.error is not None:
                 log.error("hold_failed", reason=str(work.error))
 
-        self.committer.post(step, then)
+        self.works.post(step, then)
 
     async def settle(self) -> None:
         """Once a second, apart from the rates, for it may walk the log: held receipts, resends that are due."""

@@ -43,6 +43,19 @@ async def test_paused_and_resumed_over_and_over_everybody_has_it_once(house: Hou
     assert house.judge(campaign)["states"]["delivered"] == 1_500
 
 
+@in_house(5, mute_every=5)
+async def test_a_pause_between_the_last_answer_and_the_end_is_no_error(house: House, capsys):
+    campaign = await house.send()
+    await house.until(lambda: house.smsc.summary()["accepted"] == 4)
+    await house.do(c.PauseCampaign(campaign=campaign))
+    house.dispatcher._finish(1, campaign)
+    await house.until(lambda: not house.dispatcher._marking)
+    assert house.state(campaign) == "paused"
+    await house.do(c.ResumeCampaign(campaign=campaign))
+    await house.settled(campaign)
+    assert "step_failed" not in capsys.readouterr().out
+
+
 @in_house(1_000, delay_ms=5)
 async def test_a_paused_campaign_is_still_paused_after_a_restart_and_then_goes_on(house: House):
     campaign = await house.send()
