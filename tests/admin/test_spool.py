@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
-
-import pytest
 
 from admin.spool import Spool
 from dispatcher.members.import_files import body_octets
 
 BODY = b"phone,name\n8613800000001,Li\n"
-
-
-@pytest.fixture
-def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """(name, size) of every file or folder at each real fsync of this process, in order."""
-    seen: list[tuple[str, int]] = []
-    fsync = os.fsync
-
-    def noting(fd: int) -> None:
-        fsync(fd)
-        seen.append((Path(os.readlink(f"/proc/self/fd/{fd}")).name, os.fstat(fd).st_size))
-
-    monkeypatch.setattr(os, "fsync", noting)
-    return seen
 
 
 async def whole(spool: Spool) -> int:

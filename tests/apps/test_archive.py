@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import date
 
 import pytest
@@ -21,6 +22,8 @@ from dispatcher.apps.archive import (
 from dispatcher.apps.reports.campaign import report
 from dispatcher.apps.reports.days import days
 from dispatcher.apps.reports.story import messages
+from dispatcher.apps.subject import subject
+from dispatcher.apps.timeline import timeline
 from dispatcher.campaigns.campaign import create_campaign, load, mark_done
 from dispatcher.campaigns.effect import effect
 from dispatcher.campaigns.life import start_campaign
@@ -37,6 +40,7 @@ from dispatcher.control.commands import (
 from dispatcher.daemon.backup import restore
 from dispatcher.errors import StoreError
 from dispatcher.members.erase import erase_member
+from dispatcher.records.changes import Changes
 from dispatcher.records.keys import parse_public_id
 from dispatcher.records.states import Decision, State
 from dispatcher.segments.plan import compile_text
@@ -44,7 +48,8 @@ from dispatcher.segments.select import member_numbers
 from dispatcher.store import ledger, open_store
 from dispatcher.store.backup import write_backup
 from dispatcher.store.endpoints import number_endpoints
-from dispatcher.store.layout import ARCHIVE_FOLDER
+from dispatcher.store.layout import ARCHIVE_FOLDER, ARRAYS, HEADER, LEDGER_KEY, U64
+from dispatcher.store.verify_archives import archives_are_whole
 from dispatcher.store.verify_ledger import CHECKS
 from tests.campaigns.log import ACCEPTED, RECEIPT, REFUSED, by, claim, log, log_begins, record
 from tests.fakes.shop import NOW_MS, do, refused
@@ -126,7 +131,7 @@ def test_every_question_is_answered_as_before(store, campaign):
         assert after[name] == before[name], name
     assert written["recipients"] == MEMBERS
     with store.snapshot() as view:
-        assert sum(len(value) for _, value in view.buffers("ledger")) < octets * 0.5
+        assert sum(len(value) for _, value in view.buffers("ledger")) < octets * 0.51, "states of parts stay"
         assert [problem for check in CHECKS for problem in check(view)] == []
         assert load(view, 1, campaign)["history"][-1]["reason"].startswith("archived: 5,000 recipients in cmp_")
 
@@ -201,3 +206,136 @@ def test_a_backup_and_what_is_restored_of_it_have_the_archive(store, campaign, t
     restore(tmp_path / "backup", tmp_path / "restored", NOW_MS)
     with open_store(tmp_path / "restored") as again, again.snapshot() as view:
         assert recipients_anywhere(view, 1, campaign, folder=again.folder, limit=MEMBERS) == before
+
+
+def test_the_file_is_on_disk_whole_before_anybody_may_say_so(store, campaign, synced):
+    written = write(store.snapshot, store.folder, 1, campaign, NOW_MS)
+    names = [name for name, _ in synced]
+    assert (f"{written['file']}.part", written["octets"]) in synced
+    assert ARCHIVE_FOLDER in names[names.index(f"{written['file']}.part") :], "its name in the folder, after its octets"
+
+
+def test_what_is_unsettled_is_not_archived(store, campaign):
+    log(store, campaign, NOW_MS + 6_000, claim(MEMBERS - 1, [1]))
+    with store.snapshot() as view:
+        assert next_to_archive(view, NOW_MS + 31 * DAY_MS, 30) is None
+    assert "awaited" in refused(store, ask_archive, ArchiveCampaign(campaign=campaign)).detail
+
+
+@pytest.fixture
+def awaited(store, campaign) -> int:
+    """The campaign, but rank 11's receipt never came and time has said so."""
+    with store.begin_write() as view:
+        value = bytearray(view.get("ledger", LEDGER_KEY.pack(campaign, ARRAYS["state"][0], 0)))
+        counts = bytearray(view.get("campaign_counts", U64.pack(campaign)))
+        value[HEADER + 11] = State.NO_RECEIPT
+        for state, by_ in ((State.DELIVERED, -1), (State.NO_RECEIPT, 1)):
+            at = 8 * (32 + state)
+            counts[at : at + 8] = (int.from_bytes(counts[at : at + 8], "little") + by_).to_bytes(8, "little")
+        view.txn.put(LEDGER_KEY.pack(campaign, ARRAYS["state"][0], 0), bytes(value), db=view.tables["ledger"])
+        view.txn.put(U64.pack(campaign), bytes(counts), db=view.tables["campaign_counts"])
+    return campaign
+
+
+def test_a_receipt_later_than_the_archive_shows_its_error_to_the_person_and_in_the_report(store, awaited):
+    archived(store, awaited)
+    before = told(store, awaited, 11)
+    log(store, awaited, NOW_MS + 86_400_000, record(RECEIPT, 11, state=State.FAILED, status=99))
+    with store.begin_write() as view:
+        assert drop_some(view) == (Changes(), None), "what came later stays"
+    after = told(store, awaited, 11)
+    (message,) = before["story"]
+    assert (message["state"], message["error"]) == ("no_receipt", None)
+    (message,) = after["story"]
+    assert (message["state"], message["error"], message["parts"][0]["message_id"]) == ("failed", 99, "11")
+    assert {"state": "failed", "error": 99, "recipients": 1} in after["report"]["errors"]
+    assert {"state": "failed", "error": 0x0B, "recipients": 1} in after["report"]["errors"]
+    assert after["days"][0]["late"] == before["days"][0]["late"] + 1
+    with store.snapshot() as view:
+        assert [problem for check in CHECKS for problem in check(view)] == []
+
+
+def test_an_archive_of_before_without_states_of_parts_takes_late_receipts_of_each(store, awaited):
+    written = archived(store, awaited)
+    assert written["recipients"] == MEMBERS
+    with store.begin_write() as view:  # as it was dropped once, and its message of two parts was awaited
+        key = LEDGER_KEY.pack(awaited, ARRAYS["state"][0], 0)
+        value = bytearray(view.get("ledger", key))
+        value[HEADER + 2] = State.NO_RECEIPT
+        view.txn.put(key, bytes(value), db=view.tables["ledger"])
+        view.txn.delete(LEDGER_KEY.pack(awaited, ARRAYS["part_state"][0], 0), db=view.tables["ledger"])
+    log(store, awaited, NOW_MS + 10**8, record(RECEIPT, 2, part=1, state=State.DELIVERED))
+    with store.snapshot() as view:
+        assert [ledger.state_of(view, awaited, 2, part) for part in (0, 1)] == [State.NO_RECEIPT, State.DELIVERED]
+    log(store, awaited, NOW_MS + 10**8, record(RECEIPT, 2, state=State.DELIVERED))
+    with store.snapshot() as view:
+        (line,) = recipients(view, 1, awaited, after_rank=1, limit=1)
+        assert line["state"] == "delivered"
+
+
+def test_a_persons_timeline_and_export_have_what_the_file_knows(store, campaign):
+    def seen():
+        with store.snapshot() as view:
+            return timeline(view, 1, 7, folder=store.folder), subject(view, 1, 4_000, NOW_MS, folder=store.folder)
+
+    before = seen()
+    written = archived(store, campaign)
+    assert seen() == before
+    assert before[1]["messages"][0]["message_id"] == "4000" and before[1]["complete"]
+    (store.folder / ARCHIVE_FOLDER / written["file"]).unlink()
+    (events, _), exported = seen()
+    assert {event["kind"] for event in events} == {event["kind"] for event in before[0][0]}, "the rest is told"
+    assert exported["messages"][0]["message_id"] is None and not exported["complete"]
+    with store.snapshot() as view:
+        (found,) = messages(view, 1, 4_000, NOW_MS, folder=store.folder)["data"]
+        assert (found["state"], found["complete"]) == ("delivered", False)
+
+
+def test_verify_says_which_file_is_missing_cut_or_changed(store, campaign, tmp_path):
+    written = archived(store, campaign)
+    path = store.folder / ARCHIVE_FOLDER / written["file"]
+    whole = path.read_bytes()
+    write_backup(store, tmp_path / "backup", NOW_MS)
+
+    def found(folder):
+        with store.snapshot() as view:
+            return [str(problem) for problem in archives_are_whole(view, folder)]
+
+    assert found(store.folder) == found(tmp_path / "backup") == []
+    for octets, said in (
+        (whole[:-1], f"{len(whole) - 1:,} octets, its row says {len(whole):,}"),
+        (whole[:50] + bytes((whole[50] ^ 1,)) + whole[51:], "damaged: its sha256 is not what was written"),
+    ):
+        path.write_bytes(octets)
+        (problem,) = found(store.folder)
+        assert problem.startswith("archives_are_whole: tenant 1, campaign cmp_") and f"{path}: {said}" in problem
+    path.unlink()
+    (problem,) = found(store.folder)
+    assert f"{path}: missing" in problem
+    assert found(tmp_path / "backup") == [], "from where it can be put back"
+
+
+def test_a_person_who_was_in_twenty_archived_campaigns_has_a_story_in_less_than_50_ms(store):
+    for no in range(20):
+        shown = do(store, create_campaign, CreateCampaign(title=f"No {no}", text="Hi", sender="SHOP"))
+        one = parse_public_id("cmp", shown["id"])
+        token = do(store, preview_campaign, PreviewCampaign(campaign=one))["token"]
+        do(store, start_campaign, StartCampaign(campaign=one, token=token))
+        log_begins(store, one)
+        log(store, one, NOW_MS + no, claim(0, [1] * MEMBERS))
+        texts = [record(ACCEPTED, rank, message_id=b"%d" % (no << 16 | rank)) for rank in range(MEMBERS)]
+        log(store, one, NOW_MS + no, *texts, *(record(RECEIPT, r, state=State.DELIVERED) for r in range(MEMBERS)))
+        with store.begin_write() as view:
+            view.apply(mark_done(view, 1, one, NOW_MS + 9_000))
+        archived(store, one)
+    took_s = 1.0
+    with store.begin_write() as view:
+        for position, _ in list(ledger.log_values(view))[:-1]:
+            view.txn.delete(U64.pack(position), db=view.tables["outcome_log"])
+    for _ in range(5):
+        with store.snapshot() as view:
+            began = time.perf_counter()
+            data = messages(view, 1, 4_321, NOW_MS + 10**6, folder=store.folder)["data"]
+            took_s = min(took_s, time.perf_counter() - began)
+        assert [one["parts"][0]["message_id"] for one in data] == [str(n << 16 | 4_321) for n in reversed(range(20))]
+    assert took_s < 0.05
