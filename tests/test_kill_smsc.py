@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.records.states import State
+from tests.fakes.crash_judge import Result
 from tests.fakes.crash_run import CampaignRun, Scenario, Smsc
-from tests.fakes.crash_stores import prepare_campaign
+from tests.fakes.crash_stores import Prepared, prepare_campaign
 
 MEMBERS = 2_400
 OPTIONS = ("--delay-ms", "4", "--receipt-delay-ms", "5")
@@ -37,12 +38,11 @@ def kill_at_its_shares(smsc: Smsc, run: Run, ends: threading.Event) -> None:
         smsc.die_and_come_back(DOWN_S)
 
 
-@pytest.mark.parametrize("kills", [(), (0.3, 0.6)], ids=["the-simulator", "both"])
-def test_an_smsc_that_dies_and_forgets_makes_nothing_lost_and_nothing_sent_twice(tmp_path: Path, kills):
-    prepared = prepare_campaign(tmp_path / "prepared", MEMBERS)
-    smsc, ends = Smsc(tmp_path / "smsc", *OPTIONS), threading.Event()
+def live_with_a_mortal_smsc(prepared: Prepared, folder: Path, number: int, kills: tuple[str | float, ...]) -> Result:
+    """A run whose simulator dies at DEATHS, and its dispatcher at `kills`; judged."""
+    smsc, ends = Smsc(folder.with_name(f"{folder.name}-smsc"), *OPTIONS), threading.Event()
     scenario = Scenario(kills=kills, window=10, ahead=64)
-    with Run(prepared, tmp_path / "run", smsc, 1, scenario) as run:
+    with Run(prepared, folder, smsc, number, scenario) as run:
         killer = threading.Thread(target=kill_at_its_shares, args=(smsc, run, ends))
         killer.start()
         try:
@@ -62,3 +62,10 @@ def test_an_smsc_that_dies_and_forgets_makes_nothing_lost_and_nothing_sent_twice
     assert result.problems == [] and "Traceback" not in result.output
     most = (len(DEATHS) + len(kills)) * (2 * scenario.window + scenario.ahead)
     assert result.summary["states"]["uncertain"] <= most
+    return result
+
+
+@pytest.mark.parametrize("kills", [(), (0.3, 0.6)], ids=["the-simulator", "both"])
+def test_an_smsc_that_dies_and_forgets_makes_nothing_lost_and_nothing_sent_twice(tmp_path: Path, kills):
+    result = live_with_a_mortal_smsc(prepare_campaign(tmp_path / "prepared", MEMBERS), tmp_path / "run", 1, kills)
+    assert len(result.deaths) == len(kills)

@@ -31,7 +31,7 @@ from dispatcher.store.verify import verify
 from tests.fakes.crash_judge import Death, Line, Result, story, what_is_left
 from tests.fakes.crash_stores import IMPORT, TENANT, Prepared, PreparedImport, spool
 
-DEADLINE_S = 60.0  # for what takes a second on an idle machine
+DEADLINE_S = float(os.environ.get("VOLLEY_WITHIN_S", 60))  # for what takes a second on an idle machine
 BOOT_AT, BOOT_OCTETS = 64, 36  # of the marks
 
 
@@ -47,6 +47,7 @@ class Scenario:
     rate: int = 0
     ahead: int = 32_768
     power_cut: bool = False  # after each kill the marks are of another boot
+    beside: str = ""  # what goes on meanwhile, of crash_beside.py
 
 
 class Smsc:
@@ -103,12 +104,15 @@ class Lines:
 class Run:
     """One copy of a folder, and the processes that live and die on it. Its end leaves no process behind."""
 
+    waits_for_an_answer = True  # before a start counts as one
+
     def __init__(self, prepared: Path, folder: Path, settings: str, scenario: Scenario) -> None:
         self.folder, self.scenario = folder, scenario
         shutil.copytree(prepared, folder, ignore=shutil.ignore_patterns("lock.mdb", "*.lock"))
         (folder / "volley.toml").write_text(settings)
         self.settings = load(data=folder, env={})
         self.start_s = 0.0  # of the last start, to its first answer on the control socket
+        self.started = 0.0  # when the last start began
         self._output = folder / "dispatcher.out"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -117,7 +121,7 @@ class Run:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.kill()
+            self.kill()
             self._process.wait()
         if kind is None:
             shutil.rmtree(self.folder)
@@ -137,12 +141,12 @@ class Run:
         if crash_at:
             environment["VOLLEY_CRASH_AT"] = crash_at
         argv = [sys.executable, "-m", "dispatcher", "--data", str(self.folder)]
-        began = time.monotonic()
+        self.started = time.monotonic()
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(argv, stdout=output, stderr=output, env=environment)
-        if not crash_at:
+        if not crash_at and self.waits_for_an_answer:
             self.wait(lambda: self.ask(c.AskStatus()) is not None)
-            self.start_s = time.monotonic() - began
+            self.start_s = time.monotonic() - self.started
 
     def die(self, kill: str | float) -> None:
         """Start a process and let it die; with a power cut, the marks lose their boot."""
@@ -151,7 +155,7 @@ class Run:
         else:
             self.start()
             self.wait(lambda: self.done_share() >= kill, every_s=0.001)
-            self._alive().kill()
+            self.kill()
         status = self._alive().wait(DEADLINE_S)
         assert status == -signal.SIGKILL, f"{kill}: the process ended with {status}\n{self.output()}"
         if self.scenario.power_cut:
@@ -159,6 +163,9 @@ class Run:
                 marks.seek(BOOT_AT)
                 marks.write(b"0" * BOOT_OCTETS)
         self.note_death()
+
+    def kill(self) -> None:
+        self._alive().kill()
 
     def done_share(self) -> float:
         raise NotImplementedError
@@ -170,7 +177,7 @@ class Run:
         """Look at what the kill left."""
 
     def ask(self, command: Any, tenant: int = 0) -> dict[str, Any] | None:
-        """The dispatcher's reply; None while nobody listens. Unlike the command line, never takes the lock."""
+        """The dispatcher's reply, {} when it refuses; None while nobody listens. Never takes the lock."""
         message = frame({"id": 1, **c.to_wire(command, c.Envelope(tenant=tenant, actor="test", at_ms=0))})
         frames, answers = Frames(), list[dict[str, Any]]()
         with socket.socket(socket.AF_UNIX) as connection, suppress(FileNotFoundError, ConnectionError):
@@ -178,7 +185,7 @@ class Run:
             connection.sendall(message)
             while not answers and (octets := connection.recv(1 << 16)):
                 answers = frames.receive(octets)
-        return dict(answers[0]["reply"]) if answers else None
+        return dict(answers[0].get("reply") or {}) if answers else None
 
     def wait(self, done: Callable[[], bool], *, every_s: float = 0.03) -> None:
         """Poll while the process lives."""
@@ -202,7 +209,7 @@ class CampaignRun(Run):
 
     def __init__(self, prepared: Prepared, folder: Path, smsc: Smsc, number: int, scenario: Scenario) -> None:
         sender = f"10690{number:04d}"
-        super().__init__(prepared.folder, folder, _settings(smsc.port, sender, f"run{number}", scenario), scenario)
+        super().__init__(prepared.folder, folder, settings_of(smsc.port, sender, f"run{number}", scenario), scenario)
         self.prepared = prepared
         self.lines = Lines(smsc, sender)
         self.deaths: list[Death] = []
@@ -290,7 +297,8 @@ class ImportRun(Run):
             return list(verify(view)["problems"])
 
 
-def _settings(port: int, sender: str, system_id: str, scenario: Scenario) -> str:
+def settings_of(port: int, sender: str, system_id: str, scenario: Scenario) -> str:
+    """volley.toml of a dispatcher beside the simulator on `port`."""
     return f"""
 [dispatcher]
 holding_s = 1.0
