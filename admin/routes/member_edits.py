@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from admin.answers import After, Answer, Body, Limit, Page, Reading, Word
@@ -148,15 +148,21 @@ async def edit_members(
 
 @router.get("/members/{member}/timeline", response_model=Page[EventAnswer], responses=MOVED)
 async def get_timeline(
-    member: str, caller: Annotated[Caller, may("members:read")], reads: Reading, limit: Limit, after: After = None
+    request: Request,
+    member: str,
+    caller: Annotated[Caller, may("members:read")],
+    reads: Reading,
+    limit: Limit,
+    after: After = None,
 ) -> Any:
     """Messages, receipts, what they wrote, points, consent and edits, newest first."""
     member_no = member_no_of(member)
     key = key_of(after, _PLACE.size)
     before = None if key is None else _PLACE.unpack(key)
+    folder = request.app.state.settings.data
 
     def read(view: Snapshot) -> Any:
-        found = timeline(view, caller.tenant, member_no, limit=limit, before=before)
+        found = timeline(view, caller.tenant, member_no, limit=limit, before=before, folder=folder)
         if found is None:
             return moved(view, caller.tenant, member_no, "/timeline")
         shown, place = found
@@ -171,10 +177,11 @@ async def export_subject(
 ) -> Any:
     """Everything that is held about the member, for the person themselves."""
     member_no = member_no_of(member)
-    clock: Clock = ask.request.app.state.clock
+    state = ask.request.app.state
+    clock: Clock = state.clock
 
     def read(view: Snapshot) -> Any:
-        found = subject(view, caller.tenant, member_no, clock.epoch_ms())
+        found = subject(view, caller.tenant, member_no, clock.epoch_ms(), folder=state.settings.data)
         return moved(view, caller.tenant, member_no, "/export") if found is None else found
 
     return await reads.scan(read)

@@ -5,6 +5,7 @@ Touches: what timeline.py reads, in one snapshot. What stays out: other people's
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from dispatcher.apps.points.account import balance, opening, statement
@@ -22,12 +23,15 @@ from dispatcher.store.snapshot import Snapshot
 ENTRIES_MAX = 100_000  # of a statement
 
 
-def subject(view: Snapshot, tenant: int, member_no: int, now_ms: int) -> dict[str, Any] | None:
-    """One JSON object; None when there is no such live member. `complete` is false where something was cut."""
+def subject(
+    view: Snapshot, tenant: int, member_no: int, now_ms: int, *, folder: Path | None = None
+) -> dict[str, Any] | None:
+    """One JSON object; None when there is no such live member. `complete` is false where something was cut, or where
+    the file of an archived campaign cannot be read. folder: of the data, for what is archived."""
     person = person_of(view, tenant, member_no)
     if person is None:
         return None
-    told = list(events(view, tenant, person))
+    told = list(events(view, tenant, person, folder))
     return {
         "id": public_member_id(member_no),
         "exported_at": rfc3339(now_ms),

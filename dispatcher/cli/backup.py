@@ -185,7 +185,7 @@ def _found(store: Store) -> list[str]:
     from dispatcher.store.verify import verify
 
     with store.snapshot() as view:
-        found: list[str] = verify(view)["problems"]
+        found: list[str] = verify(view, store.folder)["problems"]
     return found
 
 

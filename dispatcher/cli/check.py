@@ -31,11 +31,15 @@ MARKS = {True: ("ok  ", "green"), False: ("BAD ", "red"), None: ("note", None)}
 @click.command("verify")
 @common
 def verify_command(call: Call) -> int:
-    """Walk the store; exit status 1 when something does not add up."""
+    """Walk the store and the files of archives; exit status 1 when something does not add up.
+
+    Each problem names its rule, its place and what was found: of an archive the file, and whether it is missing or
+    damaged. Reads only, also beside a running dispatcher.
+    """
     from dispatcher.store.verify import verify
 
     with call.reading() as view:
-        found: dict[str, Any] = verify(view)
+        found: dict[str, Any] = verify(view, call.settings.data)
     problems = found["problems"]
     counts = "".join(f"\n  {name:20} {n:>14,}" for name, n in found.get("tables", {}).items())
     said = "".join(f"\n  {problem}" for problem in problems)

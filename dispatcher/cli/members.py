@@ -156,7 +156,8 @@ def show_timeline_command(call: Call, tenant: str | None, member: str, limit: in
 
     number = call.tenant(tenant)
     with call.reading() as view:
-        found = timeline(view, number, member_no_of(view, number, member), limit=limit)
+        who, folder = member_no_of(view, number, member), call.settings.data
+        found = timeline(view, number, who, limit=limit, folder=folder)
     if found is None:
         raise unknown_member(member)
     rows = [{"at": event["at"], "kind": event["kind"], "what": _told(event)} for event in found[0]]
@@ -196,7 +197,8 @@ def export_member_command(call: Call, tenant: str | None, member: str) -> None:
 
     number = call.tenant(tenant)
     with call.reading() as view:
-        found = subject(view, number, member_no_of(view, number, member), SystemClock().epoch_ms())
+        who, folder = member_no_of(view, number, member), call.settings.data
+        found = subject(view, number, who, SystemClock().epoch_ms(), folder=folder)
     if found is None:
         raise unknown_member(member)
     click.echo(json.dumps(found, ensure_ascii=False, indent=None if call.json else 2, default=str))

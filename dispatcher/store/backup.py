@@ -36,6 +36,7 @@ import dispatcher
 from dispatcher.errors import NewerSchema, StoreError
 from dispatcher.store import audit
 from dispatcher.store.care import used_octets
+from dispatcher.store.direct import DirectFile, chunks
 from dispatcher.store.environment import MAP_SIZE, Store
 from dispatcher.store.layout import ARCHIVE_FOLDER, SCHEMA, TABLES
 from dispatcher.store.ledger import next_position
@@ -48,7 +49,6 @@ GROWTH_OCTETS_MAX = 4 << 30  # at full rate a store under a reader grows some 30
 WARN_AT = 0.5  # of the growth limit
 SPARE_OCTETS = 64 << 20  # left free on the backup's disk
 PIPE_OCTETS = 1 << 20  # the most that an unprivileged process may ask for
-SYNC_EVERY_OCTETS = 32 << 20  # written back bit by bit: a commit's fdatasync on the same disk never waits for gigabytes
 MEMBERS = ("format", "schema", "at_ms", "octets", "sha256", "outcome_log_position", "tables")
 
 Progress = Callable[[int, int], None]  # octets done, octets in all
@@ -186,13 +186,17 @@ def open_copy(folder: Path) -> Store:
 
 def copy_archives(folder: Path, to: Path) -> None:
     """Files of archived campaigns, which never change once they are named; all that the copy names are among them."""
-    for file in sorted((folder / ARCHIVE_FOLDER).glob("*.zst")):
+    for file in _archives(folder):
         (to / ARCHIVE_FOLDER).mkdir(mode=0o770, exist_ok=True)
         shutil.copyfile(file, to / ARCHIVE_FOLDER / file.name)
         with open(to / ARCHIVE_FOLDER / file.name, "rb") as copied:
             os.fsync(copied.fileno())
     if (to / ARCHIVE_FOLDER).exists():
         sync_folder(to / ARCHIVE_FOLDER)
+
+
+def _archives(folder: Path) -> list[Path]:
+    return sorted((folder / ARCHIVE_FOLDER).glob("*.zst"))
 
 
 def sync_folder(folder: Path) -> None:
@@ -209,17 +213,22 @@ def _copy(store: Store, descriptor: int, partial: Path, at_ms: int, pace: Pace) 
     with store.snapshot() as view:
         manifest = _described(view, store, at_ms)
         total = used_octets(store, view)
+        whole = total + sum(file.stat().st_size for file in _archives(store.folder))
         free = os.statvfs(partial).f_bavail * os.statvfs(partial).f_frsize
-        if free < total + SPARE_OCTETS:
-            raise BackupRefused(f"the backup needs {total:,} octets, the disk of {partial.parent} has {free:,} free")
+        if free < whole + SPARE_OCTETS:
+            raise BackupRefused(f"the backup needs {whole:,} octets, the disk of {partial.parent} has {free:,} free")
         began = time.monotonic()
         os.ftruncate(descriptor, 0)
-        octets, sha256 = _pour(view, store, descriptor, total, pace)
-        os.fsync(descriptor)
+        file = DirectFile(partial / FILE, descriptor, total)
+        try:
+            octets, sha256 = _pour(view, store, file, total, pace)
+            file.finish()
+        finally:
+            file.close()
     return manifest | {"octets": octets, "sha256": sha256, "took_s": round(time.monotonic() - began, 3)}
 
 
-def _pour(view: Snapshot, store: Store, descriptor: int, total: int, pace: Pace) -> tuple[int, str]:
+def _pour(view: Snapshot, store: Store, file: DirectFile, total: int, pace: Pace) -> tuple[int, str]:
     """LMDB writes the copy into a pipe in a thread of its own; here it is summed, slowed, written and watched."""
     source, sink = os.pipe2(os.O_CLOEXEC)
     fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, PIPE_OCTETS)
@@ -236,16 +245,12 @@ def _pour(view: Snapshot, store: Store, descriptor: int, total: int, pace: Pace)
     thread = threading.Thread(target=copy, name="backup", daemon=True)
     thread.start()
     watch = _Growth(store, pace)
-    digest, done, synced = hashlib.sha256(), 0, 0
+    digest, done = hashlib.sha256(), 0
     try:
-        while octets := os.read(source, PIPE_OCTETS):
-            digest.update(octets)
-            _write_all(descriptor, octets)
-            done += len(octets)
-            if done - synced >= SYNC_EVERY_OCTETS:
-                os.fdatasync(descriptor)
-                os.posix_fadvise(descriptor, synced, done - synced, os.POSIX_FADV_DONTNEED)
-                synced = done
+        for chunk in chunks(source):
+            digest.update(chunk)
+            file.append(chunk)
+            done += len(chunk)
             pace.progress(done, max(total, done))
             watch.look()
             pace.keep(done)
@@ -311,9 +316,3 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     sync_folder(folder)
-
-
-def _write_all(descriptor: int, octets: bytes) -> None:
-    rest = memoryview(octets)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]

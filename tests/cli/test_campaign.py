@@ -364,3 +364,7 @@ def test_a_campaign_that_is_over_is_archived_with_no_dispatcher_running(volley, 
     assert (shop / "archive" / done.json["file"]).exists()
     assert volley("campaign", "recipients", campaign, "--json", "--data", shop).rows == before
     assert volley("campaign", "show", campaign, "--json", "--data", shop).json["archived_at"] is not None
+    assert volley("verify", "--data", shop).status == 0
+    (shop / "archive" / done.json["file"]).unlink()
+    said = volley("verify", "--data", shop)
+    assert said.status == 1 and f"{shop / 'archive' / done.json['file']}: missing" in said.out

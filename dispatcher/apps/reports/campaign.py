@@ -9,6 +9,7 @@ what has become final since (`changed_since`).
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from itertools import islice
 from typing import Any
 
@@ -57,7 +58,7 @@ def report(
     people, counts = recipients_of(row, ledger.read_counts(view, campaign)), ledger.read_counts(view, campaign)
     replied = _replied(view, tenant, campaign, now_ms) if row["started_ms"] else 0
     archived = view.get("archives", TENANT_U64.pack(tenant, campaign))
-    archive = unpack(archived) if archived else None  # errors and endpoints as they were then (apps/archive.py)
+    archive = unpack(archived) if archived else None  # its errors and endpoints are as they were then (apps/archive.py)
     sums = _Sums(view, campaign, bucket_s, 0 if since_ms is None else -(-since_ms // 1_000))
     found = {
         "id": public_id("cmp", campaign),
@@ -68,7 +69,7 @@ def report(
         **{name: people[name] for name in ("audience", "unsent", "skipped", "sent", "pending", "uncertain")},
         "parts": {"sent": counts.parts_sent, "accepted": counts.parts_accepted},
         "retries": counts.retries,
-        "errors": archive["errors"] if archive else sums.errors(),
+        "errors": _errors(archive, sums),
         "endpoints": archive["endpoints"] if archive else _endpoints(view, campaign, row),
         "line": sums.line(),
         "delivery_s": sums.percentiles(),
@@ -176,6 +177,20 @@ class _Sums:
             if key
         ]
         return sorted(rows, key=lambda row: (-row["recipients"], row["state"], row["error"] or 0))
+
+
+def _errors(archive: Found | None, sums: _Sums) -> list[Found]:
+    """Of an archived campaign those of then, and with them those of receipts that came later."""
+    if archive is None or not archive.get("dropped"):
+        return archive["errors"] if archive else sums.errors()
+    late = sums.errors()
+    if not late:
+        return list(archive["errors"])
+    of = Counter[tuple[str, int | None]]()
+    for row in (*archive["errors"], *late):
+        of[row["state"], row["error"]] += row["recipients"]
+    rows = [{"state": state, "error": error, "recipients": many} for (state, error), many in of.items()]
+    return sorted(rows, key=lambda row: (-row["recipients"], row["state"], row["error"] or 0))
 
 
 def _peak(rows: list[list[int]], bucket_s: int) -> float:
