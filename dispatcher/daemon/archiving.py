@@ -58,7 +58,7 @@ async def archive_next(d: Dispatcher) -> bool:
         log.error("archive_failed", campaign=public_id("cmp", campaign), reason=done.stderr.decode()[-500:])
         return False
     written = unpack(base64.b64decode(done.stdout))
-    await d.committer.do(lambda view: (keep(view, tenant, campaign, written, now_ms), None))
+    await d.works.do(lambda view: (keep(view, tenant, campaign, written, now_ms), None))
     log.info("archived", campaign=public_id("cmp", campaign), octets=written["octets"], file=written["file"])
     await drop_archived(d)
     return True
@@ -73,4 +73,4 @@ async def drop_archived(d: Dispatcher) -> None:
         return drop_some(view, at)
 
     while at is not None:
-        at = await d.committer.do(step)
+        at = await d.works.do(step)

@@ -22,6 +22,7 @@ from dispatcher.daemon.deliveries import Deliveries
 from dispatcher.daemon.lanes import Turns
 from dispatcher.daemon.marks import CREDIT_SLOT, EMPTY_SLOT
 from dispatcher.daemon.runs import Runs
+from dispatcher.daemon.works import Works
 from dispatcher.outbox.entry import Entry
 from dispatcher.outcomes.inbound import Heard
 from dispatcher.records.states import Decision, Purpose
@@ -43,7 +44,7 @@ class Channel:
     """What one SMSC account needs. `number` is the endpoint's for ever (store/endpoints.py)."""
 
     def __init__(
-        self, number: int, endpoint: Endpoint, words: memoryview, tuning: Tuning, *,
+        self, number: int, endpoint: Endpoint, words: memoryview, tuning: Tuning, works: Works, *,
         heard: Callable[[Channel, Heard, Entry | None], None], changed: Callable[[], None],
         make_room: Callable[[Channel], None],
     ) -> None:  # fmt: skip
@@ -57,7 +58,7 @@ class Channel:
         self.book.retry_ns = int(tuning.retry_s * 1e9)
         self.book.set_rate(endpoint.rate, time.monotonic_ns())
         self.runs = Runs(self.book, endpoint, partial(make_room, self))
-        self.deliveries = Deliveries(self.book, partial(heard, self))
+        self.deliveries = Deliveries(self.book, works, partial(heard, self))
         self.deliveries.default_alphabet = endpoint.default_alphabet
         self.pool = Pool(endpoint, self.book, self.deliveries, changed)
         self.tenants: dict[Purpose, Turns] = defaultdict(Turns)

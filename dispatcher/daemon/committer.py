@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import lmdb
 import structlog
@@ -21,7 +20,8 @@ import trio
 from dispatcher.daemon.channel import Channel
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.feeder import Feeder
-from dispatcher.daemon.writer import FOLD_RECORDS, Job, Step, Work, Writer
+from dispatcher.daemon.works import Works
+from dispatcher.daemon.writer import FOLD_RECORDS, Job, Work, Writer
 from dispatcher.errors import StoreFull
 from dispatcher.smpp.bind import Answer
 from dispatcher.smpp.consts import ESME_ROK
@@ -48,13 +48,13 @@ class _Cut:
 
 
 class Committer:
-    """The loop. `do` and `post` bring steps into the next commit."""
+    """The loop; it takes what waits in `works`."""
 
     def __init__(
-        self, writer: Writer, channels: list[Channel], feeder: Feeder, *, gap_s: float, fold_every_s: float,
-        returned: Callable[[Channel, list[tuple[int, ...]]], None], settled: Callable[[], None],
+        self, works: Works, writer: Writer, channels: list[Channel], feeder: Feeder, *, gap_s: float,
+        fold_every_s: float, returned: Callable[[Channel, list[tuple[int, ...]]], None], settled: Callable[[], None],
     ) -> None:  # fmt: skip
-        self.writer, self.channels, self.feeder = writer, channels, feeder
+        self.works, self.writer, self.channels, self.feeder = works, writer, channels, feeder
         self.full = False  # the last commit failed for want of room
         self.feeding = True
         self.commits = 0
@@ -63,11 +63,8 @@ class Committer:
         self._gap_s, self._fold_every_s = gap_s, fold_every_s
         self._returned = returned
         self._settled = settled
-        self._wake = trio.Event()
-        self._urgent = trio.Event()
         self._hurried = 0  # commits in a row that were made for one-time codes alone
         self._shield = trio.CancelScope()
-        self._works: deque[Work] = deque()
         self._unfolded = 1  # a start looks once
         self._fold_at = 0.0
         self._open = self._wide = False  # a pass of the fold is open; the last one needed several commits
@@ -77,59 +74,25 @@ class Committer:
         return f"<Committer {self.commits} commits, period {self.period_s * 1e3:.1f} ms, full={self.full}>"
 
     @property
-    def waiting(self) -> int:
-        return len(self._works)
-
-    @property
     def submits_per_s(self) -> float:
         return sum(channel.submits_per_s for channel in self.channels)
 
     def kick(self) -> None:
-        if not self._wake.is_set() and self._pending():
-            self._wake.set()
-
-    def wake(self) -> None:
-        self._wake.set()
-
-    def hurry(self) -> None:
-        """Somebody waits for a one-time code: the next commit is made without the gap, campaigns and a fold."""
-        self._urgent.set()
-        self._wake.set()
-
-    def post(self, step: Step, then: Callable[[Work], None]) -> None:
-        """Into the next commit; `then` is called in the trio thread when it is on disk or failed."""
-        self._works.append(Work(step, then))
-        self._wake.set()
-
-    async def do(self, step: Step, after: Callable[[], None] | None = None) -> Any:
-        """The step's result, once it is on disk; then `after` is called at once, before whoever waits runs on. Raises
-        what the step raised, or StoreFull."""
-        done = trio.Event()
-        kept: list[Work] = []
-
-        def then(work: Work) -> None:
-            kept.append(work)
-            if after is not None and work.error is None:
-                after()
-            done.set()
-
-        self.post(step, then)
-        await done.wait()
-        if kept[0].error is not None:
-            raise kept[0].error
-        return kept[0].result
+        """Ring, if there is something to commit."""
+        if self._pending():
+            self.works.wake()
 
     def force_fold(self) -> None:
         self._unfolded = max(self._unfolded, 1)
         self._fold_at = 0.0
-        self._wake.set()
+        self.works.wake()
 
     def _waiting_records(self) -> int:
         return sum(c.book.journal_records_waiting + len(c.deliveries.answers) for c in self.channels)
 
     def _pending(self) -> bool:
         return bool(
-            self._works
+            self.works.waiting
             or self._waiting_records()
             or (self.feeding and any(c.claims and self.feeder.wants(c) for c in self.channels))
             or (self._unfolded and time.monotonic() >= self._fold_at)
@@ -142,15 +105,11 @@ class Committer:
             busy = True
             while not self._pending():
                 busy = False
-                with trio.move_on_after(self._idle_s()):
-                    await self._wake.wait()
-                self._wake = trio.Event()
+                await self.works.woken(self._idle_s())
                 self._settled()  # what waits for no commit: a confirmation, a campaign's end
-            with trio.move_on_after(max(0.0, began + self._gap_s - time.perf_counter())):
-                await self._urgent.wait()
-            hurried = self._urgent.is_set() and self._hurried < HURRIED_MAX
+            asked = await self.works.gap(max(0.0, began + self._gap_s - time.perf_counter()))
+            hurried = asked and self._hurried < HURRIED_MAX
             self._hurried = self._hurried + 1 if hurried else 0
-            self._urgent = trio.Event()
             previous, began = began, time.perf_counter()
             if busy and previous:  # an idle stretch is no period
                 self.period_s += (began - previous - self.period_s) * 0.1
@@ -171,7 +130,7 @@ class Committer:
             with trio.move_on_after(seconds, shield=True):
                 for _ in range(10_000):
                     self._fold_at = 0.0
-                    if not (self._works or self._waiting_records() or self._unfolded):
+                    if not (self.works.waiting or self._waiting_records() or self._unfolded):
                         return True
                     await self._commit()
         log.error("not_flushed", records=self._waiting_records())
@@ -186,7 +145,7 @@ class Committer:
             for channel in self.channels:
                 channel.note_credit()
         cuts = self._cut()
-        works = [self._works.popleft() for _ in range(min(len(self._works), WORKS_AT_ONCE))]
+        works = self.works.take(WORKS_AT_ONCE)
         records = sum(cut.records for cut in cuts)
         self._unfolded += records
         due = time.monotonic() >= self._fold_at or (self._unfolded >= FOLD_RECORDS and not self._wide)
@@ -259,16 +218,14 @@ class Committer:
             await again.done.wait()
             if again.error is None:
                 break
-            self._refuse(self._works, reason)
+            self._refuse(self.works.take(self.works.waiting), reason)
             await trio.sleep(FULL_RETRY_S)
         self.full = False
         log.info("store_has_room_again")
 
-    def _refuse(self, works: list[Work] | deque[Work], reason: str) -> None:
-        """Tell each that nothing of it is kept; none is left."""
-        refused = list(works)
-        works.clear()
-        for work in refused:
+    def _refuse(self, works: list[Work], reason: str) -> None:
+        """Tell each that nothing of it is kept."""
+        for work in works:
             work.error = StoreFull(f"the store has no room: {reason}")
             work.then(work)
 

@@ -53,4 +53,4 @@ async def _count(d: Dispatcher, one: Due, now_ms: int) -> None:
         changes = record(view, one, kept)
         return changes, bool(changes)
 
-    await d.committer.do(step)
+    await d.works.do(step)

@@ -1,8 +1,8 @@
 """What arrives off the pump's fast path: odd receipts, messages from phones. Durable first, then answered.
 
-Touches: one account's Book (receipts), the committer (messages). A flood is bounded (outcomes/flood.py): past that, and
-past WAITING_MAX, only opt-outs are taken, the rest is answered ESME_RX_T_APPN and comes again. Rests on: SMPP_FACTS 8
-and 12, PITFALLS D5 and F14.
+Touches: one account's Book (receipts), the next commit (messages). A flood is bounded (outcomes/flood.py): past that,
+and past WAITING_MAX, only opt-outs are taken, the rest is answered ESME_RX_T_APPN and comes again. Rests on: SMPP_FACTS
+8 and 12, PITFALLS D5 and F14.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import structlog
 
 from dispatcher.apps.keywords import react
 from dispatcher.daemon.crash import crash_point
+from dispatcher.daemon.works import Works
 from dispatcher.daemon.writer import Work
 from dispatcher.outbox.entry import Entry
 from dispatcher.outcomes.flood import Flood, first_words, may_opt_out
@@ -29,9 +29,6 @@ from dispatcher.smpp.bind import Answer
 from dispatcher.smpp.consts import ESME_ROK, ESME_RX_T_APPN
 from dispatcher.smpp.pdu import Message, Unparsed
 from dispatcher.smpp.pump import Book, set_opt_outs
-
-if TYPE_CHECKING:
-    from dispatcher.daemon.committer import Committer
 
 WAITING_MAX = 10_000
 OVERDUE_EVERY_S = 5.0
@@ -54,11 +51,11 @@ class Counters:
 class Deliveries:
     """smpp.bind.Deliveries; `heard` is told of each message from a phone once it is on disk."""
 
-    def __init__(self, book: Book, heard: Callable[[Heard, Entry | None], None]) -> None:
+    def __init__(self, book: Book, works: Works, heard: Callable[[Heard, Entry | None], None]) -> None:
         self.book = book
         self.counters = Counters()
         self.answers: list[Answer] = []  # to what is in the journal: they leave once that is on disk
-        self.committer: Committer | None = None  # set by dispatcher.py: the two need each other
+        self._works = works
         self._heard = heard
         self._recent = Recent()
         self.flood = Flood()
@@ -69,22 +66,20 @@ class Deliveries:
             set_opt_outs(first_words())
 
     def kick(self) -> None:
-        if self.committer is not None:
-            crash_point("after_response_before_commit", lambda: self.book.journal_records_waiting > 0)
-            self.committer.kick()
-            if time.monotonic() >= self._looked_s + OVERDUE_EVERY_S:
-                self._looked_s = time.monotonic()
-                self._end_overdue()
+        crash_point("after_response_before_commit", lambda: self.book.journal_records_waiting > 0)
+        if self.book.journal_records_waiting or self.answers:
+            self._works.wake()
+        if time.monotonic() >= self._looked_s + OVERDUE_EVERY_S:
+            self._looked_s = time.monotonic()
+            self._end_overdue()
         self.counters.refused = self._refused + self.book.mo_refused
 
     def ended(self) -> None:
         """A bind has ended: answers on their way may not have arrived."""
-        if self.committer is not None:
-            self.committer.post(lambda view: (self._recent.doubt(_now_ms()), None), lambda work: None)
+        self._works.post(lambda view: (self._recent.doubt(_now_ms()), None), lambda work: None)
 
     def _end_overdue(self) -> None:
         """Give long messages that waited long enough for a part as they are, a commit each."""
-        assert self.committer is not None
 
         def step(view: View) -> tuple[Changes, tuple[Heard, Entry | None] | None]:
             found = overdue(view, _now_ms())
@@ -100,7 +95,7 @@ class Deliveries:
                 self._tell(*work.result)
                 self._end_overdue()
 
-        self.committer.post(step, then)
+        self._works.post(step, then)
 
     def _tell(self, heard: Heard, entry: Entry | None) -> None:
         self.counters.inbound[heard.what] = self.counters.inbound.get(heard.what, 0) + 1
@@ -108,7 +103,6 @@ class Deliveries:
 
     def deliver(self, answer: Answer, message: Message | Unparsed) -> None:
         """Take one deliver_sm or data_sm. What cannot be read is counted, logged and answered, the session lives on."""
-        assert self.committer is not None
         if isinstance(message, Unparsed):
             self.counters.unparsed += 1
             log.warning("unparsed", reason=message.reason, octets=message.octets[:64].hex())
@@ -129,12 +123,11 @@ class Deliveries:
             self._message(answer, delivered)
 
     def _answer_after_commit(self, answer: Answer) -> None:
-        assert self.committer is not None
         self.answers.append(answer)
-        self.committer.wake()
+        self._works.wake()
 
     def _receipt(self, delivered: Delivered) -> None:
-        receipt = read_receipt(delivered)
+        receipt = read_receipt(delivered, self.default_alphabet)
         if receipt is None:
             self.counters.receipts_unread += 1
             log.warning(
@@ -148,9 +141,8 @@ class Deliveries:
         self.book.receipt(receipt.message_id, state, receipt.err, receipt.subscriber, receipt.other_id)
 
     def _message(self, answer: Answer, delivered: Delivered) -> None:
-        assert self.committer is not None
         taken = self.flood.takes(delivered, time.monotonic(), self.default_alphabet)
-        if taken and self.committer.waiting >= WAITING_MAX:
+        if taken and self._works.waiting >= WAITING_MAX:
             taken = may_opt_out(delivered, self.default_alphabet)
         if not taken:
             self._refused += 1
@@ -176,7 +168,7 @@ class Deliveries:
             self._tell(*work.result)
             answer(ESME_ROK)
 
-        self.committer.post(step, then)
+        self._works.post(step, then)
 
 
 def _now_ms() -> int:

@@ -25,6 +25,7 @@ from dispatcher.daemon.committer import Committer
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.housekeeping import fold_delta
 from dispatcher.daemon.sharing import rest_s, sending
+from dispatcher.daemon.works import Works
 from dispatcher.errors import CommandRefused, StoreFull
 from dispatcher.members.bulk import BulkJob
 from dispatcher.members.edit_jobs import job_of
@@ -53,13 +54,15 @@ class Imports:
     def __init__(
         self,
         store: Store,
+        works: Works,
         committer: Committer,
         nursery: trio.Nursery,
         changed: Callable[[int], None],
         *,
         row_octets_max: int,
     ) -> None:
-        self._store, self._committer, self._nursery, self._changed = store, committer, nursery, changed
+        self._store, self._works, self._committer = store, works, committer
+        self._nursery, self._changed = nursery, changed
         self._row_octets_max = row_octets_max
         self._limit = trio.CapacityLimiter(AT_ONCE)
         self._running: dict[int, Job] = {}
@@ -106,7 +109,7 @@ class Imports:
                     job.child_ended()
                     await self._apply(job)
                 with contextlib.suppress(StoreFull):
-                    await fold_delta(self._committer, tenant)  # updates would cost every count until the next fold
+                    await fold_delta(self._works, tenant)  # updates would cost every count until the next fold
         except CommandRefused as exc:
             log.error("import_ended", id=f"{import_id:016x}", reason=str(exc))
         except OSError as exc:
@@ -143,14 +146,14 @@ class Imports:
             return changes, reply
 
         with contextlib.suppress(CommandRefused):
-            await self._committer.do(step)
+            await self._works.do(step)
 
     async def _drop_undo(self, import_id: int) -> None:
         def step(view: View) -> tuple[Changes, Any]:
             changes = expired_rows(view, import_id)
             return changes, bool(changes)
 
-        while await self._committer.do(step):
+        while await self._works.do(step):
             pass
 
     async def _parse(self, job: ImportJob) -> None:
@@ -201,7 +204,7 @@ class Imports:
         while True:
             began = trio.current_time()
             try:
-                if not await self._committer.do(step):
+                if not await self._works.do(step):
                     return
             except StoreFull:
                 await trio.sleep(FULL_RETRY_S)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -19,7 +19,8 @@ import trio
 from config import Endpoint, Settings
 from dispatcher.daemon.channel import NO_ENDPOINT, Channel
 from dispatcher.daemon.marks import Marks
-from dispatcher.errors import CommandRefused
+from dispatcher.daemon.works import Works
+from dispatcher.errors import CommandRefused, StoreFull
 from dispatcher.outbox.entry import Entry
 from dispatcher.outcomes.inbound import Heard
 from dispatcher.records.changes import Changes, View
@@ -29,9 +30,6 @@ from dispatcher.routes.router import Router
 from dispatcher.routes.stored import routes_in_force
 from dispatcher.store import Store
 from dispatcher.store.endpoints import endpoint_numbers, number_endpoints
-
-if TYPE_CHECKING:
-    from dispatcher.daemon.committer import Committer
 
 log = structlog.get_logger("lines")
 
@@ -46,12 +44,11 @@ class Lines:
     """`channels` is one list for all who read it; it is never empty."""
 
     def __init__(
-        self, settings: Settings, store: Store, marks: Marks, *,
+        self, settings: Settings, store: Store, marks: Marks, works: Works, *,
         heard: Callable[[Channel, Heard, Entry | None], None], changed: Callable[[], None],
         make_room: Callable[[Channel], None],
     ) -> None:  # fmt: skip
-        self.settings, self.store, self.marks = settings, store, marks
-        self.committer: Committer | None = None  # set by dispatcher.py
+        self.settings, self.store, self.marks, self._works = settings, store, marks, works
         self.channels: list[Channel] = []
         self.accepted_by_gone = self.receipts_by_gone = 0  # of channels that are no more
         self._heard, self._changed, self._make_room = heard, changed, make_room
@@ -62,6 +59,7 @@ class Lines:
             self.channels.append(self.make(numbers[endpoint.name], endpoint))
         if not self.channels:
             self.channels.append(self.make(0, NO_ENDPOINT))
+        self._loading = False  # a file of ported numbers
         self.router = Router({})
         self.read_routes()
 
@@ -69,12 +67,10 @@ class Lines:
         return f"<Lines {self.channels!r} {self.router!r}>"
 
     def make(self, number: int, endpoint: Endpoint) -> Channel:
-        channel = Channel(
-            number, endpoint, self.marks.of(number), self.settings.dispatcher,
+        return Channel(
+            number, endpoint, self.marks.of(number), self.settings.dispatcher, self._works,
             heard=self._heard, changed=self._changed, make_room=self._make_room,
         )  # fmt: skip
-        channel.deliveries.committer = self.committer
-        return channel
 
     def add(self, channel: Channel) -> None:
         """One more endpoint, from now on; in place of the one that stands for none."""
@@ -120,26 +116,40 @@ class Lines:
         self.look()
 
     async def load_ported(self, spool: str) -> None:
-        """Write the entries of a spooled file beside the table in use, in slices. Raises CommandRefused, StoreFull."""
-        assert self.committer is not None
+        """Write the entries of a spooled file beside the table in use, in slices; one file at a time. Raises
+        CommandRefused, StoreFull."""
+        if self._loading:
+            raise CommandRefused(409, "ported_loading", "another file of ported numbers is being loaded: wait for it")
+        self._loading = True
+        try:
+            await self._write_ported(spool)
+        finally:
+            self._loading = False
+
+    async def _write_ported(self, spool: str) -> None:
         path = self.settings.data / Path(spool).name
         if not path.is_file():
             raise CommandRefused(422, "no_such_file", f"spool {spool!r}: no such file in the data folder")
         entries = await trio.to_thread.run_sync(path.read_bytes)
-        await self._drop_old()
+        while await self._drop_old():
+            pass
         first = 0
         while first < len(entries) // 8:
-            first = await self.committer.do(partial(write_slice, entries=entries, first=first))
+            first = await self._works.do(partial(write_slice, entries=entries, first=first))
 
-    async def _drop_old(self) -> None:
-        assert self.committer is not None
+    async def tidy_ported(self) -> None:
+        """What is older than the table that undo turns to leaves the store, unless a load has begun, which does it."""
+        with suppress(StoreFull):
+            while not self._loading and await self._drop_old():
+                pass
 
+    async def _drop_old(self) -> bool:
         def step(view: View) -> tuple[Changes, bool]:
             changes = drop_old(view)
             return changes, bool(changes.rows)
 
-        while await self.committer.do(step):
-            pass
+        more: bool = await self._works.do(step)
+        return more
 
     def end_of(self, plan: Plan, number: int) -> int:
         """The endpoint of one number, WAIT or NO_ROUTE."""
@@ -157,8 +167,8 @@ class Lines:
         for channel in self.channels:
             if not channel.pool.bound and channel.connects and self.router.is_replaced(channel.number):
                 channel.give_back()
-        if turned and self.committer is not None:
-            self.committer.wake()
+        if turned:
+            self._works.wake()
 
     # ---- their lives
 

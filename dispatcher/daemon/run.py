@@ -84,7 +84,7 @@ async def live(
     d = Dispatcher(settings, store, marks, report)
     async with trio.open_nursery() as outer:
         line_max = settings.limits.import_line_octets_max
-        imports = Imports(d.store, d.committer, outer, d.fields_changed, row_octets_max=line_max)
+        imports = Imports(d.store, d.works, d.committer, outer, d.fields_changed, row_octets_max=line_max)
         schedule = Schedule(d)
         orders = Orders(d, schedule, imports)
         async with trio.open_nursery() as nursery:

@@ -90,7 +90,7 @@ class Schedule:
             frozen = await trio.to_thread.run_sync(compute)
         except CommandRefused as exc:
             detail = exc.detail
-            await self._d.committer.do(lambda view: (cannot_start(view, due, detail, now_ms), None))
+            await self._d.works.do(lambda view: (cannot_start(view, due, detail, now_ms), None))
             log.error("campaign_cannot_start", campaign=public_id("cmp", due.campaign), reason=detail)
             return
 
@@ -100,7 +100,7 @@ class Schedule:
                 ledger.set_log_base(changes, run, self._d.writer.position)
             return changes, run
 
-        run = await self._d.committer.do(step)
+        run = await self._d.works.do(step)
         if run is None:
             return
         with self._d.store.snapshot() as view:
@@ -109,7 +109,7 @@ class Schedule:
             if row["state"] == RUNNING:
                 self._d.feeder.start(view, due.tenant, run, row)
         self._d.pool.push()
-        self._d.committer.wake()
+        self._d.works.wake()
 
     async def _find_winner(self, due: Due, now_ms: int) -> bool:
         """Whether the rule has spoken: the rest gets the winner's text from now on. Raises StoreFull."""
@@ -129,7 +129,7 @@ class Schedule:
         def step(view: View) -> tuple[Changes, None]:
             return winner.decide(view, due.tenant, due.campaign, won, now_ms), None
 
-        await self._d.committer.do(step)
+        await self._d.works.do(step)
         log.info("campaign_won", campaign=public_id("cmp", due.campaign), arm=won["arm"], clear=won["clear"])
         self.tell_winner(due.tenant, due.campaign)
         return True
@@ -140,4 +140,4 @@ class Schedule:
             row = campaigns.load(view, tenant, campaign)
             if row is not None:
                 self._d.feeder.refresh(view, tenant, {campaign: row})
-        self._d.committer.wake()
+        self._d.works.wake()

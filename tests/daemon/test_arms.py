@@ -92,7 +92,7 @@ async def test_the_rule_decides_when_its_time_has_come(house: House):
         row["started_ms"] -= 3_601_000
         return save(1, campaign, row), None
 
-    await house.dispatcher.committer.do(an_hour_ago)
+    await house.dispatcher.works.do(an_hour_ago)
     house.life.schedule.changed()
     await house.settled(campaign)
     won = row_of(house, campaign)["won"]

@@ -19,7 +19,7 @@ from tests.fakes.house import House, in_house
 LONG = bool(os.environ.get("VOLLEY_LONG"))
 MEMBERS = 200_000 if LONG else 2_000
 DROP_EVERY = 5_000 if LONG else 400
-REBINDS = int(os.environ.get("VOLLEY_REBINDS", 10_000 if LONG else 200))
+REBINDS = int(os.environ.get("VOLLEY_REBINDS", 10_000 if LONG else 1_000))
 REFUSED_S = 30.0 if LONG else 0.4
 
 

@@ -45,7 +45,7 @@ async def test_a_cancelled_one_never_leaves_and_one_that_left_is_not_cancelled(h
     kept, gone = await sent(house, {}, {})
     assert (await house.do(c.CancelMessage(message=gone["id"])))["state"] == "cancelled"
     house.dispatcher.committer.feeding = True
-    house.dispatcher.committer.wake()
+    house.dispatcher.works.wake()
     await house.until(lambda: shown(house, kept)["state"] == "delivered")
     assert len(house.lines()) == 1 and shown(house, gone)["state"] == "cancelled"
     for each in (kept, gone):
@@ -78,7 +78,7 @@ async def test_who_said_stop_gets_codes_and_no_more_advertising(house: House):
     )
     assert (before["decision"], after["decision"], code["decision"]) == ("sent", "opted_out", "sent")
     house.dispatcher.committer.feeding = True
-    house.dispatcher.committer.wake()
+    house.dispatcher.works.wake()
     await house.until(lambda: shown(house, code)["state"] == "delivered")
     await house.until(lambda: shown(house, before)["decision"] == "opted_out")
     assert {shown(house, each)["state"] for each in (before, after)} == {"skipped"}
@@ -105,7 +105,7 @@ async def test_a_code_passes_what_is_claimed_of_a_broadcast(house: House):
 async def test_commits_made_in_a_hurry_for_codes_stop_no_campaign(house: House):
     async def flood() -> None:
         while True:
-            house.dispatcher.committer.hurry()
+            house.dispatcher.works.hurry()
             await trio.lowlevel.checkpoint()
 
     async with trio.open_nursery() as nursery:

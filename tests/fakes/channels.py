@@ -8,6 +8,7 @@ from config import Endpoint
 from config.settings import Dispatcher as Tuning
 from dispatcher.daemon.channel import Channel
 from dispatcher.daemon.feeder import Feeder
+from dispatcher.daemon.works import Works
 from dispatcher.routes.router import Router
 
 
@@ -15,7 +16,7 @@ def new_channel(number: int = 0, **endpoint: Any) -> Channel:
     words = memoryview(bytearray(64)).cast("Q")
     made = Endpoint(**({"name": f"e{number}", "host": "127.0.0.1", "system_id": "v", "binds": 1} | endpoint))
     nobody = lambda *_: None  # noqa: E731
-    return Channel(number, made, words, Tuning(), heard=nobody, changed=nobody, make_room=nobody)
+    return Channel(number, made, words, Tuning(), Works(), heard=nobody, changed=nobody, make_room=nobody)
 
 
 def new_feeder(*channels: Channel) -> Feeder:
