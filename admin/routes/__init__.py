@@ -16,6 +16,7 @@ from admin.routes import (
     members,
     messages,
     points,
+    ported,
     profiles,
     recipients,
     rehearsals,
@@ -57,6 +58,7 @@ ROUTERS = (
     audit.router,
     binds.router,
     routes.router,
+    ported.router,
     status.router,
 )
 
@@ -64,4 +66,4 @@ ROUTERS = (
 def takes_stream(method: str, path: str) -> bool:
     """Whether a request's body is taken by its route piece by piece instead of whole."""
     pieces = method == "PATCH" and path.startswith("/v1/imports/") and path.count("/") == 3
-    return pieces or (method == "POST" and path == "/v1/imports")
+    return pieces or (method == "POST" and path in ("/v1/imports", "/v1/ported"))

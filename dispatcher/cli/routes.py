@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from dispatcher.cli.common import Call, common
+from dispatcher.cli.ported import load_command, show_command, undo_command
 from dispatcher.cli.talk import ask, send
 from dispatcher.clock import SystemClock
-from dispatcher.control.commands import AskStatus, DeleteRoute, Envelope, PutRoute, TurnPorted
-from dispatcher.errors import CommandRefused, StoreLocked
+from dispatcher.control.commands import AskStatus, DeleteRoute, Envelope, PutRoute
+from dispatcher.errors import CommandRefused
 from dispatcher.records.states import Purpose
 from dispatcher.routes.explain import explain, router_of
-from dispatcher.routes.ported import READ_OCTETS, drop_old, get_ported, read_ported, write_slice
+from dispatcher.routes.ported import get_ported
 from dispatcher.routes.router import Context
 from dispatcher.routes.stored import KEYS, as_dict, routes_in_force
 from dispatcher.store import open_store
@@ -139,71 +136,8 @@ def delete_command(call: Call, name: str) -> None:
     click.echo(json.dumps(reply) if call.json else f"route {name} is deleted")
 
 
-@route_group.command("load-ported")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@common
-def load_command(call: Call, file: Path) -> int:
-    """Load the table of ported numbers from lines `number,network`, in place of what was there.
-
-    Lines that cannot be read are passed over and counted; exit status 1 when there are any. 8 octets of memory a line.
-
-    \b
-    volley route load-ported ported.csv
-    volley route load-ported ported.csv --json
-    """
-    with Progress(transient=True, disable=call.json) as progress:
-        task = progress.add_task("reading", total=file.stat().st_size)
-        read = read_ported(_octets(file, lambda n: progress.advance(task, n)))
-        if not read.count:
-            raise click.ClickException(f"{file}: no line of number,network (a number is 7 to 15 digits)")
-        spool = call.settings.data / f"ported.{os.getpid()}.spool"
-        try:
-            spool.write_bytes(read.entries)
-            progress.add_task("writing", total=None)
-            _turn(
-                call,
-                TurnPorted(count=read.count, networks=read.networks, file=file.name, spool=spool.name),
-                read.entries,
-            )
-        finally:
-            spool.unlink(missing_ok=True)
-    wrong = [{"line": line, "text": octets.decode("utf-8", "replace")} for line, octets in read.wrong]
-    if call.json:
-        reply = {"count": read.count, "networks": len(read.networks), "lines": read.lines, "wrong": wrong}
-        click.echo(json.dumps(reply, ensure_ascii=False))
-    else:
-        click.echo(f"{read.count:,} ported numbers, {len(read.networks)} networks")
-        for one in wrong[:10]:
-            click.echo(f"line {one['line']}: {one['text']!r}: number,network with a number of 7 to 15 digits", err=True)
-    return int(bool(wrong))
-
-
-def _turn(call: Call, command: TurnPorted, entries: bytearray) -> None:
-    """By the running dispatcher, or here under the writer's lock."""
-    if ask(call.settings, command, envelope()) is not None:
-        return
-    try:
-        with open_store(call.settings.data, write=True) as store:
-            first, more = 0, True
-            while more:
-                with store.begin_write() as view:
-                    changes = drop_old(view)
-                    view.apply(changes)
-                    more = bool(changes.rows)
-            while first < len(entries) // 8:
-                with store.begin_write() as view:
-                    changes, first = write_slice(view, entries, first)
-                    view.apply(changes)
-    except StoreLocked:
-        raise click.ClickException("a dispatcher is just starting or stopping: try again") from None
-    send(call.settings, command, envelope())
-
-
-def _octets(file: Path, advance: Any) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        while some := stream.read(READ_OCTETS):
-            advance(len(some))
-            yield some
+for _command in (load_command, undo_command, show_command):
+    route_group.add_command(_command)
 
 
 def _typed(key: str, value: str) -> Any:

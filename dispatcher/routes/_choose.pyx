@@ -5,7 +5,7 @@ draws the tables; tests/reference/routes.py for the meaning.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, qsort
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 cdef enum:
@@ -28,7 +28,14 @@ cdef struct target:
 
 cdef struct stretch:            # one value of the table of ported numbers
     const uint64_t *entries
+    uint64_t first
     size_t n
+
+cdef struct found:              # a number whose network is looked up
+    uint64_t number, last       # `last`: the greatest entry it could have
+    const uint64_t *entry       # the greatest entry that is not above it lies here or among the `left` - 1 behind
+    size_t left
+    int32_t network
 
 
 cdef inline uint64_t _mix(uint64_t x) noexcept nogil:
@@ -105,6 +112,7 @@ cdef class Chooser:
                     value = octets_
                     if value.shape[0] >= 8:
                         stretches[n_ported].entries, stretches[n_ported].n = <const uint64_t *>&value[0], value.shape[0] // 8
+                        stretches[n_ported].first = stretches[n_ported].entries[0]
                         n_ported += 1
             with nogil:
                 self._choose(of_slot, slots, &todo[0], octets, stretches, n_ported, &out[0])
@@ -116,24 +124,34 @@ cdef class Chooser:
         cdef size_t w, slot
         cdef uint64_t word
         cdef uint32_t to
+        cdef found[64] at
+        cdef size_t[64] slot_of
+        cdef int i, count
         for w in range(octets // 8):
             memcpy(&word, todo + 8 * w, 8)
+            count = 0
             while word:
                 slot = 64 * w + _trailing(word)
                 word &= word - 1
-                to = self._one(numbers[slot], ported, n_ported) if slot < slots and numbers[slot] else self.nobody
-                out[to * octets + slot // 8] |= <uint8_t>(1 << slot % 8)
+                if slot < slots and numbers[slot]:
+                    at[count].number, at[count].network, slot_of[count] = numbers[slot], -1, slot
+                    count += 1
+                else:
+                    out[self.nobody * octets + slot // 8] |= <uint8_t>(1 << slot % 8)
+            if n_ported and count:
+                _find(at, count, ported, n_ported)
+            for i in range(count):
+                to = self._one(at[i].number, at[i].network)
+                out[to * octets + slot_of[i] // 8] |= <uint8_t>(1 << slot_of[i] % 8)
 
-    cdef uint32_t _one(self, uint64_t number, const stretch *ported, size_t n_ported) noexcept nogil:
+    cdef uint32_t _one(self, uint64_t number, int32_t network) noexcept nogil:
         cdef int digits = 1
         cdef uint64_t aligned, hash
         cdef size_t low = 0, high = self.n, middle
         cdef uint32_t at, i
-        cdef int32_t group = -1, network
-        if n_ported:
-            network = _network(number, ported, n_ported)
-            if 0 <= network < <int32_t>self.networks:
-                group = self.network_group[network]
+        cdef int32_t group = -1
+        if 0 <= network < <int32_t>self.networks:
+            group = self.network_group[network]
         if group < 0:
             while digits < DIGITS and number >= TENS[digits]:
                 digits += 1
@@ -164,99 +182,31 @@ cdef inline int _trailing(uint64_t word) noexcept nogil:
     return n
 
 
-cdef int32_t _network(uint64_t number, const stretch *ported, size_t n_ported) noexcept nogil:
-    """the network that a number was ported to, -1: none"""
-    cdef uint64_t least = number << NETWORK_BITS
-    cdef size_t low = 0, high = n_ported, middle
-    cdef const stretch *s
-    while high - low > 1:
-        middle = (low + high) // 2
-        if ported[middle].entries[0] <= (least | ((1 << NETWORK_BITS) - 1)):
-            low = middle
-        else:
-            high = middle
-    s = &ported[low]
-    low, high = 0, s.n
-    while low < high:
-        middle = (low + high) // 2
-        if s.entries[middle] < least:
-            low = middle + 1
-        else:
-            high = middle
-    if low < s.n and s.entries[low] >> NETWORK_BITS == number:
-        return <int32_t>(s.entries[low] & ((1 << NETWORK_BITS) - 1))
-    return -1
-
-
-# ---- the table of ported numbers, read from lines
-
-cdef int _compare(const void *a, const void *b) noexcept nogil:
-    cdef uint64_t x = (<const uint64_t *>a)[0], y = (<const uint64_t *>b)[0]
-    return (x > y) - (x < y)
-
-
-def sort_entries(uint8_t[::1] entries):
-    """u64 entries in ascending order, in place; of several with one number the last in order is kept. Returns how many
-    are left at the front."""
-    cdef size_t n = entries.shape[0] // 8, i, kept = 0
-    cdef uint64_t *e
-    if n == 0:
-        return 0
-    e = <uint64_t *>&entries[0]
-    with nogil:
-        qsort(e, n, 8, _compare)
-        for i in range(n):
-            if kept and e[kept - 1] >> NETWORK_BITS == e[i] >> NETWORK_BITS:
-                e[kept - 1] = e[i]
+cdef void _find(found *at, int count, const stretch *ported, size_t n_ported) noexcept nogil:
+    """The network that each number was ported to, -1: none. All take each step of their search together, so that the
+    memory they wait for comes together: 10 M entries, one number at a time 1.5 us each, so 0.3 (bench ported)."""
+    cdef size_t low, high, middle, half, longest = 0
+    cdef uint64_t last
+    cdef int i
+    for i in range(count):
+        last = at[i].number << NETWORK_BITS | ((1 << NETWORK_BITS) - 1)
+        low, high = 0, n_ported
+        while high - low > 1:
+            middle = (low + high) // 2
+            if ported[middle].first <= last:
+                low = middle
             else:
-                e[kept] = e[i]
-                kept += 1
-    return kept
-
-
-def read_lines(const uint8_t[::1] octets, dict networks, bytearray entries, list wrong, uint64_t line):
-    """Lines `number,network` (`;` and tab separate too; quotes and a plus sign are passed over) appended to `entries` as u64.
-    networks: code -> index, grown as codes are met. What cannot be read goes to `wrong` as (line, octets), the first
-    thousand of them. Only whole lines: returns (octets read, the number of the next line)."""
-    cdef size_t n = octets.shape[0], at = 0, end, i, code_at
-    cdef uint64_t number, entry
-    cdef int digits
-    cdef uint8_t c
-    cdef bint good
-    while at < n:
-        end = at
-        while end < n and octets[end] != 10:
-            end += 1
-        if end == n:
-            break
-        number, digits, i, good = 0, 0, at, True
-        while i < end and octets[i] not in (44, 59, 9):
-            c = octets[i]
-            if 48 <= c <= 57:
-                number = number * 10 + (c - 48) if digits < 16 else number
-                digits += 1
-            elif c not in (34, 43, 32, 13):
-                good = False
-            i += 1
-        code_at = i + 1
-        if code_at > end and digits == 0 and good:      # an empty line
-            at = end + 1
-            line += 1
-            continue
-        code = bytes(octets[code_at:end]).split(b",")[0].split(b";")[0].strip(b' "\r\t') if code_at <= end else b""
-        if good and 7 <= digits <= DIGITS and code and len(code) <= 16:
-            index = networks.get(code)
-            if index is None and len(networks) < 1 << NETWORK_BITS:
-                index = networks[code] = len(networks)
-            if index is not None:
-                entry = number << NETWORK_BITS | <uint64_t>index
-                entries += (<char *>&entry)[:8]
-            else:
-                good = False
+                high = middle
+        at[i].last, at[i].entry, at[i].left = last, ported[low].entries, ported[low].n
+        longest = max(longest, ported[low].n)
+    while longest > 1:
+        for i in range(count):
+            half = at[i].left // 2
+            at[i].entry += half if at[i].entry[half] <= at[i].last else 0
+            at[i].left -= half
+        longest -= longest // 2
+    for i in range(count):
+        if at[i].entry[0] >> NETWORK_BITS == at[i].number:
+            at[i].network = <int32_t>(at[i].entry[0] & ((1 << NETWORK_BITS) - 1))
         else:
-            good = False
-        if not good and len(wrong) < 1000:
-            wrong.append((line, bytes(octets[at:end])[:80]))
-        at = end + 1
-        line += 1
-    return at, line
+            at[i].network = -1

@@ -12,10 +12,10 @@ from typing import Any
 
 from config import Route, SettingError
 from config.rules import nearest
-from dispatcher.control.commands import DeleteRoute, Envelope, PutRoute, TurnPorted
+from dispatcher.control.commands import DeleteRoute, Envelope, PutRoute, TurnPorted, UndoPorted
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
-from dispatcher.routes.ported import turn
+from dispatcher.routes.ported import turn, turn_back
 from dispatcher.store.endpoints import endpoint_numbers
 from dispatcher.store.values import pack, unpack
 
@@ -114,8 +114,18 @@ def delete_route(view: View, command: DeleteRoute, envelope: Envelope) -> tuple[
 def turn_ported(view: View, command: TurnPorted, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
     """The generation that was written last becomes the table. Raises CommandRefused 403."""
     _operator(envelope)
-    changes = turn(view, command.count, command.networks, command.file, envelope.at_ms)
-    return changes, {"count": command.count, "networks": len(command.networks), "file": command.file}
+    told = {"lines": command.lines, "rejected": command.rejected}
+    changes = turn(
+        view, command.count, command.networks, command.file, envelope.at_ms, **told, wrong=command.wrong
+    )  # fmt: skip
+    return changes, {"count": command.count, "networks": len(command.networks), "file": command.file, **told}
+
+
+def undo_ported(view: View, command: UndoPorted, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
+    """The table before the last load is in use again. Raises CommandRefused 403, 409."""
+    _operator(envelope)
+    changes, now = turn_back(view)
+    return changes, now.as_json()
 
 
 def _route(values: dict[str, Any]) -> Route:

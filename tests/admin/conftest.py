@@ -31,6 +31,7 @@ from dispatcher.members.import_job import ImportJob
 from dispatcher.members.import_restore import UndoJob
 from dispatcher.members.importer import FINAL, need_import, read_import, waits
 from dispatcher.records.changes import Changes
+from dispatcher.routes.ported import write_all
 from dispatcher.store import Store, open_store
 from dispatcher.tenants.keys import hash_secret
 
@@ -157,6 +158,8 @@ class Dispatcher:
         if isinstance(command, AskRetries):
             return {"reply": {"data": table(retry_s=1.0, tries_max=3)}}
         try:
+            if command.name == "route.ported":
+                write_all(self.store, (self.store.folder / command.spool).read_bytes())
             with self.store.begin_write() as view:
                 changes, reply, replayed = execute(view, command, envelope, self.clock.epoch_ms())
                 view.apply(changes)

@@ -13,6 +13,7 @@ import pytest
     [
         ("dispatch", ["--messages", "3000", "--receipts"]),
         ("dispatch", ["--messages", "3000", "--no-receipts", "--binds", "2", "--window", "10"]),
+        ("ported", ["--rows", "70000"]),
     ],
 )
 def test_a_bench_runs_small_and_its_checks_hold(name, arguments, capsys):

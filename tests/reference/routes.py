@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from dispatcher.routes.plan import NO_ROUTE, WAIT, Rule
@@ -57,3 +58,27 @@ def share(number: int, tier: Sequence[tuple[int, int]]) -> int:
         if point < sum_ * (1 << 32) // total:
             return endpoint
     raise AssertionError("the last one's share ends at the end")
+
+
+GOOD_NUMBER = re.compile(rb'["\r +]*([1-9](?:["\r ]*[0-9]){6,14})["\r ]*')
+
+
+def ported_lines(text: bytes) -> tuple[dict[int, bytes], list[bytes], list[tuple[int, int, bytes, bytes]], int]:
+    """(number -> network, the networks in the order met, (line, what is wrong, number, network), lines)"""
+    of: dict[int, bytes] = {}
+    networks: dict[bytes, None] = {}
+    wrong: list[tuple[int, int, bytes, bytes]] = []
+    lines = text.removesuffix(b"\n").split(b"\n") if text else []
+    for no, line in enumerate(lines, 1):
+        number, *rest = re.split(rb"[,;\t]", line)
+        code = rest[0].lstrip(b'" ').rstrip(b'" \r') if rest else b""
+        good = GOOD_NUMBER.fullmatch(number)
+        if not rest and re.fullmatch(rb'["\r +]*', number):
+            continue
+        if good and code and len(code) <= 16:
+            networks[code] = None
+            of[int(re.sub(rb"\D", b"", number))] = code
+        elif no > 1 or re.search(rb"\d", number):
+            what = 2 if not good else 3 if not code else 4
+            wrong.append((no, what, number[:80], code[:80]))
+    return of, list(networks), wrong, len(lines)

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import random
+from array import array
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from config import Endpoint, Route
-from dispatcher.control.commands import DeleteRoute, Envelope, PutRoute, TurnPorted
+from dispatcher.control.commands import DeleteRoute, Envelope, PutRoute, TurnPorted, UndoPorted
 from dispatcher.errors import CommandRefused
 from dispatcher.records.states import Purpose
+from dispatcher.routes._ported import PortedLines
 from dispatcher.routes.explain import explain, router_of
-from dispatcher.routes.ported import drop_old, get_ported, network_of, ported_values, read_ported, write_slice
+from dispatcher.routes.ported import (
+    Wrong,
+    drop_old,
+    get_ported,
+    network_of,
+    ported_values,
+    read_ported,
+    write_all,
+    wrong_lines,
+)
 from dispatcher.routes.router import Context, Router, is_open
-from dispatcher.routes.stored import delete_route, put_route, routes_in_force, turn_ported
+from dispatcher.routes.stored import delete_route, put_route, routes_in_force, turn_ported, undo_ported
 from dispatcher.store import Store, open_store
 from dispatcher.store.endpoints import number_endpoints
+from tests.reference import routes as reference
 
 ENDS = [Endpoint(name=name, host="h", system_id="s") for name in ("main", "spare")]
 
@@ -81,14 +96,11 @@ def test_only_the_operator_makes_routes(store):
     assert refused.value.status == 403
 
 
-def loaded(store: Store, lines: bytes, *, at_once: int = 1 << 20) -> list[tuple[int, bytes]]:
+def loaded(store: Store, lines: bytes, *, at_once: int = 1 << 20) -> list[Wrong]:
     read = read_ported(lines[at : at + at_once] for at in range(0, len(lines), at_once))
-    first = 0
-    while first < read.count:
-        with store.begin_write() as view:
-            changes, first = write_slice(view, read.entries, first)
-            view.apply(changes)
-    do(store, turn_ported, TurnPorted(count=read.count, networks=read.networks, file="f", spool=""))
+    write_all(store, read.entries)
+    told = {"lines": read.lines, "rejected": read.rejected, "wrong": [list(astuple(one)) for one in read.wrong]}
+    do(store, turn_ported, TurnPorted(count=read.count, networks=read.networks, file="f", spool="", **told))
     more = True
     while more:
         with store.begin_write() as view:
@@ -109,10 +121,82 @@ def test_ported_numbers_are_found_and_a_new_load_takes_their_place(store):
         for number in [*draw.sample(list(of), 300), *range(10**12, 10**12 + 50)]:
             assert network_of(view, ported.generation, ported.networks, number) == of.get(number)
     wrong = loaded(store, b"8613800000000,ctcc\nnonsense\n12,x\n8613800000000,\n")
-    assert [line for line, _ in wrong] == [2, 3, 4]
+    number = "7 to 15 digits with the country's, not beginning with 0"
+    assert [str(one) for one in wrong] == [
+        f"line 2: number 'nonsense': {number}",
+        f"line 3: number '12': {number}",
+        "line 4: network '': number,network: the network's code is missing",
+    ]
     with store.snapshot() as view:
         ported = get_ported(view)
-        assert (ported.count, view.count("ported"), ported.networks) == (1, 1, ("ctcc",))
+        assert (ported.count, ported.networks, ported.lines, ported.rejected) == (1, ("ctcc",), 4, 3)
+        assert wrong_lines(view) == wrong
+        assert len(ported_values(view, ported.generation)) == 1 and view.count("ported") == 5
+
+
+def test_the_last_of_several_lines_of_a_number_counts(store):
+    loaded(store, b"8613800000000,a\n8613800000001,b\n8613800000000,b\n8613800000001,a\n")
+    with store.snapshot() as view:
+        ported = get_ported(view)
+        found = [network_of(view, ported.generation, ported.networks, 8613800000000 + n) for n in range(2)]
+    assert (ported.count, found) == (2, ["b", "a"])
+
+
+def test_undo_turns_to_the_table_before_and_again_to_the_one_that_was_loaded(store):
+    with pytest.raises(CommandRefused, match="nothing_to_undo"):
+        do(store, undo_ported, UndoPorted())
+    loaded(store, b"8613800000000,a\n")
+    loaded(store, b"8613800000000,b\n8613800000001,b\nwrong\n")
+
+    def network():
+        with store.snapshot() as view:
+            ported = get_ported(view)
+            return network_of(view, ported.generation, ported.networks, 8613800000000), len(wrong_lines(view))
+
+    assert network() == ("b", 1)
+    assert do(store, undo_ported, UndoPorted())["count"] == 1
+    assert network() == ("a", 0)
+    assert do(store, undo_ported, UndoPorted())["rejected"] == 1
+    assert network() == ("b", 1)
+    do(store, undo_ported, UndoPorted())
+    loaded(store, b"8613800000000,c\n")
+    assert network() == ("c", 0)
+    assert do(store, undo_ported, UndoPorted())["count"] == 1
+    assert network() == ("a", 0), "what was undone is no step of the way back"
+    with store.snapshot() as view:
+        assert view.count("ported") == 2, "of older tables nothing is left"
+
+
+def test_a_table_that_is_not_written_whole_is_not_turned_to(store):
+    loaded(store, b"8613800000000,a\n")
+    with pytest.raises(CommandRefused, match="0 of 2"):
+        do(store, turn_ported, TurnPorted(count=2, networks=["b"], file="f", spool=""))
+    with store.snapshot() as view:
+        assert get_ported(view).networks == ("a",)
+
+
+LINES = st.lists(
+    st.one_of(
+        st.builds("{},{}".format, st.integers(10**6, 10**15), st.sampled_from(["a", "bb", "c" * 16])),
+        st.builds("{}{};{}\r".format, st.sampled_from(["+", '"', " ", "00", "x", "+ +"]), st.integers(1, 10**16), st.just("a")),
+        st.sampled_from(["", "\r", ",", "number,network", "8613800000000", "8613800000000,", '"8613800000000","a b",more']),
+        st.text(st.sampled_from('0123456789,;\t" +\rab'), max_size=24),
+    ),
+    max_size=40,
+)  # fmt: skip
+
+
+@given(lines=LINES, at_once=st.integers(1, 64), ends=st.booleans())
+def test_compiled_and_reference_read_the_same_lines(lines, at_once, ends):
+    text = "\n".join(lines).encode() + b"\n" * ends
+    reader = PortedLines(10)
+    for at in range(0, len(text), at_once):
+        reader.feed(text[at : at + at_once])
+    entries = array("Q", bytes(reader.finish()))
+    of, networks, wrong, count = reference.ported_lines(text)
+    assert {entry >> 14: reader.networks[entry & 0x3FFF] for entry in entries} == of
+    assert list(entries) == sorted(entries) and reader.networks == networks
+    assert (reader.wrong, reader.rejected, reader.lines) == (wrong[:10], len(wrong), count)
 
 
 def test_an_explanation_says_what_decided(store):
