@@ -130,7 +130,6 @@ async def drop_log(d: Dispatcher, now_ms: int) -> None:
             return old_values(view, kept_ms, ids_kept_ms, both, now_ms)
 
     def drop(view: View) -> tuple[Changes, bool]:
-        crash_point("in_log_drop")
         return drop_values(old), True
 
     def drop_ids(view: Snapshot) -> tuple[Changes, bool]:
@@ -152,7 +151,7 @@ async def settle_usage(d: Dispatcher, now_ms: int) -> None:
     def measure() -> tuple[money.Over, dict[int, Used]] | None:
         with d.store.snapshot() as view:
             over = money.next_over(view)
-            return None if over is None else (over, money.measure_over(view, over, now_ms))
+            return None if over is None else (over, money.measure_over(view, over, now_ms, d.lines.router))
 
     while (found := await trio.to_thread.run_sync(measure)) is not None:
         over, used = found

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from dispatcher.campaigns.campaign import LATER
+from dispatcher.daemon.crash import crash_point
 from dispatcher.records.batches import is_batch, is_message_batch
 from dispatcher.records.changes import Changes
 from dispatcher.records.states import State
@@ -56,6 +57,7 @@ def old_values(view: Snapshot, kept_ms: int, ids_kept_ms: int, both: Collection[
 def drop_values(old: Old) -> Changes:
     """They go, their message_ids stay: one commit, so that an id is never in neither."""
     changes = Changes()
+    crash_point("in_log_drop")
     for position in old.positions:
         changes.delete("outcome_log", U64.pack(position))
     if old.kept is not None:

@@ -1,16 +1,18 @@
 """A member erased: at once what finds or reaches the person, then, slice by slice, every row that speaks of them.
 
 Touches: at once the slot, `phones`, `merges`, `optouts`, `suppressions` (the tenant's), `provenance`, `erased_numbers`;
-later `optout_history`, `points_entries`, `merges`, `import_undo`, `import_rejects`, `inbound`, `replies`,
-`requests`, `outbox`.
+later `blocks`, `optout_history`, `points_entries`, `merges`, `import_undo`, `import_rejects`, `inbound`, `replies`,
+`requests`, `mo_parts`, `outbox`.
 
-    gone     values and number (the blocks hold them until the next fold, within a minute), numbers that led here,
-             opt-outs and their history (the hash suppresses every purpose), texts from and to the numbers, what an
-             import replaced, rejected cells that hold a number, sources of values, conflicts of merges
+    gone     values and number (the job's first slice folds their block), numbers that led here, opt-outs and their
+             history (the hash suppresses every purpose), texts from and to the numbers, parts of long ones that wait
+             for the rest, what an import replaced, rejected cells that hold a number, sources of values, conflicts of
+             merges; a backup taken after the job's end has nothing of it
     kept     a salted hash of each number, so that a later import of it makes a suppressed member; points entries with
-             amount, source and time (accounts must add up), without reason and key; ledgers, which know slots and no
-             numbers; the audit; the operator's suppressions, which are its own and hold for other tenants; backups,
-             which age out
+             amount, source and time (accounts must add up), without reason and key; ledgers, archives and kept
+             message_ids, which know slots and ranks and no numbers; receipts of unknown ids in the outcome log, number
+             and time without a text, until it is dropped by age; the audit; the operator's suppressions, which are
+             its own and hold for other tenants; backups of before, which age out
 The slot is never given again. The work left is a row of `imports` of kind "erase" that holds the numbers; a start goes
 on with it, and its end removes it. An answer not yet expired waits in `outbox` with its number until it is.
 Weak spot: every row of inbound, rejects and outbox of the tenant is looked at, some 3 us each.
@@ -35,12 +37,14 @@ from dispatcher.members.suppression import drop_signature_stops
 from dispatcher.records.batches import batches_of
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_member_id
-from dispatcher.store.columns import read_member
+from dispatcher.store.blocks import next_member_no
+from dispatcher.store.columns import COMMIT_OCTETS, fold_block, read_member
 from dispatcher.store.erased import salt_of
 from dispatcher.store.ids import next_id
 from dispatcher.store.layout import (
     BLOCK,
     CONSENT_GROUPS,
+    DELTA_KEY,
     OPTOUT_GROUPS,
     OPTOUT_KEY,
     POINTS_KEY,
@@ -51,7 +55,7 @@ from dispatcher.store.layout import (
 )
 from dispatcher.store.replies import REPLY
 from dispatcher.store.values import pack, unpack
-from dispatcher.tenants.tenant import need_tenant
+from dispatcher.tenants.tenant import list_tenants, need_tenant
 
 KIND = "erase"
 CHANGED_A_SLICE = 400  # rows, a page each at worst
@@ -123,6 +127,8 @@ class EraseJob(EditJob):
             self.finished = True
             return None
         row = unpack(held)
+        if folded := _fold_theirs(view, self.tenant, row["members"]):
+            return folded
         region = need_tenant(view, self.tenant).region
         who = _Who(self.tenant, frozenset(row["members"]), frozenset(row["numbers"]), region, now_ms)
         changes, step = Changes(), _STEPS[row["step"]]
@@ -150,6 +156,17 @@ class EraseJob(EditJob):
         row["updated_ms"] = now_ms
         changes.put("imports", key, pack(row))
         return changes
+
+
+def _fold_theirs(view: View, tenant: int, members: list[int]) -> Changes:
+    """Their slots' point updates, which say that all is gone, into the blocks that still have it."""
+    changes, no = Changes(), next_member_no(view, tenant)
+    for member_no in members:
+        block, slot = divmod(member_no, BLOCK)
+        if view.get("delta", DELTA_KEY.pack(tenant, block, slot)) is not None:
+            fold_block(view, tenant, block, changes, next_no=no, max_octets=COMMIT_OCTETS)
+            break  # the others in their own slices
+    return changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +198,7 @@ class _Step:
 
 
 _AS_IT_IS, _WAIT = b"as it is", b"not yet"  # answers of clean that are no rows
+_ALONE = b"no head"  # in place of a head: its set was being erased when a slice ended
 
 
 def _after(view: View, table: str, prefixes: list[bytes], after: bytes) -> Rows:
@@ -230,6 +248,15 @@ def _requests(view: View, who: _Who, after: bytes) -> Rows:
     return _after(view, "requests", [TENANT.pack(who.tenant)], after)
 
 
+def _waiting_parts(view: View, who: _Who, after: bytes) -> Rows:
+    """Each part of a long message with the head of its set, by which clean knows whose it is; none where the head went
+    in an earlier slice. What was written to another tenant is that one's."""
+    others = {tenant.sender for tenant in list_tenants(view) if tenant.number != who.tenant and tenant.sender}
+    for key, _ in view.range("mo_parts", after=after or None):
+        octets = view.get("mo_parts", key[:-1] + b"\0")
+        yield key, b"" if octets is not None and unpack(octets)["to"] in others else octets or _ALONE
+
+
 def _outbox(view: View, who: _Who, after: bytes) -> Rows:
     return _after(view, "outbox", [U64.pack(batch) for batch in batches_of(who.tenant)], after)
 
@@ -277,6 +304,11 @@ def _clean_inbound(place: bytes, octets: bytes, who: _Who) -> bytes:
     return pack({**row, "from": "", "text": None, "octets": b"", "seal": b"", "erased": True})
 
 
+def _clean_part(place: bytes, octets: bytes, who: _Who) -> bytes | None:
+    theirs = octets == _ALONE or (octets and who.is_theirs(unpack(octets)["from"]))
+    return None if theirs else _AS_IT_IS
+
+
 def _clean_reply(place: bytes, octets: bytes, who: _Who) -> bytes | None:
     return None if REPLY.unpack(octets)[1] in who.members else _AS_IT_IS
 
@@ -308,5 +340,6 @@ _STEPS = (
     _Step("inbound", _inbound, _clean_inbound),
     _Step("replies", _replies, _clean_reply),
     _Step("requests", _requests, _clean_request),
+    _Step("mo_parts", _waiting_parts, _clean_part),
     _Step("outbox", _outbox, _clean_outbox),  # last: its rows may have to wait
 )

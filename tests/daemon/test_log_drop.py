@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,21 +132,25 @@ with open_store(sys.argv[1], write=True) as store:
 """
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.005, 0.02, 0.05])
+@pytest.mark.parametrize("at", ["in_log_drop:1", "in_log_drop:2", "in_log_drop:9", 0.0, 0.005, 0.02])
 def test_a_kill_between_slices_leaves_each_id_in_the_log_or_in_a_segment_and_the_next_start_goes_on(
-    tmp_path: Path, after_s: float
+    tmp_path: Path, at: str | float
 ):
     many = 12 * VALUES_AT_ONCE
     with open_store(tmp_path, write=True, create=True) as store:
         append(store, *(accepted(ANSWERS, rank) for rank in range(many)))
         fold_all(store)
     argv = [sys.executable, "-c", SWEEPER, str(tmp_path)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as child:
+    killed_at = {"VOLLEY_CRASH_AT": at} if isinstance(at, str) else {}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=os.environ | killed_at) as child:
         assert child.stdout is not None and child.stdout.readline() == b"open\n"
         with suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=after_s)
+            child.wait(timeout=None if isinstance(at, str) else at)
         child.kill()
     with open_store(tmp_path, write=True) as store:
+        if isinstance(at, str):
+            slices = int(at.partition(":")[2]) - 1
+            assert len(kept(store)) == slices * VALUES_AT_ONCE, "the slices that were committed, and no more"
         at_kill = [rank for _, rank in kept(store)], left(store)
         assert sorted(at_kill[0] + at_kill[1]) == list(range(many)), "in one of the two, and never in both"
         sweep(store, BASE_MS + 2 * DAY)
