@@ -11,7 +11,7 @@ DATA ?= data
 .PHONY: help demo test run bench soak mutants fuzz sim long lint build lock clean
 
 help:
-	@echo "make demo    build, then a million members (MEMBERS=n), one broadcast, a kill -9, and every message accounted for"
+	@echo "make demo    build, then a million members (MEMBERS=n), one approved broadcast, STOPs in it, two kills, and every message accounted for"
 	@echo "make test    the whole test suite"
 	@echo "make run     volley serve on ./$(DATA), which is made when absent"
 	@echo "make bench   every figure of the README, each with its check"

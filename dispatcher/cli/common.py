@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from dispatcher.store import Snapshot, open_store
 
 WHOLE_CHARACTERS = 32  # of a cell without a blank: ids, times and numbers are shorter
 PIPE_CHARACTERS = 10_000  # a line where nobody looks at its end
+
+_ID = re.compile(r"[a-z]{3}_")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,16 +51,18 @@ class Call:
         return send(self.settings, command, envelope)
 
     def tenant(self, text: str | None) -> int:
-        """The tenant meant: as given, else the only one there is. Raises UsageError."""
-        if text is not None:
+        """The tenant meant: by its id or its title, else the only one there is. Raises UsageError."""
+        if text is not None and _ID.match(text):
             return id_of("ten", text, "--tenant")
         from dispatcher.tenants.tenant import list_tenants
 
         with self.reading() as view:
-            tenants = list(list_tenants(view))
-        if len(tenants) != 1:
+            tenants = [one for one in list_tenants(view) if text in (None, one.title)]
+        if len(tenants) == 1:
+            return int(tenants[0].number)
+        if text is None:
             raise click.UsageError(f"there are {len(tenants)} tenants: say which with --tenant ten_...")
-        return int(tenants[0].number)
+        raise click.UsageError(f"--tenant: {text!r} is no id (ten_...), and the title of {len(tenants) or 'none'}")
 
     def show(self, record: Mapping[str, Any], line: str | None = None) -> None:
         """One answer: the record as JSON, or `line`, or the record's fields line by line."""

@@ -19,6 +19,7 @@ from dispatcher.cli.demo_report import Report, progress_line
 HOLDING_S = 8.0  # instead of response timeout + 60 s, so that the demo can wait for it
 SETTLE_S = HOLDING_S + 5.0  # held receipts are tried once a second after the holding time, then folded
 STALL_S = 60.0
+RECEIPTS_S = 30.0  # of another SMSC: one that a kill kept from being answered does not come again from each
 LOOK_S = 0.2
 FINAL = ("done", "cancelled")
 MOVING = ("state", "unsent", "accepted", "delivered", "pending", "uncertain")
@@ -29,7 +30,7 @@ class Follower:
         self, customer: Customer, campaign: str, parts: int, *, watch: Watch, killer: Killer, report: Report,
         figures: Figures, foreign: bool,
     ) -> None:  # fmt: skip
-        self._foreign = foreign  # an SMSC that may send no receipts
+        self._foreign = foreign  # an SMSC that may send no receipts, or each only once
         self.done_ms = 0  # when the campaign was first seen done
         self._customer, self._campaign, self._watch, self._killer = customer, campaign, watch, killer
         self._report, self._figures, self._parts = report, figures, parts
@@ -64,14 +65,14 @@ class Follower:
         """What each start after a kill reported."""
         status = self._customer.status()
         recoveries = status["recoveries"] if status else []
-        for kill in self._figures.kills:
+        for number, kill in enumerate(self._figures.kills, 1):
             kill.recovery = next((found for found in recoveries if found["at_ms"] >= kill.at_ms), {})
             if kill.recovery:
                 credit = kill.recovery["claim_credit"]
                 self._figures.claim_credit = max(self._figures.claim_credit, credit)
                 self._report.note(
-                    f"the start after it released {kill.recovery['released']:,} claimed messages that had not left;"
-                    f" {kill.recovery['uncertain']:,} were uncertain, of a claim credit of {credit:,}"
+                    f"after kill {number}: {kill.recovery['released']:,} messages were claimed and had not left: sent"
+                    f" later; {kill.recovery['uncertain']:,} may have left unanswered: uncertain, {credit:,} at most"
                 )
 
     def _show(self, progress: dict[str, Any], status: dict[str, Any], accepted: int) -> None:
@@ -99,9 +100,10 @@ class Follower:
             return False
         if progress["pending"]:
             settled = progress["delivered"] + progress["failed"] + progress["expired"]
-            if not self._foreign or settled or self._quiet_s() <= SETTLE_S:
+            if not self._foreign or self._quiet_s() <= (RECEIPTS_S if settled else SETTLE_S):
                 return False
             self._figures.receipts_come = False
+            self._report.note(f"{progress['pending']:,} messages are accepted; no receipt of theirs comes")
             return True
         return not progress["uncertain"] or self._quiet_s() > SETTLE_S
 
@@ -111,4 +113,7 @@ class Follower:
     def _tell_kills(self, accepted: int) -> None:
         while self._told_kills < len(self._killer.kills):
             self._told_kills += 1
-            self._report.note(f"kill -9 of the dispatcher: {accepted:,} of {self._parts:,} parts are accepted")
+            self._report.note(
+                f"kill {self._told_kills}: kill -9 of the dispatcher when {accepted:,} of {self._parts:,} parts are"
+                " accepted; volley serve starts it again"
+            )

@@ -75,7 +75,8 @@ def converse(customer: Customer, phones: Phones, mo: Path, log: Path) -> tuple[l
         wrong.append(f"{phones.stops['member']} said STOP and is not opted out")
     shown = [
         f"POINTS from {_masked(phones.asks)}: answered with {balance:,}, {EARNED} of them earned a moment ago",
-        f"STOP from {_masked(phones.stops)}: opted out of {', '.join(member['opted_out'])}, confirmed once for three",
+        f"STOP from {_masked(phones.stops)}: opted out of {', '.join(member['opted_out'])}; said three times, confirmed"
+        " once",
         f"“{QUESTION}” from {_masked(phones.wonders)}: in the inbox",
     ]
     return replies, shown, wrong

@@ -17,6 +17,7 @@ from rich.text import Text
 
 LINE_EVERY_S = 1.0
 BAR = 24
+GUARDS = {"holdout": "held out, to measure the effect"}
 
 
 class Report:
@@ -58,6 +59,17 @@ class Report:
             self._line_at, self._line = time.monotonic(), text
             self.console.print(f"    {text}")
 
+    def waterfall(self, matched: int, skipped: dict[str, int], will_send: int) -> None:
+        """Who is taken away by which guard, and who is left."""
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
+        table.add_column()
+        table.add_column(justify="right")
+        table.add_row("    matched", f"{matched:,}")
+        for reason, count in skipped.items():
+            table.add_row(f"    - {GUARDS.get(reason, reason.replace('_', ' '))}", f"{count:,}", style="dim")
+        table.add_row("    will be sent to", f"{will_send:,}")
+        self.console.print(table)
+
     def funnel(self, imported: dict[str, Any], result: dict[str, Any]) -> None:
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
         table.add_column(style="bold")
@@ -75,6 +87,8 @@ class Report:
             row(f"    skipped: {reason.replace('_', ' ')}", count, audience)
         row("  sent", sent, audience)
         row("  accepted", result["accepted"], sent)
+        if by_receipt := result["settled_by_number"]:
+            row("  known by its receipt alone", by_receipt, sent)
         for name in ("delivered", "failed", "expired", "uncertain", "pending"):
             row(f"    {name}", result[name], sent)
         self.console.print()

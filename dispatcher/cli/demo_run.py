@@ -83,6 +83,8 @@ class Demo:
         self._serve: Child | None = None
         self._replies: list[Reply] = []
         self._stops: list[Reply] = []
+        self._opted_before = 0
+        self._unspared = False  # somebody was sent to after a confirmation
         self._start_ms = self._done_ms = 0
 
     def run(self) -> dict[str, Any]:
@@ -160,8 +162,9 @@ class Demo:
             f" {imported['rows_rejected']:,} rejected; {imported['rows_read'] / took:,.0f} rows/s",
             took,
         )
-        suppressed = customer.suppress(self.options.members, self.options.seed)
-        report.done(f"{suppressed:,} numbers suppressed, whose owners want nothing")
+        members, seed = self.options.members, self.options.seed
+        suppressed, refusing = customer.suppress(members, seed), customer.refuse(members, seed)
+        report.done(f"{suppressed:,} numbers on the suppression list, {refusing:,} people who said no to marketing")
 
     def _preview(self, customer: Customer) -> int:
         """Count, draft, preview, start; the parts that will be sent."""
@@ -170,30 +173,33 @@ class Demo:
         first_ms = customer.ask("POST", "/v1/segments:count", question)["ms"]  # reads the grammar, once a process
         counted, figures.seconds["count"] = customer.timed("POST", "/v1/segments:count", question)
         report.done(
-            f"segment: {counted['matched']:,} matched, {counted['reachable']:,} reachable;"
+            f"segment: {counted['matched']:,} members match, {counted['reachable']:,} of them reachable;"
             f" counted in {first_ms:.1f} ms, again in {counted['ms']:.1f} ms",
             figures.seconds["count"],
         )
-        guards = ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in counted["waterfall"].items())
-        report.note(f"the guards take away: {guards}")
         self._campaign = customer.draft(purpose)
         path = f"/v1/campaigns/{self._campaign}"
         preview, figures.seconds["preview"] = customer.timed("POST", f"{path}:preview")
         figures.audience = preview["audience"]
         parts: int = sum(int(size) * count for size, count in preview["parts"].items())
         report.done(f"preview: {preview['will_send']:,} messages, {parts:,} parts", figures.seconds["preview"])
+        report.waterfall(preview["matched"], preview["skipped"], preview["will_send"])
+        self._opted_before = preview["skipped"].get("opted_out", 0)
         for sample in preview["samples"][:2]:
             report.note(f"“{sample['text']}”")
         if preview["audience"] != counted["matched"]:
             figures.troubles.append(f"the preview matched {preview['audience']}, the count {counted['matched']}")
-        refused = customer.approve(self._campaign, preview["token"])
-        report.done(f"approved by the manager's key; the author's own was refused: {refused}")
+        start, approval = customer.approve(self._campaign, preview["token"])
+        report.note(f"its author starts it: refused, {start}; its author approves it: refused, {approval}")
+        report.done("approved with the manager's key")
         self._start_ms = time.time_ns() // 1_000_000
         customer.ask("POST", f"{path}:start", {"token": preview["token"]}, once=True)
         if not self.options.smsc:
             self._replies = self._stops = stop_in_mid_send(self._mo, self.options.members, self.options.seed)
         rate = self.options.parts_per_s
         report.done(f"started, {f'at {rate:,} parts/s' if rate else 'without a limit'}")
+        if self._stops:
+            report.note(f"{len(self._stops)} phones write STOP while it is sent")
         return parts
 
     def _send(self, customer: Customer, watch: LogWatch | StatusWatch, parts: int) -> None:
@@ -256,6 +262,7 @@ class Demo:
                 after = spoken_after(list(read_lines(watch.path, watch.begin)), self._stops)
             except (OSError, ValueError) as exc:
                 raise DemoFailed(f"{watch.path} is not the log of an SMSC: {exc}") from exc
+            self._unspared = bool(after)
             figures.troubles += [f"…{number[-4:]} was sent to after its confirmation of STOP" for number in after]
             self._done_ms = figures.verdict.last_ms or self._done_ms
         for kill in figures.kills:
@@ -276,24 +283,26 @@ class Demo:
         report.funnel(figures.imported, result)
         for number, kill in enumerate(figures.kills, 1):
             if kill.restart_s is not None:
-                report.note(f"kill {number}: {kill.restart_s:.2f} s from the kill to the next submit")
-        if result["uncertain_at_restart"]:
-            report.note(f"{result['settled_by_number']:,} uncertain messages were settled by a receipt's number")
+                report.note(f"kill {number}: {kill.restart_s:.2f} s from the kill to the next message")
+        if many := result["uncertain_at_restart"]:
+            settled = f"{result['settled_by_number']:,} were settled by the one receipt that fits their number"
+            report.note(f"{many:,} messages were uncertain after the kills; {settled}")
         report.note(
             f"{result['msgs_per_s']:,} messages/s while there was a dispatcher; its memory"
             f" {result['dispatcher_anon_mb_idle']:.0f} MB before, {result['dispatcher_anon_mb_max']:.0f} at most;"
-            f" ledger {result['ledger_bytes']:,} octets; fdatasync p50 {result['fdatasync_ms_p50']:.2f} ms"
+            f" its ledger {result['ledger_bytes'] / 1e6:.1f} MB; fdatasync p50 {result['fdatasync_ms_p50']:.2f} ms"
         )
         if verdict is not None:
             said = report.done if not verdict.duplicates_on_wire and not result["lost"] else report.bad
             said(
-                f"judge: {verdict.lines:,} lines of the SMSC's log, {verdict.duplicates_on_wire:,} too many,"
-                f" {result['lost']:,} messages lost"
+                f"judged by the SMSC's own log: {verdict.lines:,} messages came, {verdict.duplicates_on_wire:,} of them"
+                f" too many, {result['lost']:,} lost"
             )
         if self._stops:
-            spared = result["skipped"].get("opted_out", 0)
+            spared = result["skipped"].get("opted_out", 0) - self._opted_before
             report.note(
-                f"STOP from {len(self._stops)} phones in mid-send: {spared} of the audience were spared their message"
+                f"STOP from {len(self._stops)} phones in mid-send: {spared} of them were still to be sent to and were"
+                f" spared{'' if self._unspared else '; nobody got anything after their confirmation'}"
             )
         for reason in result["reasons"]:
             report.bad(reason)
