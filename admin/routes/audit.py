@@ -17,6 +17,7 @@ from dispatcher.clock import rfc3339
 from dispatcher.records.changes import View
 from dispatcher.store.audit import audit_json, newest_first
 from dispatcher.store.layout import U64
+from dispatcher.tenants.keys import key_titles
 
 router = APIRouter(prefix="/v1", tags=["audit"])
 
@@ -31,6 +32,7 @@ class AuditAnswer(Answer):
     seq: int
     at: str
     actor: str = Field(description="the key, `cli`, or a part of the program")
+    who: str | None = Field(description="the key's title; null for what is no key")
     command: str
     tenant: str | None = Field(description="null: the operator's own")
     reason: str
@@ -55,8 +57,10 @@ async def list_audit(
     def read(view: View) -> dict[str, Any]:
         rows, following = newest_first(view, tenant=tenant, command=command, before=before, limit=limit)
         shown = [audit_json(*row) for row in rows]
+        titles = key_titles(view)
         for row in shown:
             row["at"] = rfc3339(row.pop("at_ms"))
+            row["who"] = titles.get(row["actor"])
         return {"data": shown, "next": None if following is None else cursor_of(U64.pack(following))}
 
     return await reads.scan(read)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import click
 
-from dispatcher.cli.common import Call, common, id_of
+from dispatcher.cli.common import Call, common
 from dispatcher.clock import rfc3339
 from dispatcher.store import audit
+from dispatcher.tenants.keys import key_titles
 
 EPILOG = """\b
   volley audit list --command campaign. --limit 20
@@ -31,7 +32,7 @@ def audit_group() -> None:
 @common
 def list_audit_command(call: Call, tenant: str | None, word: str, before: int | None, limit: int) -> None:
     """The newest entries first; --json has what was changed, before and after."""
-    number = None if tenant is None else id_of("ten", tenant, "--tenant")
+    number = None if tenant is None else call.tenant(tenant)
     rows: list[tuple[int, dict[str, object]]] = []
     with call.reading() as view:
         while True:
@@ -41,10 +42,12 @@ def list_audit_command(call: Call, tenant: str | None, word: str, before: int | 
             rows += found
             if before is None or len(rows) == limit:
                 break
+        titles = key_titles(view)
     shown = [audit.audit_json(*row) for row in rows]
     for row in shown:
         row["at"] = rfc3339(row.pop("at_ms"))
-    call.show_rows(("seq", "at", "actor", "command", "object", "tenant", "reason"), shown)
+        row["who"] = titles.get(row["actor"])
+    call.show_rows(("seq", "at", "actor", "who", "command", "object", "tenant", "reason"), shown)
 
 
 @audit_group.command("check", epilog=EPILOG)

@@ -103,6 +103,12 @@ def list_keys(view: View, tenant: int) -> list[Key]:
     return sorted(keys, key=lambda key: key.id)
 
 
+def key_titles(view: View) -> dict[str, str]:
+    """Of every key there ever was, by its public id: whose doing an entry of the audit is."""
+    rows = (unpack(row) for _, row in view.range("keys"))
+    return {public_id("key", row["id"]): row["title"] for row in rows}
+
+
 def _live(octets: bytes) -> Key | None:
     row = unpack(octets)
     if row["revoked_ms"]:

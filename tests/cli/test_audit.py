@@ -15,6 +15,13 @@ def test_list_tells_who_did_what_and_why_and_check_that_nobody_changed_it(volley
     assert (said.status, said.json["entries"], said.json["broken"]) == (0, 2, None)
 
 
+def test_a_table_in_a_pipe_breaks_no_line(volley, data):
+    volley("tenant", "create", "A shop whose title is as long as one may be: " + "long " * 10, "--data", data)
+    table = volley("audit", "list", "--data", data).out.splitlines()
+    entry = volley("audit", "list", "--data", data, "--json").rows[0]
+    assert len(table) == 3 and all(entry[name] in table[1] for name in ("at", "command", "object"))
+
+
 def test_a_changed_entry_is_named_with_status_1(volley, data):
     seal = volley("audit", "check", "--data", data, "--json").json["seal"]
     volley("tenant", "create", "Shop", "--data", data)
