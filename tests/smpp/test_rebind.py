@@ -38,6 +38,20 @@ def test_what_a_retry_may_lock_waits_five_minutes_for_every_bind(status):
     assert alarm is not None and alarm.code == "credentials"
 
 
+def test_every_status_that_a_bind_may_be_refused_with_is_tried_again_at_its_own_pace():
+    for status in [*range(1, 0x121), *range(0x400, 0x500), 1 << 31, (1 << 32) - 1]:
+        end, backoff = BindRefused(status), Backoff()
+        waits = [backoff.wait_s(ENDPOINT, end) for _ in range(12)]
+        if locks(end):
+            assert waits == [300] * 12, hex(status)
+        elif status == 0x05:
+            assert all(2.5 <= wait <= 5 for wait in waits)
+        else:
+            assert 0.5 <= waits[0] <= 1 and 30 <= waits[-1] <= 60, hex(status)
+        alarm = alarm_of(end, 3)
+        assert alarm is not None and alarm.text and alarm.remedy, hex(status)
+
+
 def test_a_session_still_held_is_asked_for_within_five_seconds_however_long_it_takes():
     backoff = Backoff()
     waits = [backoff.wait_s(ENDPOINT, BindRefused(0x05)) for _ in range(50)]
