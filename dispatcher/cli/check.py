@@ -34,12 +34,14 @@ def verify_command(call: Call) -> int:
     """Walk the store and the files of archives; exit status 1 when something does not add up.
 
     Each problem names its rule, its place and what was found: of an archive the file, and whether it is missing or
-    damaged. Reads only, also beside a running dispatcher.
+    damaged. The index of message_ids is made anew from the log, and each id that awaits a receipt looked up in it.
+    Reads only, also beside a running dispatcher.
     """
+    from dispatcher.daemon.verify_ids import live_ids_are_found_once
     from dispatcher.store.verify import verify
 
     with call.reading() as view:
-        found: dict[str, Any] = verify(view, call.settings.data)
+        found: dict[str, Any] = verify(view, call.settings.data, [live_ids_are_found_once])
     problems = found["problems"]
     counts = "".join(f"\n  {name:20} {n:>14,}" for name, n in found.get("tables", {}).items())
     said = "".join(f"\n  {problem}" for problem in problems)

@@ -210,9 +210,10 @@ cdef class Index(Journal):
         cdef const uint8_t *p = id
         self._remember(hash_id(p, len(id), self.hex_response, 0), run, rank, part, state)
 
-    def rebuild(self, const uint8_t[::1] value, dict run_of, set_settled):
+    def rebuild(self, const uint8_t[::1] value, dict run_of, set_settled, list misled=None):
         """Insert the accepted ids of one log value, newest value first. run_of: {id of campaign: run number, -1 = not wanted};
-        set_settled: a Settled, which collects what has its final receipt already. Returns ids inserted."""
+        set_settled: a Settled, which collects what has its final receipt already. With a list `misled` nothing is inserted:
+        it gets (run, rank, part) of each id that is not found, or leads to another part. Returns how many ids it was."""
         cdef Settled settled = set_settled
         cdef size_t at = sizeof(log_header), end, left, n, size
         cdef const uint8_t *p = &value[0] if value.shape[0] else NULL
@@ -221,7 +222,9 @@ cdef class Index(Journal):
         cdef uint32_t inserted = 0
         cdef uint64_t key
         cdef const log_record *x
-        cdef int pass_
+        cdef const known *k
+        cdef int pass_, segment = 0
+        cdef bint looks = misled is not None
         if value.shape[0] < <ssize_t>sizeof(log_header) or h.magic != LOG_MAGIC or sizeof(log_header) + h.octets + 16 * <size_t>h.runs > <size_t>value.shape[0]:
             raise ValueError("not a value of the outcome log")
         end = sizeof(log_header) + h.octets
@@ -244,8 +247,15 @@ cdef class Index(Journal):
                         if pass_ == 0 and x.kind == K_RECEIPT:
                             settled.add(key)
                         elif pass_ == 1 and x.kind == K_ACCEPTED and x.id_octets and not settled.has(key):
-                            self._remember(hash_id(p + at + sizeof(log_record), x.id_octets, self.hex_response, 0), runs.of[x.run], x.rank, x.part, 3)
                             inserted += 1
+                            key = hash_id(p + at + sizeof(log_record), x.id_octets, self.hex_response, 0)
+                            if not looks:
+                                self._remember(key, runs.of[x.run], x.rank, x.part, 3)
+                            else:
+                                k = self._find(key, &segment)
+                                if k == NULL or k.run != <uint32_t>runs.of[x.run] or k.rank != x.rank or k.part != x.part:
+                                    with gil:
+                                        misled.append((runs.of[x.run], x.rank, x.part))
                     at += size
         return inserted
 

@@ -54,10 +54,10 @@ _UNKNOWN = -(1 << 63)
 _ENDED = ("done", "failed", "cancelled", "undone")  # states of an import that is over
 
 
-def verify(view: Snapshot, folder: Path | None = None) -> dict[str, Any]:
+def verify(view: Snapshot, folder: Path | None = None, more: Sequence[Check] = ()) -> dict[str, Any]:
     """{"problems": sentences, at most PROBLEMS_MAX, "tables": rows by table, "checks": names that ran}. folder: of the
-    data, or of a backup, whose files are looked at too."""
-    checks = CHECKS if folder is None else [*CHECKS, _of_files(folder)]
+    data, or of a backup, whose files are looked at too. more: checks of rooms further on."""
+    checks = [*CHECKS, *more] if folder is None else [*CHECKS, *more, _of_files(folder)]
     problems = [str(problem) for problem in islice(find_problems(view, checks), PROBLEMS_MAX)]
     tables = {table: view.count(table) for table in TABLES}
     return {"problems": problems, "tables": tables, "checks": [check.__name__ for check in checks]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from dispatcher.campaigns.campaign import create_campaign
 from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.cli.demo_account import read_books, unlisted
+from dispatcher.cli.demo_customer import Customer
 from dispatcher.cli.demo_figures import Figures, Kill
+from dispatcher.cli.demo_follow import RECEIPTS_S, Follower
 from dispatcher.cli.demo_judge import (
     OPEN,
     RECEIPT,
@@ -27,7 +30,8 @@ from dispatcher.cli.demo_judge import (
     limits,
     read_lines,
 )
-from dispatcher.cli.demo_kills import LogWatch, Shares
+from dispatcher.cli.demo_kills import Killer, LogWatch, Shares
+from dispatcher.cli.demo_report import Report
 from dispatcher.control.commands import CreateCampaign, PreviewCampaign, StartCampaign
 from dispatcher.records.keys import parse_public_id
 from dispatcher.records.states import Decision, State
@@ -307,6 +311,19 @@ def test_whatever_does_not_hold_is_said_and_is_not_ok(changed, reason):
 
 def test_an_smsc_that_sends_no_receipts_may_leave_all_pending():
     assert figures(counts=counts(4, 1, accepted=4), receipts_come=False).result()["ok"]
+
+
+def test_another_smsc_may_owe_receipts_that_a_kill_kept_from_being_answered_and_ours_owes_none(tmp_path):
+    progress = {"state": "done", "pending": 1, "delivered": 9, "failed": 0, "expired": 0, "uncertain": 0}
+    for foreign in (True, False):
+        killer = Killer(tmp_path, LogWatch(tmp_path / "log"), [])
+        follower = Follower(
+            Customer("http://127.0.0.1:1", ""), "cmp_1", 10, watch=LogWatch(tmp_path / "log"), killer=killer,
+            report=Report(as_json=True), figures=Figures(), foreign=foreign,
+        )  # fmt: skip
+        assert not follower._over(progress), "they may still come"
+        follower._moved_at = killer.last_change = time.monotonic() - RECEIPTS_S - 1
+        assert follower._over(progress) is foreign
 
 
 # ---- the command
