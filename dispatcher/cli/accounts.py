@@ -40,7 +40,10 @@ def create_tenant_command(call: Call, name: str, **parts: str) -> None:
 
 
 @tenant_group.command("edit")
-@click.argument("tenant", metavar="ten_...")
+@click.argument("tenant", metavar="ten_...|TITLE")
+@click.option("--title", metavar="NAME", help="What it is called.")
+@click.option("--sender", help="source_addr of its new drafts.")
+@click.option("--brand", help="Named in the STOP confirmation.")
 @click.option(
     "--approval-above", type=click.IntRange(0), metavar="MESSAGES", help="Above, somebody else approves; 0: never."
 )
@@ -64,7 +67,7 @@ def create_tenant_command(call: Call, name: str, **parts: str) -> None:
 @click.option("--currency", metavar="EUR", help="Of its prices and credit.")
 @common
 def edit_tenant_command(call: Call, tenant: str, caps: tuple[str, ...], **changes: Any) -> None:
-    """Change the rules that a tenant's campaigns are held against. Example:
+    """Change a tenant's names and the rules that its campaigns are held against. Example:
 
     \b
       volley tenant edit ten_0000000000001 --approval-above 10000
@@ -75,7 +78,7 @@ def edit_tenant_command(call: Call, tenant: str, caps: tuple[str, ...], **change
         given["caps"] = [_cap(text) for text in caps if text != "none"]
     if not given:
         raise click.UsageError("say what to change")
-    reply = call.do(EditTenant(changes=given), tenant=id_of("ten", tenant, "TENANT"))
+    reply = call.do(EditTenant(changes=given), tenant=call.tenant(tenant))
     call.show(reply)
 
 
@@ -101,7 +104,7 @@ def signature_command(call: Call, tenant: str, text: str | None, state: str, rea
     """
     from dispatcher.campaigns.wording import signatures_json
 
-    number = id_of("ten", tenant, "TENANT")
+    number = call.tenant(tenant)
     if text is None:
         with call.reading() as view:
             call.show_rows(["text", "state"], signatures_json(view, number))

@@ -51,7 +51,8 @@ def report_lines(found: Found) -> Iterator[str]:
         yield f"  at most {line['peak_per_s']:,}/s over {line['bucket_s']} s"
     if cost := found["cost"]:
         money = f"{cost['micros'] / 1e6:,.2f} {cost['currency'] or ''}".rstrip()
-        yield f"  cost {money} for {cost['billed']:,} parts, {'settled' if cost['settled'] else 'reserved'}"
+        told = f"cost {money} for" if cost["micros"] or cost["currency"] else "no price is set:"
+        yield f"  {told} {cost['billed']:,} parts, {'settled' if cost['settled'] else 'reserved'}"
     for error in found["errors"][:10]:
         code = "other codes" if error["error"] is None else f"0x{error['error']:X}"
         yield f"  {error['state']:12}{error['recipients']:>14,}  {code}"

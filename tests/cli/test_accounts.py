@@ -62,6 +62,16 @@ def test_a_tenant_and_its_key_are_made_listed_and_revoked(volley, data):
     assert "Café Nord" in volley("tenant", "list", "--data", data).out
 
 
+def test_a_tenant_is_meant_by_its_title_too_where_only_one_has_it(volley, data):
+    for title in ("Bakery", "Café Nord", "Café Nord"):
+        volley("tenant", "create", title, "--data", data)
+    edited = volley("tenant", "edit", "Bakery", "--approval-above", "7", "--data", data, "--json").json
+    assert (edited["title"], edited["approval_above"]) == ("Bakery", 7)
+    for title, many in (("Café Nord", "2"), ("Nobody", "none")):
+        said = volley("tenant", "edit", title, "--approval-above", "7", "--data", data)
+        assert said.status == 2 and f"the title of {many}" in said.err
+
+
 def test_with_two_tenants_the_one_meant_must_be_named(volley, data):
     first, _ = (volley("tenant", "create", name, "--data", data).out.strip() for name in ("A", "B"))
     said = volley("key", "list", "--data", data)
