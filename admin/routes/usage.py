@@ -37,8 +37,12 @@ class TopUpBody(Body):
 
 class PricesBody(Body):
     prices: Annotated[
-        dict[Annotated[str, Field(max_length=15)], int | None],
-        Field(min_length=1, max_length=5_000, description="prefix of digits (empty: all others) to micro-units a part"),
+        dict[Annotated[str, Field(max_length=80)], int | None],
+        Field(
+            min_length=1,
+            max_length=5_000,
+            description="prefix of digits (empty: all others), or endpoint:prefix, to micro-units a part",
+        ),
     ]
 
 

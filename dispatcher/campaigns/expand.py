@@ -93,7 +93,7 @@ class Expansion:
         self._renderers: dict[tuple[int, Coding], Renderer] = {}
         self._codings: dict[int, Coding] = {}
         self._close_guards()
-        self._guards = guards_of(view, self.tenant, row, self.campaign)
+        self._guards = guards_of(view, self.tenant, row, self.campaign, self.router)
         self._again_from_the_first()
 
     # ---- what there is

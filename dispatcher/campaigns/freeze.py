@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dispatcher.campaigns import schedule as schedules
@@ -27,6 +27,7 @@ from dispatcher.campaigns.render import PartCounts
 from dispatcher.fastmatch import BITMAP_OCTETS
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Decision
+from dispatcher.routes.router import Router
 from dispatcher.segments.caps import Counted
 from dispatcher.segments.plan import Compiled
 from dispatcher.segments.plan import compile_text as compile_segment
@@ -37,6 +38,7 @@ from dispatcher.text.coding import Coding
 
 AUDIENCE, RANKS = 0, 2
 THREADS = 2  # the kernel counts without the GIL
+UNKNOWN_ROUTE = "(no endpoint)"
 RANK_PAIR = struct.Struct("<II")
 
 Row = dict[str, Any]
@@ -65,21 +67,23 @@ class Frozen:
 
 
 def freeze_row(
-    view: View, tenant: int, row: Row, as_of_ms: int, campaign: int = 0, coding: Coding | None = None
+    view: View, tenant: int, row: Row, as_of_ms: int, campaign: int = 0, coding: Coding | None = None,
+    router: Router | None = None,
 ) -> Frozen:  # fmt: skip
     """A campaign's audience as of now. Raises CommandRefused when its segment or text holds no more."""
     compiled = compile_segment(view, tenant, row["expr"], as_of_ms=as_of_ms)
     for text in (row["text"], *(arm["text"] for arm in row["arms"] if arm["text"])):
         compile_text(view, tenant, text, row["max_parts"])
-    return freeze(view, need_tenant(view, tenant), row, compiled, as_of_ms, campaign, coding)
+    return freeze(view, need_tenant(view, tenant), row, compiled, as_of_ms, campaign, coding, router)
 
 
 def freeze(
-    view: View, tenant: Tenant, row: Row, compiled: Compiled, as_of_ms: int, campaign: int, coding: Coding | None = None
-) -> Frozen:
+    view: View, tenant: Tenant, row: Row, compiled: Compiled, as_of_ms: int, campaign: int,
+    coding: Coding | None = None, router: Router | None = None,
+) -> Frozen:  # fmt: skip
     """Who is matched, and every one's decision, parts and alphabet, as they would be at the start.
 
-    coding: how endpoints take texts; None: as most do.
+    coding: how endpoints take texts; None: as most do. router: where numbers lead; None: it is not known.
     """
     frozen = Frozen(starts_ms=start_of(row, as_of_ms))
     for block, bitmap, matched in select(view, tenant.number, compiled):
@@ -88,7 +92,7 @@ def freeze(
     frozen.deal = deal(view, tenant.number, row, frozen.blocks)
     arms = arms_of({**row, "deal": frozen.deal.row if frozen.deal else None, "won": None}, campaign)
     seen = _Dealt(view, frozen.deal, campaign)
-    meter = meter_of(view, tenant, row, coding=coding)
+    meter = meter_of(view, tenant, {**row, "started_ms": frozen.starts_ms}, coding=coding, router=router)
     guards = Guards(view, tenant.number, row, campaign, since_ms=frozen.starts_ms)
     counted = guards.counted(view, frozen.starts_ms)
     columns = list(dict.fromkeys([*guards.columns, *meter.columns]))
@@ -202,6 +206,7 @@ def counted(frozen: Frozen) -> Row:
         "billed": {str(parts): n for parts, n in sorted(total.billed.items())},
         "billed_parts": bill.billed,
         "alphabet": {"gsm7": frozen.will_send - total.ucs2, "ucs2": total.ucs2},
+        "by_route": {name or UNKNOWN_ROUTE: asdict(one) for name, one in sorted(bill.by_route.items())},
         "cost_micros": bill.micros if frozen.prices else None,
         "no_price": bill.no_price if frozen.prices else 0,
         "prices": frozen.prices,

@@ -30,6 +30,8 @@ from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import Decision, Purpose, State
+from dispatcher.routes.nominal import Nominal
+from dispatcher.routes.router import Router
 from dispatcher.store.columns import BlockView
 from dispatcher.store.ids import next_id
 from dispatcher.store.layout import TENANT, TENANT_U64, USAGE_KEY
@@ -197,14 +199,14 @@ def wire_parts(preview: Row) -> int:
     return sum(int(parts) * n for parts, n in preview["parts"].items())
 
 
-def limit_guards(view: View, guards: Guards, row: Row) -> None:
+def limit_guards(view: View, guards: Guards, row: Row, router: Router | None = None) -> None:
     """Hold a running campaign to its budget, what it has reserved and its tenant's plan."""
     tenant, quote = need_tenant(view, guards.tenant), row["quote"]
     most = [row["budget_micros"], quote["reserved"] if quote and quote["reserved"] else None]
     money = min((one for one in most if one is not None), default=None)
     if money is None and not tenant.parts_month:
         return
-    meter = meter_of(view, tenant, row, prices=money is not None)
+    meter = meter_of(view, tenant, row, prices=money is not None, router=router)
     limits = []
     if money is not None:
         limits.append(Limit(Decision.OVER_BUDGET, money, lambda bill: bill.micros))
@@ -217,6 +219,8 @@ def limit_guards(view: View, guards: Guards, row: Row) -> None:
 
     def bill(view: View, columns: BlockView, block: int, bits: int) -> Bill:
         total = Bill()
+        if meter.routes is not None:
+            meter.routes.look(view)
         for arm, mine in usage.of_arms(view, tenant.number, guards.campaign, row, block, bits):
             total += meter.bill(columns, block, mine, arm)
         return total
@@ -224,16 +228,18 @@ def limit_guards(view: View, guards: Guards, row: Row) -> None:
     guards.limit(limits, spent, bill, meter.columns)
 
 
-def guards_of(view: View, tenant: int, row: Row, campaign: int) -> Guards | None:
+def guards_of(
+    view: View, tenant: int, row: Row, campaign: int, router: Router | None = None
+) -> Guards | None:  # fmt: skip
     """A running campaign's guards; None when it has none but the kernel's."""
     guards = Guards(view, tenant, row, campaign)
-    limit_guards(view, guards, row)
+    limit_guards(view, guards, row, router)
     return None if guards.idle else guards
 
 
 def meter_of(
     view: View, tenant: Tenant, row: Row, *, prices: bool = True, transliterate: bool | None = None,
-    coding: Coding | None = None,
+    coding: Coding | None = None, router: Router | None = None,
 ) -> Meter:  # fmt: skip
     """What bills a campaign's texts: its arms' renderers by the market's rule, and the tenant's prices.
 
@@ -247,7 +253,17 @@ def meter_of(
         )
         for text in texts_of(row)
     ]  # fmt: skip
-    return Meter(renderers, PriceList(view, tenant.number) if prices else None)
+    listed = PriceList(view, tenant.number) if prices else None
+    return Meter(renderers, listed, _routes(view, tenant, row, router))
+
+
+def _routes(view: View, tenant: Tenant, row: Row, router: Router | None) -> Nominal | None:
+    """Where a campaign's numbers lead; None: it is not known, and nothing but the common price is."""
+    if router is None or not router.endpoints:
+        return None
+    routes = Nominal.of(router, Purpose(row["purpose"]), tenant.number, row["sender"], row["started_ms"] or 0)
+    routes.look(view)
+    return routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,15 +287,16 @@ def next_over(view: View) -> Over | None:
     return None
 
 
-def measure_over(view: View, over: Over, now_ms: int) -> dict[int, usage.Used]:
+def measure_over(view: View, over: Over, now_ms: int, router: Router | None = None) -> dict[int, usage.Used]:
     """What was sent of it, by month, from the ledger: for a snapshot in a thread. Where its texts hold no more (a field
     was retired), billed is what was on the wire."""
     tenant, row, found = need_tenant(view, over.tenant), need_campaign(view, over.tenant, over.campaign), {}
     try:
-        meter = meter_of(view, tenant, row)
+        meter = meter_of(view, tenant, row, router=router)
     except CommandRefused:
         plain = Renderer(Template("-", ("-",)), Purpose(row["purpose"]), 1)
-        meter = Meter([plain] * len(texts_of(row)), PriceList(view, over.tenant))
+        routes = _routes(view, tenant, row, router)
+        meter = Meter([plain] * len(texts_of(row)), PriceList(view, over.tenant), routes)
     first = usage.month_of(row["started_ms"] or now_ms, tenant.zone)
     for month in range(first, usage.month_of(now_ms, tenant.zone) + 1):
         low_s, end_s = usage.begins_s(month, tenant.zone), usage.begins_s(month + 1, tenant.zone)

@@ -36,6 +36,7 @@ from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import Decision
+from dispatcher.routes.router import Router
 from dispatcher.segments.plan import compile_text as compile_segment
 from dispatcher.store.columns import open_block
 from dispatcher.tenants.tenant import Tenant, need_tenant
@@ -56,13 +57,14 @@ SOON_MS = 60_000
 
 
 def preview_campaign(
-    view: View, command: PreviewCampaign, envelope: Envelope, endpoint_rate: int = 0, coding: Coding | None = None
-) -> tuple[Changes, dict[str, Any]]:
+    view: View, command: PreviewCampaign, envelope: Envelope, endpoint_rate: int = 0, coding: Coding | None = None,
+    router: Router | None = None,
+) -> tuple[Changes, dict[str, Any]]:  # fmt: skip
     """Freeze the audience and count. The reply has the token that start asks for, good for 24 h.
 
-    endpoint_rate: parts/s of all endpoints together, 0 where that is not known. coding: how they take texts. Raises
-    CommandRefused: 404; 409 unless a draft; 422 for a segment or text that is wrong, or no text; what the market asks
-    of the text (wording.py).
+    endpoint_rate: parts/s of all endpoints together, 0 where that is not known. coding: how they take texts. router:
+    which of them each number goes by. Raises CommandRefused: 404; 409 unless a draft; 422 for a segment or text that is
+    wrong, or no text; what the market asks of the text (wording.py).
     """
     began = perf_counter()
     tenant = need_tenant(view, envelope.tenant)
@@ -78,7 +80,7 @@ def preview_campaign(
     wording.hold_signature(view, tenant, row)
     template = compile_text(view, tenant.number, row["text"], row["max_parts"])
     compiled = compile_segment(view, tenant.number, row["expr"], as_of_ms=envelope.at_ms)
-    frozen = freeze(view, tenant, row, compiled, envelope.at_ms, command.campaign, coding)
+    frozen = freeze(view, tenant, row, compiled, envelope.at_ms, command.campaign, coding, router)
     counts = counted(frozen)
     row["audience"] = frozen.matched
     row["deal"] = frozen.deal.row if frozen.deal else None

@@ -1,14 +1,19 @@
-"""What a billed part costs by the number's longest prefix, and what a block's recipients are billed.
+"""What a billed part costs by the number's longest prefix and its route's endpoint, and what a block's recipients are
+billed.
 
 Touches: rows of `prices`, a block's columns, through a View. Money is whole micro-units of the tenant's currency.
-A tenant's own price of a prefix goes before the operator's of the same; the longest prefix of both counts.
+The longest prefix counts; of the same a tenant's own price goes before the operator's, and of one's that of the
+endpoint before that of all.
+
+    prices: tenant:2 (0 = operator) prefix, or endpoint's name, a colon and the prefix -> {micros, at_ms}
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +24,7 @@ from dispatcher.fastmatch import BITMAP_OCTETS, Program, match_block
 from dispatcher.members.prefixes import Ranges, ranges_by
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Decision
+from dispatcher.routes.nominal import NOWHERE, Nominal
 from dispatcher.segments.column_tests import InRanges
 from dispatcher.segments.program import Columns, assemble
 from dispatcher.store.columns import BlockView, Column, ColumnKind
@@ -30,42 +36,56 @@ OPERATOR = 0
 PREFIX_DIGITS_MAX = 15
 MICROS_MAX = 1_000_000_000  # 1,000 units a part: more is a slip of the pen
 AT_ONCE = 5_000
+_PREFIX = re.compile(r"([\w.-]{1,64}:)?\d{0,15}", re.ASCII)
 
 
 class PriceList:
     """A tenant's prices as they are in one View. Without any, nothing has a price and nothing costs."""
 
     def __init__(self, view: View, tenant: int) -> None:
-        self.micros = {**_rows(view, OPERATOR), **_rows(view, tenant)}
-        self._classes: list[tuple[int, Program | None]] = []
-        if self.micros:
-            low, high = _span(view, tenant)
-            of_price = {price: _clipped(ranges, low, high) for price, ranges in ranges_by(self.micros).items()}
-            of_price = {price: ranges for price, ranges in of_price.items() if ranges}
-            whole = [price for price, ranges in of_price.items() if ranges == [(low, high)]]
-            self._classes = [(price, _program(ranges)) for price, ranges in of_price.items()]
-            if whole:  # every number that the tenant has costs the same
-                self._classes = [(whole[0], None)]
+        self.rows = {**_rows(view, OPERATOR), **_rows(view, tenant)}
+        self._of = _by_endpoint(_rows(view, OPERATOR), _rows(view, tenant))
+        self._span = _span(view, tenant) if self.rows else (0, 0)
+        self._classes = {endpoint: self._classed(micros) for endpoint, micros in self._of.items()}
 
     def __bool__(self) -> bool:
-        return bool(self.micros)
+        return bool(self.rows)
 
     @property
     def digest(self) -> str:
         """Another one when a price changed."""
-        return hashlib.sha256(repr(sorted(self.micros.items())).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr(sorted(self.rows.items())).encode()).hexdigest()[:16]
 
-    def of(self, number: int) -> int | None:
+    @property
+    def endpoints(self) -> set[str]:
+        """Those that have prices of their own."""
+        return set(self._of) - {""}
+
+    def micros(self, endpoint: str = "") -> Mapping[str, int]:
+        """Prefix -> price by an endpoint; "": by any that has no prices of its own."""
+        return self._of.get(endpoint, self._of[""])
+
+    def of(self, number: int, endpoint: str = "") -> int | None:
         """The price of a part to a number; None: it has none."""
-        digits = str(number)
+        digits, micros = str(number), self.micros(endpoint)
         for end in range(len(digits), -1, -1):
-            if (price := self.micros.get(digits[:end])) is not None:
+            if (price := micros.get(digits[:end])) is not None:
                 return price
         return None
 
-    def split(self, block: BlockView, bits: int) -> Iterator[tuple[int | None, int]]:
-        """(price, those of `bits` whose part costs so much)."""
-        for price, program in self._classes:
+    def _classed(self, micros: Mapping[str, int]) -> list[tuple[int, Program | None]]:
+        """Every price with the program that finds its numbers; None: the tenant's are all of it."""
+        low, high = self._span
+        of_price = {price: _clipped(ranges, low, high) for price, ranges in ranges_by(micros).items()}
+        of_price = {price: ranges for price, ranges in of_price.items() if ranges}
+        whole = next((price for price, ranges in of_price.items() if ranges == [(low, high)]), None)
+        if whole is not None:
+            return [(whole, None)]
+        return [(price, _program(ranges)) for price, ranges in of_price.items()]
+
+    def split(self, block: BlockView, bits: int, endpoint: str = "") -> Iterator[tuple[int | None, int]]:
+        """(price, those of `bits` whose part costs so much by this endpoint)."""
+        for price, program in self._classes.get(endpoint, self._classes[""]):
             if not bits:
                 return
             mine = bits
@@ -80,15 +100,29 @@ class PriceList:
             yield None, bits
 
 
+def _by_endpoint(operator: Mapping[str, int], own: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Endpoint's name -> prefix -> price, in the order of who goes before whom."""
+    names = {"", *(key.partition(":")[0] for key in (*operator, *own) if ":" in key)}
+
+    def of(prices: Mapping[str, int], name: str) -> dict[str, int]:
+        named = {key.partition(":")[2]: micros for key, micros in prices.items() if name and key.startswith(f"{name}:")}
+        return {key: micros for key, micros in prices.items() if ":" not in key} | named
+
+    return {name: of(operator, name) | of(own, name) for name in names}
+
+
 def price_of(view: View, tenant: int, number: int) -> int | None:
-    """The price of a part to one number, without reading the whole list; None: it has none."""
+    """The price of a part to one number whatever endpoint it goes by, without reading the whole list; where only
+    endpoints have one, the dearest. None: it has none."""
     digits = str(number)
     for end in range(len(digits), -1, -1):
         for of in (tenant, OPERATOR):
             row = view.get("prices", TENANT.pack(of) + digits[:end].encode())
             if row is not None:
                 return int(unpack(row)["micros"])
-    return None
+    listed = PriceList(view, tenant)
+    found = [listed.of(number, endpoint) for endpoint in listed.endpoints]
+    return max((price for price in found if price is not None), default=None)
 
 
 def _span(view: View, tenant: int) -> tuple[int, int]:
@@ -117,6 +151,23 @@ def _program(ranges: Ranges) -> Program:
 
 
 @dataclass(slots=True)
+class ByRoute:
+    """What goes by one endpoint."""
+
+    messages: int = 0
+    parts: int = 0  # on the wire
+    billed: int = 0
+    micros: int = 0
+
+    def __iadd__(self, other: ByRoute) -> ByRoute:
+        self.messages += other.messages
+        self.parts += other.parts
+        self.billed += other.billed
+        self.micros += other.micros
+        return self
+
+
+@dataclass(slots=True)
 class Bill:
     """What recipients would be sent and billed. Blocks add up with +=."""
 
@@ -124,6 +175,7 @@ class Bill:
     micros: int = 0
     by_price: Counter[int] = field(default_factory=Counter)  # price of a part -> billed parts
     no_price: int = 0  # recipients whose number has none
+    by_route: dict[str, ByRoute] = field(default_factory=dict)  # endpoint's name ("" is not known) -> what goes by it
 
     @property
     def billed(self) -> int:
@@ -138,33 +190,52 @@ class Bill:
         self.micros += other.micros
         self.by_price.update(other.by_price)
         self.no_price += other.no_price
+        for name, one in other.by_route.items():
+            mine = self.by_route.setdefault(name, ByRoute())
+            mine += one
         return self
 
 
 class Meter:
     """Bills recipients of a block: their parts as rendering would make them, at the prices of their numbers."""
 
-    def __init__(self, renderers: Sequence[Renderer], prices: PriceList | None) -> None:
-        """renderers: one an arm. prices: None where only parts are asked for."""
-        self.renderers, self.prices = renderers, prices
-        self.columns = list(dict.fromkeys(column for one in renderers for column in one.columns))
+    def __init__(
+        self, renderers: Sequence[Renderer], prices: PriceList | None, routes: Nominal | None = None
+    ) -> None:  # fmt: skip
+        """renderers: one an arm. prices: None where only parts are asked for. routes: None where there is one only."""
+        self.renderers, self.prices, self.routes = renderers, prices, routes
+        columns = dict.fromkeys(column for one in renderers for column in one.columns)
+        self.columns = list(columns if prices is None and routes is None else columns | {MSISDN: None})
 
     def bill(self, columns: BlockView, block: int, bits: int, arm: int = 0) -> Bill:
         """Of those in `bits`, all of one arm."""
-        renderer = self.renderers[arm]
-        if not self.prices:
-            return Bill(renderer.count_parts(columns, block * BLOCK, _octets(bits)))
-        total = Bill()
-        for price, mine in self.prices.split(columns, bits):
-            counts = renderer.count_parts(columns, block * BLOCK, _octets(mine))
-            one = Bill(counts)
-            if price is None:
-                one.no_price = one.sent
-            else:
+        renderer, total = self.renderers[arm], Bill()
+        for name, price, mine in self.priced(columns, bits):
+            if name is NOWHERE:
+                total.counts.decisions[Decision.NO_ROUTE] += mine.bit_count()
+                continue
+            one = Bill(renderer.count_parts(columns, block * BLOCK, _octets(mine)))
+            if price is not None:
                 one.micros = price * one.billed
                 one.by_price[price] = one.billed
+            elif self.prices:
+                one.no_price = one.sent
+            if one.sent:
+                parts = sum(parts * n for parts, n in one.counts.parts.items())
+                one.by_route[name] = ByRoute(one.sent, parts, one.billed, one.micros)
             total += one
         return total
+
+    def priced(self, columns: BlockView, bits: int) -> Iterator[tuple[str | None, int | None, int]]:
+        """(endpoint's name, price of a part, those of `bits` that go by it for so much)."""
+        shares: Iterable[tuple[str | None, int]] = [("" if self.routes is None else self.routes.only or "", bits)]
+        if self.routes is not None and self.routes.only is None and bits:
+            shares = self.routes.split(columns.array(*MSISDN[:2]), bytearray(_octets(bits)))
+        for name, mine in shares:
+            if not self.prices or name is NOWHERE:
+                yield name, None, mine
+            else:
+                yield from ((name, price, some) for price, some in self.prices.split(columns, mine, name))
 
 
 def _octets(bits: int) -> bytes:
@@ -172,12 +243,14 @@ def _octets(bits: int) -> bytes:
 
 
 def set_prices(view: View, command: SetPrices, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
-    """Prices of a part by prefix ("" is every other number): of the envelope's tenant, or (0) of all that have none of
-    their own. None takes a price away. All or none. Raises CommandRefused 422."""
+    """Prices of a part by prefix ("" is every other number), or by endpoint and prefix ("main:49", "main:"): of the
+    envelope's tenant, or (0) of all that have none of their own. None takes a price away. All or none. Raises
+    CommandRefused 422."""
     errors = []
     for prefix, micros in command.prices.items():
-        if len(prefix) > PREFIX_DIGITS_MAX or (prefix and not (prefix.isascii() and prefix.isdigit())):
-            detail = f"prefix {prefix[:40]!r}: up to {PREFIX_DIGITS_MAX} digits without the plus, or empty"
+        if not _PREFIX.fullmatch(prefix):
+            rule = f"up to {PREFIX_DIGITS_MAX} digits without the plus, or empty; an endpoint's name and a colon before"
+            detail = f"prefix {prefix[:80]!r}: {rule}"
             errors.append({"pointer": f"/prices/{prefix}", "code": "invalid_value", "detail": detail})
         elif micros is not None and (isinstance(micros, bool) or not 0 <= micros <= MICROS_MAX):
             detail = f"price of {prefix!r}: micro-units, 0 to {MICROS_MAX:,}, or null"

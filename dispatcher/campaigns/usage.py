@@ -72,7 +72,7 @@ def measured(
         used.messages += sent.bit_count()
         used.parts += sum(parts * mine.bit_count() for parts, mine in of_parts.items())
         for arm, of_arm in of_arms(view, tenant, campaign, row, block, sent):
-            for price, mine in meter.prices.split(columns, of_arm) if meter.prices else ((None, of_arm),):
+            for _, price, mine in meter.priced(columns, of_arm):
                 billed = _billed(meter.renderers[arm], columns, block, mine, of_parts)
                 used.billed += billed
                 used.micros += billed * (price or 0)

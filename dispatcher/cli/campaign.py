@@ -210,6 +210,8 @@ def _preview_lines(seen: Mapping[str, Any]) -> Iterator[str]:
         after = f", balance after {balance:,}" if balance is not None else ""
         unit = f"micro-{seen['currency'] or 'units'}"
         yield f"cost       {seen['cost_micros']:,} {unit} for {seen['billed_parts']:,} parts{after}"
+    for name, one in seen["by_route"].items() if len(seen["by_route"]) > 1 else ():
+        yield f"by {name:8}{one['messages']:,} messages, {one['billed']:,} parts, {one['micros']:,} micro-units"
     if seen["waiting"]:
         first = seen["waiting_until"][0]["at"]
         yield f"waiting    {seen['waiting']:,} for their quiet hours to end, the first until {first}"

@@ -45,7 +45,7 @@ def ledger_command(call: Call, tenant: str | None, limit: int) -> None:
 
 @click.group("price")
 def price_group() -> None:
-    """What a billed part costs, by prefix of the number: the longest one counts."""
+    """What a billed part costs, by prefix of the number (the longest one counts) and endpoint."""
 
 
 @price_group.command("set")
@@ -54,10 +54,12 @@ def price_group() -> None:
 @of_tenant
 @common
 def set_price_command(call: Call, tenant: str | None, operator: bool, prices: tuple[str, ...]) -> None:
-    """Set prices in micro-units; `=MICROS` is every other number, `PREFIX=` takes one away. Example:
+    """Set prices in micro-units; `=MICROS` is every other number, `PREFIX=` takes one away; `ENDPOINT:PREFIX=MICROS` is
+    what goes by that endpoint. Examples:
 
     \b
       volley price set --operator =75000 49=62000 4915=58000
+      volley price set --operator main:49=55000 spare:=90000
     """
     wanted: dict[str, int | None] = {}
     for text in prices:

@@ -16,7 +16,8 @@ def story_lines(found: Found) -> Iterator[str]:
         yield f"{one['campaign']}  {plain(one['title'])} ({one['purpose']}{group})"
         yield f"  {one['decision']}, {one['state']}{why}"
         for before in (one["capped_by"] or {}).get("by", ()):
-            yield f"  {before['at']}  had              {before.get('campaign') or before['message']} {plain(before['title'])}"
+            what = before.get("campaign") or before["message"]
+            yield f"  {before['at']}  had              {what} {plain(before['title'])}".rstrip()
         for step in one["steps"]:
             rest = {name: value for name, value in step.items() if name not in ("at", "what") and value is not None}
             yield f"  {step['at']}  {step['what']:16} {_pairs(rest)}".rstrip()

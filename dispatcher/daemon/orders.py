@@ -148,7 +148,9 @@ class Orders:
         def compute() -> tuple[int, Changes, dict[str, Any]]:
             with self._d.store.snapshot() as view:
                 row = campaigns.load(view, envelope.tenant, command.campaign)
-                changes, reply = preview_campaign(view, command, envelope, self._rate(), self._d.coding)
+                changes, reply = preview_campaign(
+                    view, command, envelope, self._rate(), self._d.coding, self._d.lines.router
+                )
                 return (row["version"] if row else 0), changes, reply
 
         version, changes, reply = await trio.to_thread.run_sync(compute)

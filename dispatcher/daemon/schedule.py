@@ -84,7 +84,7 @@ class Schedule:
         def compute() -> Frozen:
             with self._d.store.snapshot() as view:
                 row = campaigns.need_campaign(view, due.tenant, due.campaign)
-                return freeze_row(view, due.tenant, row, now_ms, due.campaign, self._d.coding)
+                return freeze_row(view, due.tenant, row, now_ms, due.campaign, self._d.coding, self._d.lines.router)
 
         try:
             frozen = await trio.to_thread.run_sync(compute)

@@ -79,6 +79,7 @@ class Router:
         self.turn = 0
         self.rules: list[Rule] = []
         self.networks: Sequence[str] = ()
+        self.endpoints: dict[str, int] = {}  # name -> number
         self.generation = 0  # of the table of ported numbers; 0: there is none
         self._standing: dict[int, float] = {}
         self._usable: tuple[list[Tier], ...] = ()
@@ -96,6 +97,7 @@ class Router:
         """Other endpoints, routes or ported numbers: name -> (number, weight), routes with where each is written."""
         self.rules = rules_of(((route, source) for route, source in routes if route.enabled), endpoints)
         self.networks, self.generation = networks, generation
+        self.endpoints = {name: number for name, (number, _) in endpoints.items()}
         there = {number for number, _ in endpoints.values()}
         self._standing = {number: self._standing.get(number, 0.0) for number in there}
         self._turned()
