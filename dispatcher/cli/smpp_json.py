@@ -41,7 +41,7 @@ from dispatcher.smpp.pdu import (
 )
 from dispatcher.smpp.tags import TLVS, TlvKind, read_tlv, tag_name, tag_of, write_tlv
 from dispatcher.text.coding import encode
-from dispatcher.text.decode import decode, read_udh
+from dispatcher.text.decode import decode, read_udh, unpacked
 
 HEADER_KEYS = ("command", "command_id", "command_status", "command_length", "sequence_number")
 EXPLAINED = frozenset(
@@ -56,10 +56,10 @@ class NotAPdu(ValueError):
     """JSON that is no PDU: which key, and why."""
 
 
-def stream_json(octets: bytes) -> list[dict[str, Any]]:
+def stream_json(octets: bytes, default_alphabet: str = "gsm") -> list[dict[str, Any]]:
     """Each PDU of a stream; at its end what is cut or has no frame."""
     framer = Framer()
-    found = [pdu_json(pdu) for pdu in framer.feed(octets)]
+    found = [pdu_json(pdu, default_alphabet) for pdu in framer.feed(octets)]
     if framer.lost is not None:
         found.append(_broken(framer.lost, framer.lost.octets))
     elif framer.waiting_octets:
@@ -72,15 +72,15 @@ def stream_json(octets: bytes) -> list[dict[str, Any]]:
     return found
 
 
-def pdu_json(octets: bytes) -> dict[str, Any]:
-    """One whole PDU."""
+def pdu_json(octets: bytes, default_alphabet: str = "gsm") -> dict[str, Any]:
+    """One whole PDU. `default_alphabet`: what data_coding 0 means at its endpoint."""
     pdu = codec.decode(octets)
     if isinstance(pdu, Unparsed):
         return _broken(pdu, octets)
     shown = _header(Header(len(octets), pdu.command_id, pdu.command_status, pdu.sequence_number))
     shown |= _fields(pdu.fields)
     if "data_coding" in pdu.fields:
-        shown |= _message(pdu)
+        shown |= _message(pdu, default_alphabet)
     shown["tlvs"] = _tlvs(pdu.tlvs)
     shown["problem"] = _flawed(pdu) if pdu.flaws else None
     return shown
@@ -163,7 +163,7 @@ def _tlvs(tlvs: tuple[tuple[int, bytes], ...]) -> dict[str, Any]:
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
-def _message(pdu: Pdu) -> dict[str, Any]:
+def _message(pdu: Pdu, default_alphabet: str) -> dict[str, Any]:
     """What a message says: its text, its place in a long one, its receipt."""
     tlvs = dict(pdu.tlvs)
     octets = pdu.fields.get("short_message") or tlvs.get(Tag.MESSAGE_PAYLOAD, b"")
@@ -183,10 +183,13 @@ def _message(pdu: Pdu) -> dict[str, Any]:
         }
     receipt = None
     if esm_class & ESM_TYPE in (ESM_RECEIPT, ESM_INTERMEDIATE):
-        receipt = receipt_json(octets[length:], data_coding, tlvs)
+        body = octets[length:]
+        if not read_labels(body):
+            body = unpacked(data_coding, body, length, default_alphabet)
+        receipt = receipt_json(body, data_coding, tlvs)
         receipt["final"] = receipt["final"] and esm_class & ESM_TYPE == ESM_RECEIPT
     return {
-        "text": decode(data_coding, octets, udhi),
+        "text": decode(data_coding, octets, udhi, default_alphabet),
         "udh": octets[:length].hex() or None,
         "concat": place,
         "receipt": receipt,

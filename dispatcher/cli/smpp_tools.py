@@ -26,6 +26,8 @@ from dispatcher.cli.smpp_binds import (
 from dispatcher.cli.smpp_json import EXPLAINED, HEADER_KEYS, NotAPdu, encode_json, receipt_json, stream_json
 from dispatcher.cli.smpp_retries import retries_command
 from dispatcher.cli.smpp_trace import trace_command
+from dispatcher.outcomes.receipt_text import STATES
+from dispatcher.text.coding import ALPHABETS
 
 _HEX = frozenset((string.hexdigits + string.whitespace + ":,-x").encode())
 
@@ -44,9 +46,10 @@ for _command in (
 
 @smpp_group.command("decode")
 @click.argument("octets", metavar="HEX|-")
+@click.option("--alphabet", type=click.Choice(ALPHABETS), default="gsm", help="What data_coding 0 means there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a PDU.")
 @click.pass_context
-def decode_command(context: click.Context, octets: str, as_json: bool) -> None:
+def decode_command(context: click.Context, octets: str, alphabet: str, as_json: bool) -> None:
     """A PDU, or a stream of them, in hex; `-` reads stdin, hex or the octets themselves.
 
     Fields have their SMPP names, octet strings are hex. `problem` says what is wrong and what ours would answer;
@@ -56,7 +59,7 @@ def decode_command(context: click.Context, octets: str, as_json: bool) -> None:
     volley smpp decode 00000010000000150000000000000001
     volley smpp decode --json - < capture.bin
     """
-    found = stream_json(_octets_of(octets))
+    found = stream_json(_octets_of(octets), alphabet)
     if not found:
         raise click.UsageError("no octets")
     for no, shown in enumerate(found):
@@ -108,13 +111,15 @@ def receipt_command(
     if text == "-":
         text = sys.stdin.read().rstrip("\n")
     found = receipt_json(_octets_of(octets) if octets is not None else (text or "").encode(), data_coding)
-    missing = [name for name in ("id", "stat") if not found[name]]
-    found["problem"] = f"no {' and no '.join(missing)}: kept, and not matched" if missing else None
+    wrong = [f"no {name}" for name in ("id", "stat") if not found[name]]
+    if found["stat"] and found["stat"].upper() not in STATES:
+        wrong.append(f"stat {found['stat']!r} is none that anybody knows")
+    found["problem"] = f"{' and '.join(wrong)}: kept, and not matched" if wrong else None
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
     else:
         _table([(name, value) for name, value in found.items() if value is not None])
-    if missing:
+    if wrong:
         context.exit(1)
 
 

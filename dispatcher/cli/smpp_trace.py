@@ -47,6 +47,7 @@ def trace_command(
             raise click.UsageError("--reveal needs --reason")
         ask_running(call, RevealBind(bind=bind), reason)
     shown, lost = 0, 0
+    alphabet = {one.name: one.default_alphabet for one in call.settings.endpoints}.get(bind.rpartition(".")[0], "gsm")
     capture = Capture()
     if pcap is not None:
         pcap.write(file_header())
@@ -60,7 +61,7 @@ def trace_command(
                 if pcap is not None:
                     pcap.write(capture.packets(pdu["at_us"], pdu["sent"], pdu["octets"]))
                 else:
-                    click.echo(_line(pdu, as_json=call.json))
+                    click.echo(_line(pdu, alphabet, as_json=call.json))
             if pcap is not None:
                 pcap.flush()
             time.sleep(LOOK_S)
@@ -70,9 +71,9 @@ def trace_command(
     click.echo(f"{shown:,} PDUs{passed}", err=True)
 
 
-def _line(pdu: dict[str, Any], *, as_json: bool) -> str:
+def _line(pdu: dict[str, Any], alphabet: str, *, as_json: bool) -> str:
     at = datetime.fromtimestamp(pdu["at_us"] / 1e6, UTC)
-    told = pdu_json(pdu["octets"])
+    told = pdu_json(pdu["octets"], alphabet)
     if as_json:
         return json.dumps({"at": at.isoformat(), "sent": pdu["sent"], **told}, ensure_ascii=False)
     status = told.get("command_status_name", "") if told["command_status"] else ""

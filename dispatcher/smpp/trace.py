@@ -25,7 +25,7 @@ _BINDS = (CommandId.BIND_RECEIVER, CommandId.BIND_TRANSMITTER, CommandId.BIND_TR
 _ADDRESSES = ("source_addr", "destination_addr", "esme_addr")
 _DIGITS = re.compile(rb"[0-9](?=[0-9]{3})")  # all but the last three
 _KNOWN = frozenset(COMMANDS.values())
-_TEXT = re.compile(rb"[Tt]ext:.*", re.DOTALL)  # of a receipt
+_TEXT = re.compile(rb"(?i)\btext\s*:.*", re.DOTALL)  # of a receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,23 +132,24 @@ def masked(pdu: bytes) -> bytes:
         if isinstance(value, str) and name in _ADDRESSES:
             _replace(whole, value.encode("latin-1", "replace") + b"\0", _DIGITS)
         elif isinstance(value, bytes) and value:
-            _replace(whole, value, _text_of(read))
+            _replace(whole, value, _text_of(read, value))
         elif isinstance(value, tuple):  # lists of destinations and of those refused
             return pdu[:16] + b"*" * (len(pdu) - 16)
     for tag, value in read.tlvs:
         if tag == Tag.MESSAGE_PAYLOAD and value:
-            _replace(whole, value, _text_of(read))
+            _replace(whole, value, _text_of(read, value))
     return bytes(whole)
 
 
-def _text_of(read: Pdu) -> re.Pattern[bytes]:
-    """What of a message is hidden: all, and of a receipt its text."""
+def _text_of(read: Pdu, octets: bytes) -> re.Pattern[bytes]:
+    """What of a message is hidden: all, and of a receipt its text; of one in UCS-2 or packed septets all."""
     esm_class = read.fields.get("esm_class", 0)
     receipt = isinstance(esm_class, int) and esm_class & ESM_TYPE in (ESM_RECEIPT, ESM_INTERMEDIATE)
-    return _TEXT if receipt else _ALL
+    return _TEXT if receipt and _LABEL.search(octets) else _ALL
 
 
 _ALL = re.compile(rb".+", re.DOTALL)
+_LABEL = re.compile(rb"(?i)\b(?:id|stat)\s*:")
 
 
 def _replace(whole: bytearray, value: bytes, hidden: re.Pattern[bytes]) -> None:

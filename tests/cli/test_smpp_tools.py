@@ -14,6 +14,8 @@ from dispatcher.cli.smpp_json import NotAPdu, encode_json, pdu_json, receipt_jso
 from dispatcher.smpp import codec
 from dispatcher.smpp.consts import CommandId, Tag
 from dispatcher.smpp.pdu import Message
+from dispatcher.text.coding import Coding
+from dispatcher.text.parts import parts_as
 from tests.smpp.pdus import pdus
 
 LONG_MO = codec.encode_message(
@@ -177,7 +179,6 @@ def test_encode_names_the_field_that_is_wrong(volley, pdu, named):
             {"id": "00ff", "err": "21b", "text": "id:9 stat:X", "final": True},
         ),
         ("id:7 stat:ENROUTE", {"final": False}),
-        ("id:7 stat:NOVEL", {"stat": "NOVEL", "final": False}),
         ("id:7  sub:001  done date:000000 stat:EXPIRED", {"done_date": "000000", "sub": "001", "final": True}),
     ],
 )
@@ -195,6 +196,9 @@ def test_receipt_without_an_id_or_a_state_is_a_problem(volley):
     said = volley("smpp", "receipt", "--json", "hello")
     assert said.status == 1 and "no id and no stat" in said.json["problem"]
     assert volley("smpp", "receipt").status == 2
+    unknown = volley("smpp", "receipt", "--json", "id:7 stat:FOO")
+    assert (unknown.status, unknown.json["stat"], unknown.json["final"]) == (1, "FOO", False)
+    assert "stat 'FOO' is none that anybody knows" in unknown.json["problem"]
     assert receipt_json(b"", 0, {Tag.RECEIPTED_MESSAGE_ID: b"7", Tag.MESSAGE_STATE: b"\x09"})["stat"] == "SKIPPED"
 
 
@@ -206,6 +210,16 @@ def test_text_tells_alphabet_parts_and_what_forces_ucs2(volley):
     said = volley("text", "--json", "Grüße “é日").json
     assert (said["encoding"], said["data_coding"], said["offending"]) == ("UCS2", 8, ["“", "日"])
     assert bytes.fromhex(said["part_hex"][0]).decode("utf-16-be") == "Grüße “é日"
+
+
+def test_text_tells_what_may_never_be_sent_and_leaves_a_space(volley):
+    said = volley("text", "--json", "a\x1bb\udc80\udc80").json
+    assert said["changes"] == [
+        {"character": "U+001B", "becomes": " ", "count": 1},
+        {"character": "U+DC80", "becomes": " ", "count": 2},
+    ]
+    assert bytes.fromhex(said["part_hex"][0]) == b"a b  "
+    assert "U+001B into a space, 1 times" in volley("text", "a\x1bb").out
 
 
 def test_text_takes_the_choices_of_an_endpoint(volley, data):
@@ -266,3 +280,18 @@ def test_text_takes_a_language_by_name_or_number(volley, language):
 def test_text_over_255_parts_is_a_problem(volley):
     said = volley("text", "--json", "a" * (255 * 153 + 1))
     assert said.status == 1 and said.json["parts"] == 0 and "255" in said.json["problem"]
+
+
+def test_decode_reads_texts_and_receipts_in_the_alphabet_of_their_endpoint(volley):
+    packed = Coding(default_alphabet="gsm_packed")
+    _, last = parts_as("£@ " * 60, packed, 3)
+    message = Message(esm_class=0x40, short_message=last.octets)
+    pdu = codec.encode_message(CommandId.SUBMIT_SM, 1, message).hex()
+    said = volley("smpp", "decode", "--json", "--alphabet", "gsm_packed", pdu).json
+    assert (said["text"], said["concat"]["part"]) == (("£@ " * 60)[153:], 2)
+    text = "id:0123456789 stat:DELIVRD err:000"
+    for octets in (text.encode(), parts_as(text, packed, 0)[0].octets):
+        pdu = codec.encode_message(CommandId.DELIVER_SM, 1, Message(esm_class=4, short_message=octets)).hex()
+        receipt = volley("smpp", "decode", "--json", "--alphabet", "gsm_packed", pdu).json["receipt"]
+        assert (receipt["id"], receipt["stat"], receipt["final"]) == ("0123456789", "DELIVRD", True)
+    assert volley("smpp", "decode", "--alphabet", "klingon", pdu).status == 2

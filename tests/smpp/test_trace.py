@@ -15,6 +15,7 @@ from dispatcher.smpp.consts import CommandId, Tag
 from dispatcher.smpp.pcap import Capture, file_header
 from dispatcher.smpp.pdu import Bind, Message
 from dispatcher.smpp.trace import Stream, Trace, masked
+from dispatcher.text.coding import Coding, encoder
 from tests.smpp.line import receipt, response
 from tests.smpp.pools import Rig, with_pool
 
@@ -63,6 +64,24 @@ def test_numbers_texts_and_passwords_are_masked_and_the_rest_is_not():
     assert b"hush" not in masked(bind) and b"me\0" not in masked(bind)[16:]
     unread = codec.encode(CommandId.SUBMIT_SM, 0, 9, b"\xff" * 30)
     assert masked(unread) == unread[:16] + b"*" * 30
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"id:7 stat:DELIVRD TEXT: secret",
+        b"id:7 stat:DELIVRD Text:secret",
+        "id:7 stat:DELIVRD text:secret".encode("utf-16-be"),
+        encoder(Coding(default_alphabet="gsm_packed")).kernel.body(0, b"id:7 stat:DELIVRD text:secret"),
+    ],
+)
+def test_the_text_of_a_receipt_is_masked_however_it_is_written(octets):
+    told = codec.encode_message(CommandId.DELIVER_SM, 1, Message(esm_class=4, short_message=octets))
+    shown = codec.decode_message(masked(told)).short_message
+    assert b"secret" not in shown and b"s\0e\0c" not in shown and shown.endswith(b"******")
+    assert shown.startswith(b"id:7 stat:DELIVRD") or set(shown) == set(b"*"), (
+        "all of it, where its labels cannot be seen"
+    )
 
 
 def test_a_trace_of_one_number_has_its_requests_their_answers_and_nothing_else():
