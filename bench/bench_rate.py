@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,9 @@ from bench.harness import Figure, disk_figures
 from bench.rig import Rig
 from dispatcher.control.commands import CancelCampaign
 from dispatcher.store import open_store
-from tests.fakes.faulty_libc import Faults, faults_in
+
+if TYPE_CHECKING:
+    from tests.fakes.faulty_libc import Faults
 
 CONTRACTS = (10, 100, 1_000, 50_000)
 LEAST = 0.99
@@ -145,11 +147,14 @@ def _hold(folder: Path, contract: int, options: argparse.Namespace, ready: threa
         b.open_shop(rig)
         b.add_members(rig, store, round(contract * (seconds + AHEAD_S)))
         rig.stop_dispatcher()  # the import is over; now with the contract, and from its first second
-        faults = stack.enter_context(faults_in(folder)) if trouble is not None else None
-        if trouble is not None and faults is not None:
+        faults: Faults | None = None
+        if trouble is not None:
+            from tests.fakes.faulty_libc import faults_in  # of a checkout
+
+            faults = stack.enter_context(faults_in(folder))
+            rig.environment = faults.environment
             scenario = folder / "trouble.toml"
             scenario.write_text(trouble.phases())
-            rig.environment = faults.environment
             rig.start_smsc("--scenario", str(scenario))
         else:
             rig.start_smsc()

@@ -14,7 +14,7 @@ import bench
 
 NOT_BENCHES = ("harness",)
 # of `all`: after the kernels, the longest at the end
-LAST = ("store", "import", "smsc", "rate", "latency", "dispatch", "peers", "campaign", "end_to_end")
+LAST = ("store", "import", "smsc", "rate", "latency", "memory", "dispatch", "peers", "campaign", "end_to_end")
 AGAIN = ("end_to_end", "--sync-delay-ms", "5")  # and once more as on a slower disk
 
 

@@ -59,12 +59,13 @@ def table(
     """
     own: dict[int, list[tuple[str, Action]]] = {}
     for name, statuses in (endpoints or {}).items():
-        for status in statuses:
-            own.setdefault(int(status, 0), []).append((name, action_of(int(status, 0), actions_with(statuses))))
+        for number in (int(written, 0) for written in statuses):
+            own.setdefault(number, []).append((name, action_of(number, actions_with(statuses))))
     rows = []
     for status in sorted({*STATUSES, *own} - {0}):
         told = {"command_status": f"0x{status:08X}", "name": STATUSES[status][0] if status in STATUSES else ""}
-        for endpoint, action in [(None, action_of(status)), *own.get(status, ())]:
+        rows.append({**told, "endpoint": None, **_rule(action_of(status), retry_s, tries_max)})
+        for endpoint, action in own.get(status, ()):
             rows.append({**told, "endpoint": endpoint, **_rule(action, retry_s, tries_max)})
     other = {"command_status": "other", "name": "", "endpoint": None}
     return [*rows, {**other, **_rule(Action.BOUNDED, retry_s, tries_max)}]

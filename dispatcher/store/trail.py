@@ -74,11 +74,11 @@ def endpoints_of(view: Snapshot, wanted: Collection[tuple[int, int]], octets: in
             break
         octets -= len(value)
         endpoint = value_header(value)[2]
-        for campaign, first, _, _, count, _ in reversed(of_kind(value, CLAIM)):  # a claim's count is where a status is
-            ranks = missing.get(campaign, []) if campaign is not None else []
-            begin, end = bisect_left(ranks, first), bisect_right(ranks, first + count - 1)
-            found.update(((campaign, rank), endpoint) for rank in ranks[begin:end])
-            del ranks[begin:end]
+        for of, first, _, _, count, _ in reversed(of_kind(value, CLAIM)):  # a claim's count is where a status is
+            if of is not None and (ranks := missing.get(of)):
+                begin, end = bisect_left(ranks, first), bisect_right(ranks, first + count - 1)
+                found.update(((of, rank), endpoint) for rank in ranks[begin:end])
+                del ranks[begin:end]
         missing = {campaign: ranks for campaign, ranks in missing.items() if ranks}
     return found
 

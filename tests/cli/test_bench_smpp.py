@@ -13,6 +13,7 @@ import pytest
     [
         ("dispatch", ["--messages", "3000", "--receipts"]),
         ("dispatch", ["--messages", "3000", "--no-receipts", "--binds", "2", "--window", "10"]),
+        ("memory", ["--members", "3000", "--seconds", "0.5", "--case", "mute"]),
         ("ported", ["--rows", "70000"]),
     ],
 )

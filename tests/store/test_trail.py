@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.store import ledger
-from dispatcher.store.trail import Trail, trail
+from dispatcher.store import ledger, open_store
+from dispatcher.store.trail import Trail, endpoints_of, trail
 from tests.store.logs import BASE_MS, Claim, Record, append, value_of
 
 ID_1, ID_2 = 7, 1 << 63 | 3
@@ -71,3 +71,25 @@ def test_a_message_is_found_between_two_instants_and_a_small_budget_says_so(stor
 def test_an_empty_log_has_nothing(store):
     with store.snapshot() as view:
         assert Trail(view).of(ID_1, 0, since_ms=0, until_ms=None) == ([], True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(
+        st.tuples(st.integers(0, 3), st.lists(st.one_of(claims, record_), min_size=1, max_size=8)), max_size=9
+    )
+)
+def test_the_endpoint_of_a_message_is_that_of_its_newest_claim(tmp_path_factory, values):
+    wanted = {(campaign, rank) for campaign in (ID_1, ID_2) for rank in range(0, 36, 3)}
+    newest = {}
+    with open_store(tmp_path_factory.mktemp("log"), write=True, create=True, sync=False) as store:
+        for endpoint, items in values:
+            value = bytearray(value_of(items))
+            value[20:24] = endpoint.to_bytes(4, "little")
+            append(store, bytes(value))
+            for one in ledger.records(bytes(value)):
+                if one[0] == "claim":
+                    newest |= {(one[1], one[3] + at): endpoint for at in range(len(one[5]))}
+        with store.snapshot() as view:
+            assert endpoints_of(view, wanted, 1 << 20) == {one: at for one, at in newest.items() if one in wanted}
+            assert endpoints_of(view, wanted, -1) == {}
