@@ -1,9 +1,9 @@
 """Named moments at which a test kills this process as kill -9 does; nothing at all unless VOLLEY_CRASH_AT is set.
 
 VOLLEY_CRASH_AT="name:n" ends the process with SIGKILL at the n-th passing of crash_point(name). Read once, at import.
-The names: before_commit, in_receipt_commit, in_fold, in_import, in_undo, in_move (of numbers; a transaction is open), in_log_drop,
-after_commit_before_write, after_write_before_response (committer), after_response_before_commit (deliveries),
-in_reconnect (dispatcher), in_recovery (the steps of a start).
+The names: before_commit, in_receipt_commit, in_fold, in_import, in_undo, in_move (of numbers), in_ids_kept, in_log_drop
+(in all these a transaction is open), after_commit_before_write, after_write_before_response (committer),
+after_response_before_commit (deliveries), in_reconnect (dispatcher), in_recovery (the steps of a start).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ NAMES = frozenset(
         "in_import",
         "in_undo",
         "in_move",
+        "in_ids_kept",
         "in_log_drop",
         "after_commit_before_write",
         "after_write_before_response",

@@ -94,7 +94,7 @@ HANDLERS: dict[str, str] = {  # command -> module:function
     "route.ported_undo": "dispatcher.routes.stored:undo_ported",
 }
 
-# allowed while the disk is nearly full: they free room, or only stop things
+# allowed while the disk is nearly full: they free room, only stop things, or are what a person has said
 ON_FULL_DISK = frozenset(
     {
         "member.erase",
@@ -105,6 +105,10 @@ ON_FULL_DISK = frozenset(
         "campaign.stop_all",
         "campaign.cancel",
         "campaign.delete",
+        "campaign.archive",
+        "segment.delete",
+        "consent.record",
+        "export.note",
         "key.revoke",
         "message.cancel",
         "backup.note",

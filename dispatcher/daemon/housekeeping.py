@@ -18,7 +18,7 @@ from dispatcher.campaigns.usage import Used
 from dispatcher.daemon.archiving import drop_archived
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.daily_counts import count_segments
-from dispatcher.daemon.log_drop import Old, drop_values, old_values
+from dispatcher.daemon.log_drop import drop_values, old_values
 from dispatcher.daemon.sharing import rest_s
 from dispatcher.daemon.sweeper import (
     drop_old_answers,
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 STEP_S = 2.0
 MINUTE_S = 60.0
 DAY_MS = 86_400_000
+SWEEP_S = 20.0  # of a minute, at most, for ids and again for the log: a store that was never swept has months of it
+KEEP_AFTER_MS = 3_600_000  # until then the index has an id, and a look-up reads no more of the log than this
 DELTA_ROWS = 2_000  # fewer wait up to a minute: a scan patches them in for half a millisecond
 
 log = structlog.get_logger("housekeeping")
@@ -99,6 +101,7 @@ async def _minute(d: Dispatcher, imports: Imports) -> None:
     if settled:
         log.info("settled_by_time", parts=settled)
         d.works.wake()
+    await keep_ids(d, now_ms)
     await drop_log(d, now_ms)
     kept_ms = int(d.settings.store.log_kept_days * DAY_MS)
     at: tuple[int, int] | None = (0, 0)
@@ -118,31 +121,51 @@ async def _minute(d: Dispatcher, imports: Imports) -> None:
     await count_segments(d, now_ms)
 
 
-async def drop_log(d: Dispatcher, now_ms: int) -> None:
-    """Log values that nobody needs, a slice a commit that also keeps their message_ids; then ids that nobody needs.
-    What is to be kept is sorted and packed in a thread, so that no commit waits for it. Raises StoreFull."""
+async def keep_ids(d: Dispatcher, now_ms: int) -> None:
+    """message_ids of the log into segments, a slice a commit; those that nobody needs any longer are dropped. What is
+    to be kept is sorted and packed in a thread, so that no commit waits for it. Raises StoreFull."""
     limits = d.settings.store
-    kept_ms, ids_kept_ms = int(limits.log_kept_days * DAY_MS), int(limits.ids_kept_days * DAY_MS)
+    log_ms, ids_ms = int(limits.log_kept_days * DAY_MS), int(limits.ids_kept_days * DAY_MS)
     both = {channel.number for channel in d.channels if channel.endpoint.receipt_ids != "same"}
 
-    def look() -> Old:
+    def look() -> ids_kept.Kept | None:
         with d.store.snapshot() as view:
-            return old_values(view, kept_ms, ids_kept_ms, both, now_ms)
+            return ids_kept.keep(view, min(log_ms, KEEP_AFTER_MS), both, now_ms)
 
-    def drop(view: View) -> tuple[Changes, bool]:
-        return drop_values(old), True
+    def keep(view: View) -> tuple[Changes, None]:
+        crash_point("in_ids_kept")
+        assert kept is not None
+        return kept.changes(), None
 
-    def drop_ids(view: Snapshot) -> tuple[Changes, bool]:
-        changes = ids_kept.drop_old(view, ids_kept_ms, now_ms)
+    def drop(view: Snapshot) -> tuple[Changes, bool]:
+        changes = ids_kept.drop_old(view, log_ms + ids_ms, now_ms) if ids_ms else ids_kept.keep_no_more(view)
         return changes, bool(changes)
 
-    began = trio.current_time()
-    while (old := await trio.to_thread.run_sync(look)).positions:
-        await d.works.do(drop)
+    until = trio.current_time() + SWEEP_S
+    while (
+        ids_ms and (began := trio.current_time()) < until and (kept := await trio.to_thread.run_sync(look)) is not None
+    ):
+        await d.works.do(keep)
         await trio.sleep(rest_s(d.committer.submits_per_s, trio.current_time() - began))
-        began = trio.current_time()
-    while await d.works.do(drop_ids):
+    while await d.works.do(drop):
         pass
+
+
+async def drop_log(d: Dispatcher, now_ms: int) -> None:
+    """Log values that nobody needs, a slice a commit. Raises StoreFull."""
+    kept_ms, ids_kept_too = int(d.settings.store.log_kept_days * DAY_MS), d.settings.store.ids_kept_days > 0
+
+    def look() -> list[int]:
+        with d.store.snapshot() as view:
+            return old_values(view, kept_ms, now_ms, ids_kept_too=ids_kept_too)
+
+    values, until = 0, trio.current_time() + SWEEP_S
+    while (began := trio.current_time()) < until and (old := await trio.to_thread.run_sync(look)):
+        await d.works.do(lambda view: (drop_values(old), None))
+        values += len(old)
+        await trio.sleep(rest_s(d.committer.submits_per_s, trio.current_time() - began))
+    if values:
+        log.info("log_dropped", values=values)
 
 
 async def settle_usage(d: Dispatcher, now_ms: int) -> None:

@@ -1,6 +1,6 @@
 """Walks the whole store and reports what does not add up: for tests, and for an operator (`volley verify`).
 
-Touches: every table, read-only, in one snapshot, and files of archives; memory is one tenant's open blocks (of the map).
+Touches: every table, read-only, in one snapshot, files of archives; memory is one tenant's open blocks (of the map).
 A check is a function of the view that yields problems; those of what was sent are in verify_ledger.py, of members who
 are gone in verify_members.py, of files in verify_archives.py; other rooms append theirs to CHECKS.
 Weak spot: rows are walked in Python, about a second for a million members; the snapshot holds pages so long.

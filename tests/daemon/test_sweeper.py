@@ -154,3 +154,25 @@ async def test_what_time_ends_in_a_campaign_is_in_the_audit(house: House):
     assert (entry["actor"], entry["parts"], entry["object"]) == (
         "dispatcher", {"no_receipt": 30}, public_id("cmp", campaign),
     )  # fmt: skip
+
+
+@in_house(60, delay_ms=60_000)
+async def test_what_is_uncertain_ends_by_time_in_a_campaign_without_receipts_too(house: House):
+    campaign = await house.send("Hi", receipts=False, validity_s=60)
+    await house.until(lambda: house.smsc.summary()["submits"] == 40)
+    house.smsc.change(delay_ms=0)
+    house.smsc.close_all("rst")
+    await house.until(lambda: house.state(campaign) == "done")
+    before = house.counts(campaign)["states"]
+    assert before["uncertain"] == 40 and before["accepted"] == 20
+
+    def long_ago(view: View) -> tuple[Changes, None]:
+        row = load(view, 1, campaign)
+        assert row is not None
+        row["started_ms"] -= 30 * DAY
+        return save(1, campaign, row), None
+
+    await house.dispatcher.works.do(long_ago)
+    await _minute(house.dispatcher, house.life.imports)
+    await house.until(lambda: house.counts(campaign)["states"]["unknown"] == 40)
+    assert house.counts(campaign)["states"]["accepted"] == 20, "final: no receipt was asked for"

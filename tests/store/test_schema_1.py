@@ -33,13 +33,12 @@ from dispatcher.tenants.keys import find_key
 from dispatcher.tenants.tenant import get_tenant
 from tests.fakes.shop import NOW_MS, do
 from tests.store import make_schema_1 as made
+from tests.store.stored import opened_copy
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Store]:
-    """A copy, opened as a dispatcher opens it."""
-    shutil.copytree(made.FOLDER, tmp_path / "data")
-    with open_store(tmp_path / "data", write=True, sync=False) as store:
+    with opened_copy(made.FOLDER, tmp_path) as store:
         yield store
 
 
