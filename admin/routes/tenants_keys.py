@@ -45,6 +45,9 @@ class CapBody(Body):
 
 
 class TenantPatch(Body):
+    title: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    sender: Annotated[str | None, Field(max_length=20, description="of new drafts; those there are keep theirs")] = None
+    brand: Annotated[str | None, Field(max_length=100, description="named in the STOP confirmation")] = None
     approval_above: Annotated[
         int | None, Field(ge=0, le=0xFFFFFFFF, description="messages above which somebody else approves; 0: never")
     ] = None
@@ -116,6 +119,16 @@ async def edit_tenant(
     """Change the rules that its campaigns are held against."""
     number = parsed("ten", tenant)
     return await ask(Caller(caller.key, number), EditTenant(changes=body.model_dump(exclude_none=True)))
+
+
+@router.get("/tenants/{tenant}", response_model=TenantAnswer)
+async def get_one_tenant(tenant: str, caller: Annotated[Caller, may(tenant=False)], reads: Reading) -> dict[str, Any]:
+    """One tenant: any for an operator's key, else the key's own."""
+    number = parsed("ten", tenant)
+    found = reads.now(get_tenant, number) if caller.operator or number == caller.tenant else None
+    if found is None:
+        raise CommandRefused(404, "not_found", "no such tenant")
+    return _tenant_json(found)
 
 
 @router.get("/keys", response_model=Page[KeyAnswer])

@@ -68,7 +68,8 @@ def _eta_s(answer: Mapping[str, Any], live: Mapping[str, Any], now_ms: int) -> i
     per_s, waiting, opens_ms = float(live.get("per_s") or 0), int(live.get("waiting", 0)), live.get("opens_ms")
     if not per_s:
         return None
-    moving_s = max(0, answer["unsent"] + answer["in_flight"] + answer["retry_wait"] - waiting) / per_s
+    moving = int(answer["unsent"] + answer["in_flight"] + answer["retry_wait"])
+    moving_s = max(0, moving - waiting) / per_s
     if not waiting:
         return ceil(moving_s)
     return None if opens_ms is None else ceil(max(moving_s, (int(opens_ms) - now_ms) / 1000) + waiting / per_s)

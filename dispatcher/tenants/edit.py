@@ -16,7 +16,15 @@ from dispatcher.records.keys import public_id
 from dispatcher.store.layout import TENANT
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.profile import CAP_GROUPS, CAP_MAX, WITHIN_S_MAX, get_profile, profile_names
-from dispatcher.tenants.tenant import LEAP_RULES, TITLE_MAX, need_tenant
+from dispatcher.tenants.tenant import (
+    LEAP_RULES,
+    SENDER_RULE,
+    TITLE_MAX,
+    TITLE_RULE,
+    is_sender,
+    is_title,
+    need_tenant,
+)
 
 CAPS_MAX = 12
 SIGNATURE_CHARACTERS = 40
@@ -47,7 +55,7 @@ def edit_tenant(view: View, command: EditTenant, envelope: Envelope) -> tuple[Ch
         row |= command.changes
         changes.put("tenants", key, pack(row))
     shown = {name: row.get(name, getattr(tenant, name)) for name in EDITABLE}
-    return changes, {"id": public_id("ten", tenant.number), "title": tenant.title, **shown}
+    return changes, {"id": public_id("ten", tenant.number), **shown}
 
 
 def _whole(most: int) -> tuple[str, Callable[[Any], bool]]:
@@ -88,6 +96,9 @@ CAP_RULE = f"{{group: {'|'.join(CAP_GROUPS)}, max: 0 to {CAP_MAX:,}, within_s: 1
 
 # name -> (its rule in words, its test)
 EDITABLE: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "title": (TITLE_RULE, is_title),
+    "sender": (f"{SENDER_RULE}; drafts keep theirs", is_sender),
+    "brand": (TITLE_RULE, is_title),
     "approval_above": _whole(0xFFFFFFFF),
     "count_change_percent": _whole(100_000),
     "leap_rule": (f"one of {', '.join(LEAP_RULES)}", lambda value: value in LEAP_RULES),

@@ -23,6 +23,8 @@ TENANTS_MAX = 0xFFFF  # u16 in every key
 TITLE_MAX = 100
 LEAP_RULES = ("feb28", "mar1", "leap")
 SENDER_OCTETS_MAX = 20  # SMPP v3.4 4.4.1: source_addr is at most 21 octets with its NUL
+TITLE_RULE = f"1 to {TITLE_MAX} characters"
+SENDER_RULE = f"at most {SENDER_OCTETS_MAX} printable ASCII characters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,8 @@ def _errors(command: CreateTenant) -> Any:
     def wrong(name: str, code: str, detail: str) -> dict[str, str]:
         return {"pointer": f"/{name}", "code": code, "detail": f"{name} {getattr(command, name)!r}: {detail}"}
 
-    if not 1 <= len(command.title.strip()) <= TITLE_MAX:
-        yield wrong("title", "wrong_length", f"1 to {TITLE_MAX} characters")
+    if not is_title(command.title):
+        yield wrong("title", "wrong_length", TITLE_RULE)
     if command.zone not in available_timezones():
         yield wrong("zone", "unknown_zone", "an IANA time zone such as Europe/Berlin")
     if command.region and command.region not in SUPPORTED_REGIONS:
@@ -119,11 +121,16 @@ def _errors(command: CreateTenant) -> Any:
         yield wrong("leap_rule", "wrong_value", f"one of {', '.join(LEAP_RULES)}")
     if command.market_profile not in profile_names():
         yield wrong("market_profile", "unknown_profile", f"one of {', '.join(profile_names())}")
-    if len(command.sender) > SENDER_OCTETS_MAX or not command.sender.isascii() or not _printable(command.sender):
-        yield wrong("sender", "wrong_sender", f"at most {SENDER_OCTETS_MAX} printable ASCII characters")
+    if not is_sender(command.sender):
+        yield wrong("sender", "wrong_sender", SENDER_RULE)
     if len(command.brand) > TITLE_MAX:
         yield wrong("brand", "wrong_length", f"at most {TITLE_MAX} characters")
 
 
-def _printable(text: str) -> bool:
-    return all(" " < character <= "~" for character in text)
+def is_title(value: Any) -> bool:
+    return isinstance(value, str) and 1 <= len(value.strip()) <= TITLE_MAX
+
+
+def is_sender(value: Any) -> bool:
+    plain = isinstance(value, str) and len(value) <= SENDER_OCTETS_MAX
+    return plain and all(" " < character <= "~" for character in value)

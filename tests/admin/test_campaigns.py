@@ -102,6 +102,9 @@ def test_campaigns_are_listed_newest_first(site: Site, audience: httpx.Client):
         site.clock.advance(1)
     first = audience.get("/v1/campaigns", params={"limit": 2}).json()
     rest = audience.get("/v1/campaigns", params={"limit": 2, "after": first["next"]}).json()
+    assert audience.get("/v1/campaigns", params={"state": "running"}).json()["data"] == []
+    assert len(audience.get("/v1/campaigns", params={"state": "draft"}).json()["data"]) == 3
+    assert audience.get("/v1/campaigns", params={"state": "asleep"}).status_code == 422
     assert [row["id"] for row in first["data"] + rest["data"]] == made[::-1]
     assert rest["next"] is None
     assert audience.delete(f"/v1/campaigns/{made[0]}").status_code == 204
@@ -157,6 +160,13 @@ def test_only_an_operator_changes_a_tenants_rules(site: Site, audience: httpx.Cl
     assert audience.patch(f"/v1/tenants/{tenant}", json={"approval_above": 0}).json()["code"] == "operator_only"
     assert site.http.patch("/v1/tenants/ten_000000000ZZZZ", json={"approval_above": 0}).status_code == 404
     assert site.http.patch(f"/v1/tenants/{tenant}", json={"zone": "UTC"}).status_code == 422
+    for wrong in ({"title": " "}, {"sender": "Bäckerei"}, {"brand": " "}):
+        assert site.http.patch(f"/v1/tenants/{tenant}", json=wrong).json()["code"] == "invalid_value", wrong
+    named = {"title": "Konditorei", "sender": "CAKES", "brand": "Cakes"}
+    assert site.http.patch(f"/v1/tenants/{tenant}", json=named).json()["title"] == "Konditorei"
+    assert named.items() <= audience.get(f"/v1/tenants/{tenant}").json().items()
+    other = site.key(site.tenant("Other"), "*")
+    assert other.get(f"/v1/tenants/{tenant}").status_code == 404
 
 
 def test_a_start_with_a_time_is_scheduled_and_a_changed_time_says_so(audience: httpx.Client):
