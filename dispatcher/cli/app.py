@@ -55,7 +55,7 @@ VERBS: dict[str, Verb] = {
     "points": Verb("dispatcher.cli.points:points_group", "Points: add, show."),
     "smpp": Verb("dispatcher.cli.smpp_tools:smpp_group", "Binds: status, trace, drain; PDUs by hand: decode, encode."),
     "route": Verb(
-        "dispatcher.cli.routes:route_group", "Which endpoints messages take: list, put, delete, load-ported, undo-ported, ported."
+        "dispatcher.cli.routes:route_group", "Which endpoints messages take: list, put, delete; ported numbers."
     ),
     "text": Verb("dispatcher.cli.text_tool:text_command", "What a text costs: alphabet, parts, octets."),
     "verify": Verb("dispatcher.cli.check:verify_command", "Walk the store; report counts that do not add up."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,13 +15,14 @@ from dispatcher.control import commands as c
 from dispatcher.errors import CommandRefused
 from dispatcher.smpp import codec
 from dispatcher.smpp.consts import CommandId
-from dispatcher.smpp.pdu import Message
+from dispatcher.smpp.pdu import Message, Pdu
 from dispatcher.text.alphabet import normalise
 from dispatcher.text.coding import Coding
 from tests.fakes.house import SENDER, House, in_house
 from tests.reference.coding import made, say
 
 LATIN, MIXED = "Ça coûte 5 œufs? Non: ñandú à 3 £. ", "日本語 👨‍👩‍👧‍👦 and e\u0301 again and again, "
+LATER = datetime.now(UTC) + timedelta(days=5)
 CASES: dict[str, tuple[dict[str, Any], Coding, str]] = {
     "sar": ({"long_messages": "sar"}, Coding(long_as="sar"), MIXED * 5),
     "16-bit references": ({"long_messages": "udh16"}, Coding(long_as="udh16"), MIXED * 5),
@@ -72,6 +74,37 @@ async def test_options_of_a_campaign_reach_the_octets(house: House):
     await house.until(lambda: house.state(campaign) == "done")
     assert house.smsc.summary()["receipts_sent"] == 0
     assert {line.octets_hash for line in house.lines()} == {zlib.crc32(b"It's quiet")}
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (
+            {"flash": True, "priority": 3, "registered_delivery": "failure"},
+            {"data_coding": 0xF0, "priority_flag": 3, "registered_delivery": 2, "validity_period": "000002000000000R"},
+        ),
+        ({"class": 2, "replace_type": 7}, {"data_coding": 0xF2, "protocol_id": 0x47, "registered_delivery": 1}),
+        (
+            {"valid_until": f"{LATER:%Y-%m-%dT}09:00:00+01:00", "deliver_at": f"{LATER:%Y-%m-%dT}07:00:00Z"},
+            {"validity_period": f"{LATER:%y%m%d}080000000+", "schedule_delivery_time": f"{LATER:%y%m%d}070000000+"},
+        ),
+    ],
+)
+@in_house(4)
+async def test_every_option_stands_in_the_submit_sm_as_a_trace_shows_it(
+    house: House, options: dict[str, Any], wanted: dict[str, Any]
+):
+    binds = [f"smsc.{no}" for no in range(2)]
+    for bind in binds:  # whoever looks first begins it
+        await house.do(c.TraceBind(bind=bind, number="", reveal=False), tenant=0)
+    campaign = await house.send("Hello", options=options)
+    await house.until(lambda: house.state(campaign) == "done")
+    seen = [await house.do(c.TraceBind(bind=bind, number="", reveal=False), tenant=0) for bind in binds]
+    pdus = [codec.decode(pdu["octets"]) for reply in seen for pdu in reply["pdus"] if pdu["sent"]]
+    submits = [pdu for pdu in pdus if isinstance(pdu, Pdu) and pdu.command_id == CommandId.SUBMIT_SM]
+    assert len(submits) == 4
+    for submit in submits:
+        assert {name: submit.fields[name] for name in wanted} == wanted
 
 
 # ---- from phones
