@@ -21,14 +21,15 @@ from collections.abc import Callable
 from typing import Any
 
 from dispatcher.campaigns._sent import sent_slots
+from dispatcher.campaigns.again import asked_again, marked, slots_of
 from dispatcher.campaigns.arms import arms_of
 from dispatcher.campaigns.campaign import bitmap_key, compile_text
 from dispatcher.campaigns.guards import Guards
 from dispatcher.campaigns.money import guards_of
-from dispatcher.campaigns.render import MSISDN, Renderer, clear_through, mark_again, skip_rows
-from dispatcher.campaigns.repeats import ALL_PARTS, ANY, NEVER_NS, Repeat, Repeats
+from dispatcher.campaigns.render import MSISDN, Renderer, clear_through, skip_rows
+from dispatcher.campaigns.repeats import ANY, NEVER_NS, Repeat, Repeats
 from dispatcher.campaigns.share import FOREVER_MS, Begun, Share, Split
-from dispatcher.records.batch import ROW, Batch, Row
+from dispatcher.records.batch import Batch
 from dispatcher.records.changes import View
 from dispatcher.records.states import Decision, Purpose
 from dispatcher.routes.plan import NO_ROUTE, WAIT, Plan
@@ -278,32 +279,13 @@ class Expansion:
             due.setdefault(item.member_no // BLOCK, {})[item.rank] = item
         made: list[Batch] = []
         for block, items in sorted(due.items()):
-            stopped = self._ask_again(view, block, items, now_ns, now_ms)
+            stopped, waits = asked_again(self._guards, view, block, items, now_ms)
+            for rank, opens_ms in waits.items():
+                items[rank].due_ns = now_ns + max(WAIT_NS, (opens_ms - now_ms) * 1_000_000)
+                self._repeats.push(items.pop(rank))
             if items:
                 made += self._again(view, block, endpoint, items, stopped)
         return made
-
-    def _ask_again(
-        self, view: View, block: int, items: dict[int, Repeat], now_ns: int, now_ms: int
-    ) -> dict[int, Decision]:
-        """Which members the guards are against by now. Those that must wait are put back, and taken out of `items`."""
-        if self._guards is None:
-            return {}
-        verdict = self._guards.of_repeats(view, block, _slots(list(items.values())), now_ms)
-        stopped: dict[int, Decision] = {}
-        for decision, bits in verdict.skips:
-            gone = _number(bits)
-            for item in items.values():
-                whole = item.parts in (ALL_PARTS, (1 << item.of) - 1)
-                if gone >> item.member_no % BLOCK & 1 and (whole or decision is not Decision.FREQUENCY_CAP):
-                    stopped[item.member_no] = decision
-        if waits := _number(verdict.waits):
-            opens_ms = verdict.opens_ms if verdict.opens_ms is not None else verdict.until_ms
-            for rank, item in list(items.items()):
-                if waits >> item.member_no % BLOCK & 1:
-                    item.due_ns = now_ns + max(WAIT_NS, (opens_ms - now_ms) * 1_000_000)
-                    self._repeats.push(items.pop(rank))
-        return stopped
 
     def _route_repeats(self, view: View, asking: int, now_ns: int) -> None:
         """Find the endpoints of those that go by the route."""
@@ -313,7 +295,7 @@ class Expansion:
         for item in self._repeats.take(ANY, now_ns, REPEATS_AT_ONCE):
             blocks.setdefault(item.member_no // BLOCK, []).append(item)
         for block, items in blocks.items():
-            todo = _slots(items)
+            todo = slots_of(items)
             shares = plan.split(self._numbers(view, block), todo, self._ported(view))
             ends = {**shares.of, WAIT: shares.waits or b"", NO_ROUTE: shares.no_route or b""}
             for item in items:
@@ -330,7 +312,7 @@ class Expansion:
         self, view: View, block: int, endpoint: int, items: dict[int, Repeat], stopped: dict[int, Decision]
     ) -> list[Batch]:
         bitmap = self._audience(view, block)
-        todo = _slots(list(items.values()))
+        todo = slots_of(items.values())
         arms = [todo]
         if self._arms is not None:
             arms = self._arms.groups(view, block, todo)[1:]
@@ -343,37 +325,8 @@ class Expansion:
                 batch = self._render(
                     view, block, arm, endpoint, bits, bitmap, self._base_of[block], len(items) * self._row["max_parts"]
                 )
-                made.append(self._marked(view, batch, items, stopped))
+                made.append(marked(view, self.campaign, batch, items, stopped))
         return made
-
-    def _marked(
-        self, view: View, batch: Batch, items: dict[int, Repeat], stopped: dict[int, Decision]
-    ) -> Batch:  # fmt: skip
-        """Only the parts that are wanted, with their tries."""
-        wanted = {item.rank: (item.parts, item.tries, item.since_s) for item in items.values()}
-        for at in range(0, batch.count * ROW.size, ROW.size):
-            row = Row(*ROW.unpack_from(batch.rows, at))
-            mine, tries, since_s = wanted[row.rank]
-            parts, text_hash = self._sent_as(view, row.rank)
-            if mine in (ALL_PARTS, (1 << parts) - 1):
-                wanted[row.rank] = ALL_PARTS, tries, since_s
-            elif parts and row.decision == Decision.SENT and (row.parts, row.text_hash) != (parts, text_hash):
-                batch.rows[at + _DECISION_AT] = Decision.TEXT_GREW
-            if row.decision == Decision.SENT and (why := stopped.get(items[row.rank].member_no)) is not None:
-                batch.rows[at + _DECISION_AT] = why
-            elif items[row.rank].no_route and row.decision == Decision.SENT:
-                batch.rows[at + _DECISION_AT] = Decision.NO_ROUTE
-        mark_again(batch, wanted)
-        return batch
-
-    def _sent_as(self, view: View, rank: int) -> tuple[int, int]:
-        """Parts and text_hash of a message's last claim, as of the last fold; 0 parts: not folded yet."""
-        chunk, r = divmod(rank, BLOCK)
-        parts = ledger.read_array(view, self.campaign, "parts", chunk)
-        hashes = ledger.read_array(view, self.campaign, "text_hash", chunk)
-        if parts is None or hashes is None or r >= len(parts) or 4 * r >= len(hashes):
-            return 0, 0
-        return parts[r], int.from_bytes(hashes[4 * r : 4 * r + 4], "little")
 
     # ---- what it reads
 
@@ -424,14 +377,6 @@ def _number(bits: bytes | bytearray | None) -> int:
 
 def _bits(number: int) -> bytearray:
     return bytearray(number.to_bytes(_OCTETS, "little"))
-
-
-def _slots(items: list[Repeat]) -> bytearray:
-    todo = bytearray(_OCTETS)
-    for item in items:
-        slot = item.member_no % BLOCK
-        todo[slot // 8] |= 1 << slot % 8
-    return todo
 
 
 def members_of_ranks(view: View, campaign: int, ranks: list[int]) -> dict[int, int]:

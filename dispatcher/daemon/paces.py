@@ -3,6 +3,8 @@
 Touches: rows of tenants. The socket keeps them (smpp/_pace.pyx); here is asked how much may be claimed, so that what
 must wait for its own pace does not stand in others' way. No limit is no Pace. Rests on: DESIGN 6 (the sliding log).
 One-time codes have no pace but their endpoint's: no plan of a tenant holds them, and they use nothing of it up.
+Weak spot: a message of more parts than its tenant's or campaign's rate leaves whole, above it in that second, and those
+behind wait until its parts are paid for. Of an endpoint's contract no second sees more: there its parts are spread.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ PURPOSES = tuple(purpose.value for purpose in Purpose)
 CAP_GROUPS = ("service", "care", "marketing")  # otp and transactional messages are asked for, one by one
 CAP_MAX, WITHIN_S_MAX = 10_000, 92 * 86_400
 WAIT_DAYS_MAX = 31
+MONTHS_MAX = 1_200
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)|24:00")
 
 
@@ -117,6 +118,7 @@ class Profile:
     answers: Answers = Answers()
     zones: tuple[str, ...] = ()
     consent: frozenset[str] = frozenset()  # purposes that nobody gets without having said yes
+    proof_months: int = 0  # how long the market wants a proof of it kept; here it is kept for good
     quiet: QuietRule | None = None
     caps: tuple[Cap, ...] = ()
     billing: BillingRule | None = None  # None: billed is what is on the wire
@@ -161,7 +163,7 @@ def _files() -> dict[str, Path]:
 
 def _profile(name: str, found: dict[str, Any]) -> Profile:
     top = _Section("", found)
-    words, answers = top.section("words"), top.section("answers")
+    words, answers, consent = top.section("words"), top.section("answers"), top.section("consent")
     zones = top.texts("zones")
     for zone in zones:
         if zone not in available_timezones():
@@ -181,13 +183,14 @@ def _profile(name: str, found: dict[str, Any]) -> Profile:
             answers.text("help", ""),
         ),
         zones=zones,
-        consent=top.section("consent").purposes("purposes"),
+        consent=consent.purposes("purposes"),
+        proof_months=consent.whole("proof_months", 0, 0, MONTHS_MAX),
         quiet=_quiet(top.section("quiet"), zones) if "quiet" in found else None,
         caps=tuple(_cap(_Section("caps", one)) for one in top.tables("caps")),
         billing=_billing(top.section("billing")) if "billing" in found else None,
         text=_text(top.section("text")),
     )
-    for section in (words, answers, top):
+    for section in (words, answers, consent, top):
         section.end()
     return profile
 
@@ -340,6 +343,7 @@ def profile_json(profile: Profile) -> dict[str, Any]:
         "answers": {one.name: getattr(profile.answers, one.name) for one in fields(Answers)},
         "zones": list(profile.zones),
         "consent": sorted(profile.consent),
+        "proof_months": profile.proof_months,
         "quiet": None if quiet is None else {
             "purposes": sorted(quiet.purposes),
             "hours": [
@@ -358,6 +362,7 @@ def profile_json(profile: Profile) -> dict[str, Any]:
             "signature_registered": text.signature_registered,
             "opt_out_purposes": sorted(text.opt_out_purposes),
             "opt_out_wording": text.opt_out_wording,
+            "opt_out_known": list(text.opt_out_known),
         },
     }  # fmt: skip
 

@@ -181,6 +181,22 @@ def test_a_change_of_a_runs_paces_takes_what_is_queued_along(lines):
         line.book.set_paces(99, ())
 
 
+def test_a_message_of_more_parts_than_its_own_pace_leaves_whole_and_the_next_waits_until_they_are_paid_for(lines):
+    line = lines(window=50)
+    run = open_run(line, 1, Pace(2, BEGIN - 3 * SECOND))
+    claim(line, run, [0], parts=6)
+    line.commit()
+    assert len(line.submits()) == 6
+    left = []
+    for step in range(1, 80):
+        line.book.clock_ns = BEGIN + step * 50 * MS
+        if step % 10 == 1 and not left:
+            claim(line, run, [step])
+        line.commit()
+        left += [line.book.clock_ns - BEGIN] * len(line.submits())
+    assert left and left[0] >= 2.9 * SECOND, "six parts at two a second"
+
+
 def test_octets_that_a_full_socket_kept_back_find_new_places_in_every_pace(lines):
     line = lines()
     with pytest.raises(BlockingIOError):

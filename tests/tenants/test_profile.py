@@ -44,6 +44,27 @@ def test_opt_out_words_are_those_of_the_market(market, text, opts_out):
     assert get_profile(market).words.is_opt_out(plain(text)) == opts_out
 
 
+COMMON = ["STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANCEL", "REVOKE", "OPTOUT"]
+
+
+def test_the_market_rules_of_the_product_are_in_the_files():
+    """PRODUCT, rules found in the markets: each a value of a file."""
+    cn, us, fr = (get_profile(name) for name in ("cn", "us", "fr"))
+    assert all(word in cn.words.opt_out_alone for word in ("t", "r", "td", "回t退订"))
+    assert {plain(word) for word in COMMON} <= us.words.opt_out_first | us.words.opt_out_alone
+    assert [(cap.group, cap.max, cap.within_s) for cap in cn.caps] == [("marketing", 2, 60), ("marketing", 10, 86_400)]
+    assert (cn.billing.first, cn.billing.more) == (70, 67) and us.billing is fr.billing is None
+    assert (cn.text.signature_form, cn.text.signature_characters) == ("【{signature}】", (2, 12))
+    assert cn.text.signature_registered and cn.text.signature_purposes >= {"otp", "marketing"} and cn.proof_months == 5
+    for market, opens, closes in ((cn, 8, 21), (us, 8, 21), (fr, 8, 22)):
+        assert "marketing" in market.consent & market.quiet.purposes & market.text.opt_out_purposes
+        assert {(one.opens, one.closes) for one in market.quiet.hours} == {(60 * opens, 60 * closes)}
+        assert market.words.is_opt_out(plain("Stop. Thank you")) and not market.words.is_opt_out(plain("STOP 12345"))
+    days = [sorted(day for one in market.quiet.hours for day in one.days) for market in (cn, us, fr)]
+    assert days == [[*range(7)], [*range(7)], [*range(6)]] and (fr.quiet.holidays, us.quiet.holidays) == ("FR", "")
+    assert fr.zones == ("Europe/Paris",) and len(us.zones) > 4, "of an unknown place: open in all of them"
+
+
 def test_a_folder_of_the_operators_adds_a_market_and_changes_one(tmp_path, monkeypatch):
     (tmp_path / "de.toml").write_text(GOOD)
     (tmp_path / "fr.toml").write_text(GOOD.replace("Test", "Ours"))
@@ -84,3 +105,10 @@ def test_a_market_that_is_not_there_names_the_nearest():
     with pytest.raises(SettingError) as caught:
         get_profile("uss")
     assert caught.value.nearest == "us"
+
+
+def test_a_key_of_consent_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "de.toml"
+    path.write_text(GOOD + '[consent]\npurpose = ["marketing"]\n')
+    with pytest.raises(SettingError, match="purpose"):
+        read_profile(path)
