@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import Field
 
 from admin.answers import After, Answer, Body, Limit, Page, Reading, page
@@ -28,7 +28,7 @@ from dispatcher.control.commands import (
 )
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import View
-from dispatcher.records.states import Purpose
+from dispatcher.records.states import CampaignState, Purpose
 from dispatcher.store.layout import U64
 
 router = APIRouter(prefix="/v1", tags=["campaigns"])
@@ -168,12 +168,16 @@ async def create_campaign(
 
 @router.get("/campaigns", response_model=Page[CampaignAnswer])
 async def list_campaigns_page(
-    caller: Annotated[Caller, may("campaigns:read")], reads: Reading, limit: Limit, after: After = None
+    caller: Annotated[Caller, may("campaigns:read")],
+    reads: Reading,
+    limit: Limit,
+    after: After = None,
+    state: Annotated[CampaignState | None, Query(description="only those, as awaiting_approval")] = None,
 ) -> dict[str, Any]:
     """The newest first."""
     key = key_of(after, U64.size)
     before = None if key is None else U64.unpack(key)[0]
-    rows = await reads.scan(list_campaigns, caller.tenant, before, limit + 1)
+    rows = await reads.scan(list_campaigns, caller.tenant, before, limit + 1, state)
     cursor = cursor_of(U64.pack(rows[min(limit, len(rows)) - 1][0])) if rows else None
     return page([campaign_json(number, row) for number, row in rows], limit, cursor)
 

@@ -246,15 +246,18 @@ def load(view: View, tenant: int, campaign: int) -> dict[str, Any] | None:
 
 
 def list_campaigns(
-    view: View, tenant: int, after: int | None = None, limit: int = 50
+    view: View, tenant: int, after: int | None = None, limit: int = 50, state: str | None = None
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Up to `limit` (id, row), newest first, strictly older than `after`."""
+    """Up to `limit` (id, row), newest first, strictly older than `after`; of one state where asked, which may read all
+    rows, some 10 us each."""
     key = None if after is None else TENANT_U64.pack(tenant, after)
     found: list[tuple[int, dict[str, Any]]] = []
     for name, value in view.range("campaigns", TENANT.pack(tenant), after=key, reverse=True):
         if len(found) == limit:
             break
-        found.append((TENANT_U64.unpack(name)[1], LATER | unpack(value)))
+        row = LATER | unpack(value)
+        if state in (None, row["state"]):
+            found.append((TENANT_U64.unpack(name)[1], row))
     return found
 
 

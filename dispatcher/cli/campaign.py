@@ -120,16 +120,20 @@ def edit_command(
 
 
 @campaign_group.command("list")
+@click.option(
+    "--state", type=click.Choice([state.value for state in CampaignState]), help="Only those, as awaiting_approval."
+)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @of_tenant
 @common
-def list_command(call: Call, tenant: str | None, limit: int) -> None:
+def list_command(call: Call, tenant: str | None, state: str | None, limit: int) -> None:
     """A tenant's campaigns, newest first."""
     from dispatcher.campaigns.campaign import campaign_json, list_campaigns
 
     number = call.tenant(tenant)
     with call.reading() as view:
-        rows = [campaign_json(campaign, row) for campaign, row in list_campaigns(view, number, limit=limit)]
+        found = list_campaigns(view, number, limit=limit, state=state)
+    rows = [campaign_json(campaign, row) for campaign, row in found]
     call.show_rows(["id", "title", "purpose", "state", "audience", "started_at"], rows)
 
 

@@ -16,7 +16,9 @@ def test_an_edit_is_told_to_its_tenant_with_who_why_and_what(site: Site, shop: h
     assert (last["command"], last["object"], last["actor"][:4]) == ("campaign.edit", made["id"], "key_")
     assert last["edits"] == [{"object": made["id"], "before": {"title": "Spring"}, "after": {"title": "Summer"}}]
     assert len(bytes.fromhex(last["seal"])) == 32
-    assert last["who"] == next(key["title"] for key in shop.get("/v1/keys").json()["data"] if key["id"] == last["actor"])
+    assert last["who"] == next(
+        key["title"] for key in shop.get("/v1/keys").json()["data"] if key["id"] == last["actor"]
+    )
 
 
 def test_a_tenant_sees_nothing_of_others_and_the_operator_sees_all(site: Site, shop: httpx.Client):

@@ -82,6 +82,9 @@ def test_campaigns_are_listed_newest_first(volley, shop, draft):
     rows = volley("campaign", "list", "--data", shop, "--json").rows
     assert [row["id"] for row in rows] == [second, draft]
     assert len(volley("campaign", "list", "--limit", "1", "--data", shop, "--json").rows) == 1
+    assert volley("campaign", "list", "--state", "draft", "--data", shop, "--json").rows == rows
+    none = volley("campaign", "list", "--state", "paused", "--data", shop, "--json")
+    assert (none.status, none.rows) == (0, [])
     assert "Autumn" in volley("campaign", "list", "--data", shop).out
 
 
