@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from time import perf_counter
 from typing import Any
@@ -96,7 +95,7 @@ def preview_campaign(
     }
     changes = save(tenant.number, command.campaign, row)
     put_audience(view, changes, command.campaign, frozen)
-    meter = meter_of(view, tenant, row, prices=False, coding=coding)
+    meter = meter_of(view, tenant, row, prices=False, coding=coding, router=router)
     texts = Texts(view, tenant.number, meter.renderers, names_of(row), frozen)
     held, cost = account(view, tenant.number), counts["cost_micros"]
     reply = {
@@ -121,10 +120,10 @@ def preview_campaign(
         "samples": texts.samples(),
         "longest": texts.longest(),
         "dearer": texts.dearer(),
-        "look_alikes": _look_alikes(view, tenant, row, frozen, coding),
+        "look_alikes": _look_alikes(view, tenant, row, frozen, coding, router),
         "warnings": [
             *compiled.warnings,
-            *_warnings(row, tenant, template, frozen, texts, meter.renderers[0].encoder),
+            *_warnings(row, tenant, template, frozen, texts, meter.encoders),
             *_of_guards(row, frozen),
             *_unpaid(view, tenant, command.campaign, row, envelope.at_ms),
         ],
@@ -148,7 +147,7 @@ def _as_of(at_ms: int, tenant: Tenant) -> str:
 
 
 def _warnings(
-    row: dict[str, Any], tenant: Tenant, template: Template, frozen: Frozen, texts: Texts, by: Encoder
+    row: dict[str, Any], tenant: Tenant, template: Template, frozen: Frozen, texts: Texts, encoders: Sequence[Encoder]
 ) -> Iterator[str]:  # fmt: skip
     """What its writer should know before starting, one sentence each."""
     decisions, will_send = frozen.total.decisions, frozen.will_send
@@ -161,11 +160,14 @@ def _warnings(
         yield f"{_members(n)} skipped because {bare} is not known; a fallback, as in {{name|friend}}, would reach them."
     if n := decisions[Decision.TEXT_GREW]:
         yield f"{_members(n)} skipped because the text would need more than {_parts(row['max_parts'])}."
-    if n := decisions[Decision.NO_ROUTE]:
-        lacking = by.outside("".join(piece for piece in template.pieces if isinstance(piece, str)))
+    bare = next((by for by in encoders if not by.coding.ucs2), None)
+    if (n := decisions[Decision.NO_ROUTE]) and bare is None:
+        yield f"{_members(n)} skipped because no route fits their number: volley smpp route NUMBER says why."
+    elif n and bare is not None:
+        lacking = bare.outside("".join(piece for piece in template.pieces if isinstance(piece, str)))
         named = ", ".join(f"“{character}”" for character in lacking[:CULPRITS_NAMED]) or "what is in their values"
-        advice = "" if by.transliterates else "; look-alikes (transliterate) may spare some"
-        yield f"{_members(n)} skipped because the endpoint takes no UCS-2 and has no {named}{advice}."
+        advice = "" if bare.transliterates else "; look-alikes (transliterate) may spare some"
+        yield f"{_members(n)} skipped because no route fits, or the endpoint takes no UCS-2 and has no {named}{advice}."
     if ucs2 := frozen.total.ucs2:
         literal = outside_gsm7("".join(piece for piece in template.pieces if isinstance(piece, str)))
         characters, complete = (literal, True) if literal else texts.culprits()
@@ -198,6 +200,8 @@ def _of_guards(row: dict[str, Any], frozen: Frozen) -> Iterator[str]:
 
 def _unpaid(view: View, tenant: Tenant, campaign: int, row: dict[str, Any], at_ms: int) -> Iterator[str]:
     """What price, budget, plan or credit would refuse its start for now, in the words of that refusal."""
+    if not row["preview"]["will_send"]:
+        return
     try:
         hold_money(view, tenant, campaign, dict(row), at_ms)
     except CommandRefused as exc:
@@ -205,14 +209,17 @@ def _unpaid(view: View, tenant: Tenant, campaign: int, row: dict[str, Any], at_m
 
 
 def _look_alikes(
-    view: View, tenant: Tenant, row: dict[str, Any], frozen: Frozen, coding: Coding | None
+    view: View, tenant: Tenant, row: dict[str, Any], frozen: Frozen, coding: Coding | None, router: Router | None
 ) -> dict[str, Any] | None:
-    """What look-alikes of GSM 7-bit change and save, where the campaign or the endpoint asks for them."""
-    coding = coding or Coding()
-    if not (Options.of(row["options"]).transliterate or coding.transliterate):
+    """What look-alikes of GSM 7-bit change and save, where the campaign or an endpoint asks for them."""
+    asked = [Options.of(row["options"]), coding or Coding(), *(router.settings.values() if router else ())]
+    if not any(one.transliterate for one in asked):
         return None
-    as_written = replace(coding, transliterate=False)
-    plain, before = meter_of(view, tenant, row, prices=False, transliterate=False, coding=as_written), PartCounts()
+    plain = meter_of(
+        view, tenant, {**row, "started_ms": frozen.starts_ms}, prices=False, transliterate=False, coding=coding,
+        router=router,
+    )  # fmt: skip
+    before = PartCounts()
     for (block, _, _), passed in zip(frozen.blocks, frozen.passed, strict=True):
         columns = open_block(view, tenant.number, block, plain.columns)
         for arm, bits in enumerate(passed):

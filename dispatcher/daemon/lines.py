@@ -7,6 +7,7 @@ that the others send it.
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -108,11 +109,13 @@ class Lines:
 
     def read_routes(self) -> None:
         """Routes, endpoints or ported numbers are others now."""
-        endpoints = {c.name: (c.number, c.endpoint.weight) for c in self.channels if c.connects and not c.leaving}
+        there = [channel for channel in self.channels if channel.connects and not channel.leaving]
+        endpoints = {channel.name: (channel.number, channel.endpoint.weight) for channel in there}
+        settings = {channel.name: channel.endpoint for channel in there}
         with self.store.snapshot() as view:
             routes = [(one.route, one.source) for one in routes_in_force(view, self.settings.routes)]
             ported = get_ported(view)
-        self.router.set(endpoints, routes, ported.networks, ported.generation)
+        self.router.set(endpoints, routes, ported.networks, ported.generation, settings)
         self.look()
 
     async def load_ported(self, spool: str) -> None:
@@ -128,14 +131,14 @@ class Lines:
 
     async def _write_ported(self, spool: str) -> None:
         path = self.settings.data / Path(spool).name
-        if not path.is_file():
+        if not path.is_file() or not path.stat().st_size:
             raise CommandRefused(422, "no_such_file", f"spool {spool!r}: no such file in the data folder")
-        entries = await trio.to_thread.run_sync(path.read_bytes)
         while await self._drop_old():
             pass
-        first = 0
-        while first < len(entries) // 8:
-            first = await self._works.do(partial(write_slice, entries=entries, first=first))
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as entries:
+            first = 0
+            while first < len(entries) // 8:
+                first = await self._works.do(partial(write_slice, entries=entries, first=first))
 
     async def tidy_ported(self) -> None:
         """What is older than the table that undo turns to leaves the store, unless a load has begun, which does it."""

@@ -15,6 +15,7 @@ import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from mmap import mmap
 from typing import Any
 
 from dispatcher.errors import CommandRefused
@@ -185,7 +186,7 @@ def network_of(view: View, generation: int, networks: Sequence[str], number: int
     return None
 
 
-def write_slice(view: View, entries: bytes | bytearray | memoryview, first: int) -> tuple[Changes, int]:
+def write_slice(view: View, entries: bytes | bytearray | mmap, first: int) -> tuple[Changes, int]:
     """(what to write in one commit from entry `first` on, the entry after it) of a new generation. The table in use is
     not touched; call drop_old() until there is none before the first."""
     generation, count = _next(view), len(entries) // 8
