@@ -100,6 +100,8 @@ def _look(call: Call, endpoint: str | None) -> dict[str, Any]:
 
 
 def _shown(seen: dict[str, Any]) -> Group:
+    if not seen["endpoints"]:
+        return Group(Text("no endpoint is configured: everything but sending works"), *_alarms(seen))
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in COLUMNS:
         table.add_column(column, justify="right" if column in COLUMNS[3:] else "left", no_wrap=True)
@@ -119,14 +121,18 @@ def _shown(seen: dict[str, Any]) -> Group:
     known = {alarm["text"] for alarm in seen["alarms"]}
     errors = [(bind["name"], bind["last_error"]) for bind in seen["binds"] if bind["last_error"] not in known]
     codes = [(bind["name"], ", ".join(f"{e['count']:,} {e['name']}" for e in bind["errors"])) for bind in seen["binds"]]
-    alarms = [(alarm["object"], f"{alarm['text']}\n  -> {alarm['remedy']}") for alarm in seen["alarms"]]
     return Group(
         table,
         *(Text(_endpoint(one, seen["binds"]), "yellow" if one["flow"]["limit"] else "") for one in seen["endpoints"]),
         *map(Text, _together(codes, seen)),
         *map(Text, _together(errors, seen)),
-        *(Text(line, "red") for line in _together(alarms, seen)),
+        *_alarms(seen),
     )
+
+
+def _alarms(seen: dict[str, Any]) -> Iterator[Text]:
+    told = [(alarm["object"], f"{alarm['text']}\n  -> {alarm['remedy']}") for alarm in seen["alarms"]]
+    return (Text(line, "red") for line in _together(told, seen))
 
 
 def _endpoint(one: dict[str, Any], binds: list[dict[str, Any]]) -> str:
@@ -137,7 +143,8 @@ def _endpoint(one: dict[str, Any], binds: list[dict[str, Any]]) -> str:
     if one["flow"]["limit"]:
         flow = one["flow"]
         pace = f", {flow['limit']:,} parts/s now of {one['rate'] or 'any'} ({flow['why']}, {flow['events']} times)"
-    return f"{one['endpoint']}: {one['bound']} of {one['binds']} bound, {places}{pace}"
+    submit = sum(bind["mode"] != "rx" for bind in own)
+    return f"{one['endpoint']}: {one['bound']} of {submit} bound to {places}{pace}"
 
 
 def _together(found: Iterable[tuple[str, str]], seen: dict[str, Any]) -> Iterator[str]:
@@ -150,7 +157,7 @@ def _together(found: Iterable[tuple[str, str]], seen: dict[str, Any]) -> Iterato
         left = those
         for one in seen["endpoints"]:
             own = [bind["name"] for bind in seen["binds"] if bind["endpoint"] == one["endpoint"]]
-            if set(own) <= set(left):
+            if own and set(own) <= set(left):
                 left = [one["endpoint"], *(name for name in left if name not in own)]
         yield f"{', '.join(left)}: {text}"
 

@@ -64,6 +64,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("receipt-delay-ms", {"metavar": DELAY}, "From acceptance to the receipt."),
     ("receipt-tlvs", {"is_flag": True}, "Add receipted_message_id and message_state."),
     ("receipt-twice-every", {"type": N, "metavar": "N"}, ""),
+    ("receipt-pending-every", {"type": N, "metavar": "N"}, "Between two intermediate notifications, ENROUTE."),
     ("receipt-unknown-every", {"type": N, "metavar": "N"}, "Also for unknown ids."),
     ("receipt-early-every", {"type": N, "metavar": "N"}, "Before the answer to its submit_sm."),
     ("receipt-other-bind", {"type": PCT, "metavar": "PCT"}, "Over another bind of the account."),

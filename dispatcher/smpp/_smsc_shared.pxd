@@ -72,7 +72,7 @@ cdef extern from "smsc.h" nogil:
         int64_t *ns
         uint32_t mask
     ctypedef struct smsc:
-        uint64_t tps, drop_every, mute_every, lost_every, answer_twice_every, garbage_every, twice_every, unknown_every
+        uint64_t tps, drop_every, mute_every, lost_every, answer_twice_every, garbage_every, twice_every, pending_every, unknown_every
         uint64_t early_every, receipt_share, elsewhere_share, shuffle, hold, queue_max, holding
         int64_t queue_step_ns
         delays answer_delay, receipt_delay

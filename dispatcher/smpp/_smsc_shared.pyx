@@ -122,6 +122,7 @@ cdef class Smsc:
         s.drop_how = 1 + DROPS.index(o.drop_how) if o.drop_how in DROPS else 0
         s.lost_every, s.answer_twice_every = o.answer_lost_every, o.answer_twice_every
         s.twice_every, s.unknown_every = o.receipt_twice_every, o.receipt_unknown_every
+        s.pending_every = o.receipt_pending_every
         s.early_every = o.receipt_early_every
         s.receipt_share = <uint64_t>(o.receipts / 100 * 4294967296.0)
         s.elsewhere_share = <uint64_t>(o.receipt_other_bind / 100 * 4294967296.0)

@@ -139,6 +139,7 @@ class SmscOptions:
     receipt_delay_ms: int | Delay = 0  # from acceptance to the receipt, in steps of 2 ms
     receipt_tlvs: bool = False  # receipted_message_id and message_state beside the text
     receipt_twice_every: int = 0  # every Nth receipt is sent twice
+    receipt_pending_every: int = 0  # every Nth has an intermediate notification, ENROUTE, before it and behind it
     receipt_unknown_every: int = 0  # every Nth receipt is followed by one for an id that never was
     receipt_early_every: int = 0  # the answer to every Nth waits until its receipt is out
     receipt_other_bind: float = 0.0  # per cent that come over another bind of the account, when there is one

@@ -5,6 +5,7 @@
 #ifndef VOLLEY_SMSC_RECEIPTS_H
 #define VOLLEY_SMSC_RECEIPTS_H
 #include "smsc_kept.h"
+#define PENDING 0xFFu /* state of an item that is an intermediate notification (5.2.12) */
 
 static void release_receipts(smsc *s);
 static void keep(smsc *s, account *a, item *it) {
@@ -45,8 +46,11 @@ static void owe_receipt(smsc *s, conn *c, const submit *m, uint64_t id, int64_t 
     uint8_t state = drawn_state(s, id);
     int delivered = s->state[state].number == 2;
     if ((wanted == 2 && delivered) || (wanted == 3 && !delivered)) return;
-    int64_t wait_ns = owe(s, c, m, id, state);
     uint64_t k = ++s->receipts_drawn;
+    int pends = every(s->pending_every, k);
+    if (pends) owe(s, c, m, id, PENDING);
+    int64_t wait_ns = owe(s, c, m, id, state);
+    if (pends) owe(s, c, m, id, PENDING);
     if (every(s->early_every, k)) *least_ns = wait_ns + EARLY_NS;
     if (every(s->twice_every, k)) owe(s, c, m, id, state);
     if (every(s->unknown_every, k)) owe(s, c, m, draw | 1ull << 63, state); /* our own ids stay below 2^63 */
@@ -106,16 +110,17 @@ static uint8_t *put_minute(smsc *s, uint8_t *p, uint32_t minute, int which) {
     return put(p, s->minute_text[which], 10);
 }
 static void send_receipt(smsc *s, conn *c, const item *it, uint32_t sequence) {
-    static const receipt_state deleted = {0, 4, 7, "DELETED", "000"};
+    static const receipt_state deleted = {0, 4, 7, "DELETED", "000"}, enroute = {0, 1, 7, "ENROUTE", "000"};
     const kept *k = kept_of(s, it->id);
-    const receipt_state *state = k && k->deleted ? &deleted : &s->state[it->state < s->states ? it->state : 0];
+    const receipt_state *state = it->state == PENDING ? &enroute : k && k->deleted ? &deleted
+        : &s->state[it->state < s->states ? it->state : 0];
     uint8_t *begin = c->out + c->out_end, *p = begin + 16, *text;
     *p++ = 0;
     *p++ = it->dest_ton; *p++ = it->dest_npi;
     p = put(p, it->dest, it->dest_octets); *p++ = 0;
     *p++ = it->source_ton; *p++ = it->source_npi;
     p = put(p, it->source, it->source_octets); *p++ = 0;
-    p = put(p, "\4\0\0\0\0\0\0\0\0", 9); /* esm_class; then all nothing up to sm_length */
+    p = put(p, it->state == PENDING ? "\x20\0\0\0\0\0\0\0\0" : "\4\0\0\0\0\0\0\0\0", 9); /* esm_class; then nothing */
     text = ++p;
     p = put_id(put(p, "id:", 3), it->id, s->receipt_ids);
     p = put(p, state->number == 2 ? " sub:001 dlvrd:001 submit date:" : " sub:001 dlvrd:000 submit date:", 31);

@@ -105,7 +105,8 @@ typedef struct { uint32_t at, octets, instead; } blob;
 
 typedef struct {
     /* options */
-    uint64_t tps, drop_every, mute_every, lost_every, answer_twice_every, garbage_every, twice_every, unknown_every, early_every;
+    uint64_t tps, drop_every, mute_every, lost_every, answer_twice_every, garbage_every, twice_every, unknown_every, early_every,
+        pending_every;
     uint64_t receipt_share, elsewhere_share; /* of 2^32 */
     uint64_t shuffle, hold, queue_max;
     int64_t queue_step_ns;

@@ -21,6 +21,7 @@ FLOOD_RATE = 500
 ODD = {
     "receipt_early_every": 10,
     "receipt_twice_every": 10,
+    "receipt_pending_every": 10,
     "receipt_unknown_every": 10,
     "receipt_other_bind": 10.0,
     "ids": "hex",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dispatcher.smpp import _smsc as kernel
 from dispatcher.smpp import _smsc_shared as shared
 from dispatcher.smpp import codec
+from dispatcher.smpp.consts import Tag
 from dispatcher.smpp.framing import Framer
 from dispatcher.smpp.pdu import Message
 from dispatcher.smpp.smsc_options import ID_FORMS
@@ -309,6 +310,18 @@ def test_receipts_are_doubled_and_invented_as_told():
         texts = [codec.decode_message(pdu).short_message for pdu in by_kind(rig.read(), DELIVER_SM)]
         ids = [int(text.split()[0].removeprefix(b"id:")) for text in texts]
         assert [id_ - FIRST_ID for id_ in ids[:4]] == [0, 1, 1, 2] and len(ids) == 5 and ids[4] >= 1 << 63
+
+
+def test_an_intermediate_notification_comes_before_and_behind_a_receipt_as_told():
+    with Rig(SmscOptions(receipt_pending_every=2, receipt_tlvs=True)) as rig:
+        rig.theirs.send(submit(1) + submit(2))
+        rig.wake()
+        told = [codec.decode_message(pdu) for pdu in by_kind(rig.read(), DELIVER_SM)]
+        words = [(message.esm_class, message.short_message.split()[7]) for message in told]
+        pending, final = (0x20, b"stat:ENROUTE"), (0x04, b"stat:DELIVRD")
+        assert words == [final, pending, final, pending]
+        assert [message.tlvs[Tag.MESSAGE_STATE] for message in told] == [b"\2", b"\1", b"\2", b"\1"]
+        assert len({message.tlvs[Tag.RECEIPTED_MESSAGE_ID] for message in told}) == 2
 
 
 def test_a_whole_deliver_window_arrives_though_none_of_it_is_answered():
