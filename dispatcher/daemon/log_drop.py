@@ -1,15 +1,12 @@
-"""Which of the oldest log values nobody needs any longer, and the message_ids that are kept of them.
+"""Which of the oldest log values nobody needs any longer.
 
-Touches: outcome_log, message_ids and ledger arrays through snapshots; returns Changes. Rests on: DESIGN 8 (at most 256
-values a commit). A value goes when it is old, folded, and all it speaks of is settled: a start reads claims and ids of
-the rest out of the log. What it said of an id goes into a segment of store/ids_kept.py, in the same commit.
+Touches: outcome_log and ledger arrays through snapshots; returns Changes. Rests on: DESIGN 8 (at most 256 values a
+commit). A value goes when it is old, folded, all it speaks of is settled, and its message_ids are kept
+(store/ids_kept.py): a start reads claims and ids of the rest out of the log.
 Weak spot: values go from the oldest on, so one message that is awaited for long keeps the log of all behind it.
 """
 
 from __future__ import annotations
-
-from collections.abc import Collection
-from dataclasses import dataclass
 
 from dispatcher.campaigns.campaign import LATER
 from dispatcher.daemon.crash import crash_point
@@ -21,47 +18,31 @@ from dispatcher.store.layout import BLOCK, TENANT_U64, U64
 from dispatcher.store.values import unpack
 
 VALUES_AT_ONCE = 256
-SLICE_OCTETS = 32 << 20  # of the log, read for its ids: 10 ms
 MOVING = (State.CLAIMED, State.RETRY_WAIT, State.ACCEPTED, State.UNCERTAIN)
 
 
-@dataclass(frozen=True, slots=True)
-class Old:
-    """A slice of the log that nobody needs, and what is kept of it. `positions` empty: there is none."""
-
-    positions: list[int]
-    kept: ids_kept.Kept | None
-
-
-def old_values(view: Snapshot, kept_ms: int, ids_kept_ms: int, both: Collection[int], now_ms: int) -> Old:
-    """The oldest log values that are older than `kept_ms` and speak only of what is settled; never the last. Of their
-    message_ids a segment, unless `ids_kept_ms` is 0. both: endpoints that write ids in two forms. Nothing is written,
-    so it is for a thread: some 50 ms for a slice of a full-rate log, most of it without the GIL."""
-    folded, end, still = ledger.folded_to(view), ledger.next_position(view), _Still(view)
+def old_values(view: Snapshot, kept_ms: int, now_ms: int, *, ids_kept_too: bool = True) -> list[int]:
+    """Positions of the oldest log values that are older than `kept_ms` and speak only of what is settled; never the
+    last. ids_kept_too: nor one whose message_ids are in no segment yet."""
+    end, still = ledger.next_position(view), _Still(view)
+    until = min(ledger.folded_to(view), ids_kept.upto(view)) if ids_kept_too else ledger.folded_to(view)
     positions: list[int] = []
-    octets = records = 0
     for position, value in ledger.log_values(view):
         base_ms = ledger.value_header(value)[0]
-        if now_ms - base_ms < kept_ms or position >= folded or position + len(value) // 8 == end:
+        if now_ms - base_ms < kept_ms or position >= until or position + len(value) // 8 == end:
             break
-        octets += len(value)
-        records += ledger.records_of(value)
-        over = len(positions) == VALUES_AT_ONCE or octets > SLICE_OCTETS or records > ids_kept.SEGMENT_IDS
-        if (positions and over) or any(still.moves(*span) for span in ledger.rank_spans(value)):
+        if len(positions) == VALUES_AT_ONCE or any(still.moves(*span) for span in ledger.rank_spans(value)):
             break
         positions.append(position)
-    kept = ids_kept.keep(view, positions, both, now_ms) if ids_kept_ms and positions else None
-    return Old(positions, kept)
+    return positions
 
 
-def drop_values(old: Old) -> Changes:
-    """They go, their message_ids stay: one commit, so that an id is never in neither."""
+def drop_values(positions: list[int]) -> Changes:
+    """They go."""
     changes = Changes()
     crash_point("in_log_drop")
-    for position in old.positions:
+    for position in positions:
         changes.delete("outcome_log", U64.pack(position))
-    if old.kept is not None:
-        changes.put(ids_kept.TABLE, old.kept.key, old.kept.value)
     return changes
 
 

@@ -183,14 +183,15 @@ class Settler:
         return None
 
     def _in_log(self, held: list[tuple[Channel, Held]]) -> dict[tuple[int, int], tuple[int, int, int]]:
-        """Where the index has forgotten an id, the log still has it, or what is kept of a log that is gone: repeats of
-        old receipts end here. By endpoint and key: (campaign, rank, part). In a thread, for the log is days long."""
+        """Where the index has forgotten an id, the log still has it, and what is kept of the log before: repeats of old
+        receipts end here. By endpoint and key: (campaign, rank, part). In a thread, for that is an hour of the log."""
         wanted: dict[int, tuple[Channel, Settled]] = {}
         for channel, (key, *_) in held:
             wanted.setdefault(channel.number, (channel, Settled()))[1].put(key)
         found: dict[tuple[int, int], tuple[int, int, int]] = {}
         with self.store.snapshot() as view:
-            for _, value in ledger.log_values(view):
+            upto = ids_kept.upto(view)
+            for _, value in ledger.log_values(view, after=upto - 1 if upto else None):
                 trio.from_thread.check_cancelled()
                 _, _, endpoint = ledger.value_header(value)
                 if endpoint in wanted:

@@ -1,15 +1,18 @@
-"""message_ids of an outcome log that is gone: sorted, packed into segments, findable for as long as the operator wants.
+"""message_ids of the outcome log, sorted and packed into segments: findable when the log is long, and when it is gone.
 
-Touches: table `message_ids`; reads `outcome_log`. Rests on: ids_kept.h (a segment, drawn).
+Touches: table `message_ids`, meta row `ids_kept`; reads `outcome_log`. Rests on: ids_kept.h (a segment, drawn).
 
     message_ids: segment:8, the instant (ms) it was begun, or the one after the last -> ids_kept.h
+    meta ids_kept -> msgpack {upto}: the log position before which all ids are in segments
 
 An id is kept as the 64 bits that the index knows it by (wrong match: once in 10^10 receipts of unknown ids at 10^9
 kept), with campaign or batch, endpoint, rank and part. Of sorted keys only the bits below their bucket's are stored, of
 ranks those above the segment's lowest, bit by bit: 8.8 octets an id, decimal, hexadecimal or random alike. No number,
 no text, no member.
-A slice of the sweeper writes one segment in the commit that deletes its log values: the last one with more in it, while
-it is small and of the same day, else a new one. A look-up goes through all of them, a microsecond each.
+A slice of the sweeper takes the next log values, an hour after they were made, and writes one segment: the last one
+with more in it, while it is small and of the same day, else a new one. Log values that are dropped later were kept
+before; whoever looks for an id reads the log from `upto` on, an hour of it, and goes through the segments, half a
+microsecond each.
 Weak spots: ids of an endpoint are kept in the forms of its `receipt_ids` at that moment; a look-up touches three pages
 of each segment, so the first of a day may wait for the disk.
 """
@@ -18,25 +21,40 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dispatcher.records.changes import Changes
+from dispatcher.records.changes import Changes, View
 from dispatcher.store.layout import U64
-from dispatcher.store.ledger import value_header
+from dispatcher.store.ledger import log_values, records_of, value_header
 from dispatcher.store.problem import Check, Problem
 from dispatcher.store.snapshot import Snapshot
+from dispatcher.store.values import pack, unpack
 
 try:
     from dispatcher.store._ids_kept import Ids, check, entries, find, find_in_table
 except ImportError as exc:  # pragma: no cover
     raise ImportError("the kernel store/_ids_kept is not built: run `make build`") from exc
 
-__all__ = ["CHECKS", "Kept", "Known", "Segment", "drop_old", "entries", "keep", "kept_ids", "look_up"]
+__all__ = [
+    "CHECKS",
+    "Kept",
+    "Known",
+    "Segment",
+    "drop_old",
+    "entries",
+    "keep",
+    "keep_no_more",
+    "kept_ids",
+    "look_up",
+    "upto",
+]
 
 TABLE = "message_ids"
-SEGMENT_IDS = 200_000  # 1.8 MB: a commit that writes one, and deletes what it was made of, stays below 4 MiB
+META = b"ids_kept"
+SEGMENT_IDS = 200_000  # 1.8 MB, a commit's
+SLICE_OCTETS = 32 << 20  # of the log, read for its ids: 10 ms
 DAY_MS = 86_400_000
 DROPPED_AT_ONCE = 8  # segments: their pages are touched
 _HEADER = struct.Struct("<HBBBBBBIIQQII")
@@ -62,25 +80,46 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A segment to be written: beside the log values it was made of, in the commit that deletes them."""
+    """A slice to be written. upto: how far the log's ids are kept with it. key and value: the segment, where there are
+    ids. added: how many."""
 
-    key: bytes
-    value: bytes | bytearray
-    added: int
+    upto: int
+    added: int = 0
+    key: bytes = b""
+    value: bytes | bytearray = b""
+
+    def changes(self) -> Changes:
+        changes = Changes()
+        if self.added:
+            changes.put(TABLE, self.key, self.value)
+        changes.put("meta", META, pack({"upto": self.upto}))
+        return changes
 
 
-def keep(view: Snapshot, positions: Iterable[int], both: Collection[int], now_ms: int) -> Kept | None:
-    """The ids of these log values, with those of the last segment where it has room. both: endpoints that write ids in
-    two forms. None: there are none. Some 40 ms for SEGMENT_IDS; nothing is written."""
-    ids = Ids()
-    for position in positions:
-        value = view.buffer("outcome_log", U64.pack(position))
-        assert value is not None
-        ids.add(value, value_header(value)[2] in both)
-    added = ids.count
-    if not added:
+def upto(view: View) -> int:
+    """The log position before which every id is in a segment."""
+    row = view.get("meta", META)
+    return int(unpack(row)["upto"]) if row else 0
+
+
+def keep(view: Snapshot, age_ms: int, both: Collection[int], now_ms: int) -> Kept | None:
+    """The ids of the next log values that are older than `age_ms`, with those of the last segment where it has room.
+    both: endpoints that write ids in two forms. None: there are no such values. Nothing is written, so it is for a
+    thread: some 50 ms for SEGMENT_IDS, most of it without the GIL."""
+    ids, begin = Ids(), upto(view)
+    end, octets, records = begin, 0, 0
+    for position, value in log_values(view, after=begin - 1 if begin else None):
+        base_ms, _, endpoint = value_header(value)
+        octets, records = octets + len(value), records + records_of(value)
+        if now_ms - base_ms < age_ms or (end > begin and (octets > SLICE_OCTETS or records > SEGMENT_IDS)):
+            break
+        ids.add(value, endpoint in both)
+        end = position + len(value) // 8
+    if end == begin:
         return None
-    key, first_ms = U64.pack(now_ms), now_ms
+    if not ids.count:
+        return Kept(end)
+    added, key, first_ms = ids.count, U64.pack(now_ms), now_ms
     last = next(view.buffers(TABLE, reverse=True), None)
     if last is not None:
         was = _header(last[1])
@@ -89,7 +128,7 @@ def keep(view: Snapshot, positions: Iterable[int], both: Collection[int], now_ms
             ids.add_segment(last[1])
         else:
             key = U64.pack(max(now_ms, U64.unpack(last[0])[0] + 1))
-    return Kept(key, ids.pack(first_ms, now_ms), added)
+    return Kept(end, added, key, ids.pack(first_ms, now_ms))
 
 
 def look_up(view: Snapshot, keys: Collection[int]) -> dict[tuple[int, int], Known]:
@@ -111,6 +150,14 @@ def drop_old(view: Snapshot, kept_ms: int, now_ms: int) -> Changes:
         if now_ms - _header(value).last_ms < kept_ms or len(changes.rows) == DROPPED_AT_ONCE:
             break
         changes.delete(TABLE, key)
+    return changes
+
+
+def keep_no_more(view: Snapshot) -> Changes:
+    """The same for an operator who wants none: the log alone is read from then on, all of it. No changes: so it is."""
+    changes = drop_old(view, 0, 1 << 62)
+    if view.get("meta", META) is not None:
+        changes.delete("meta", META)
     return changes
 
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from dispatcher.apps.reports.days import days
 from dispatcher.campaigns.campaign import load, save
 from dispatcher.control import commands as c
-from dispatcher.daemon.housekeeping import DAY_MS, _minute, drop_log
+from dispatcher.daemon.housekeeping import DAY_MS, _minute, drop_log, keep_ids
 from dispatcher.records.changes import Changes, View
 from dispatcher.store import ids_kept, ledger
 from dispatcher.store.verify import find_problems
@@ -42,7 +42,9 @@ async def forget(house: House, campaign: int, members: int) -> None:
     await house.until(lambda: log_values(house) > 2)
     house.dispatcher.committer.force_fold()
     await house.until(lambda: folded(house))
-    await drop_log(house.dispatcher, house.dispatcher.clock.epoch_ms() + 31 * DAY_MS)
+    later_ms = house.dispatcher.clock.epoch_ms() + 31 * DAY_MS
+    await keep_ids(house.dispatcher, later_ms)
+    await drop_log(house.dispatcher, later_ms)
     assert log_values(house) <= 2
     await house.restart()
 

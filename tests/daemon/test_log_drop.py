@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.log_drop import VALUES_AT_ONCE, drop_values, old_values
 from dispatcher.records.batches import batch_of, message_batch
 from dispatcher.records.states import Purpose, State
 from dispatcher.smpp.pump import Kind
-from dispatcher.store import Store, ids_kept, ledger, open_store
-from dispatcher.store.layout import U64
+from dispatcher.store import Snapshot, Store, ids_kept, ledger, open_store
 from tests.store.logs import BASE_MS, Claim, Record, append, fold_all, value_of
 
 DAY = 86_400_000
@@ -42,13 +42,21 @@ def delivered(id: int, rank: int) -> Record:
     return Record(id, Kind.RECEIPT, rank, state=State.DELIVERED)
 
 
-def sweep(store: Store, now_ms: int, kept_ms: int = DAY, ids_kept_ms: int = DAY) -> int:
-    """Slices that it took."""
+def sweep(store: Store, now_ms: int, kept_ms: int = DAY, *, ids: bool = True) -> int:
+    """Keeps the ids of what is old, then drops it; slices that the dropping took."""
+    while ids:
+        with store.snapshot() as view:
+            slice_ = ids_kept.keep(view, kept_ms, frozenset(), now_ms)
+        if slice_ is None:
+            break
+        with store.begin_write() as view:
+            crash_point("in_ids_kept")
+            view.apply(slice_.changes())
     slices = 0
     while True:
         with store.snapshot() as view:
-            old = old_values(view, kept_ms, ids_kept_ms, frozenset(), now_ms)
-        if not old.positions:
+            old = old_values(view, kept_ms, now_ms, ids_kept_too=ids)
+        if not old:
             return slices
         with store.begin_write() as view:
             view.apply(drop_values(old))
@@ -58,7 +66,13 @@ def sweep(store: Store, now_ms: int, kept_ms: int = DAY, ids_kept_ms: int = DAY)
 def left(store: Store) -> list[int]:
     """Ranks that the log still speaks of."""
     with store.snapshot() as view:
-        return [record[2] for _, value in ledger.log_values(view) for record in ledger.records(value) if record[0] == 2]
+        return ranks_of(view, 0)
+
+
+def ranks_of(view: Snapshot, since: int) -> list[int]:
+    """Those accepted in the log from a position on."""
+    values = [value for position, value in ledger.log_values(view) if position >= since]
+    return [record[2] for value in values for record in ledger.records(value) if record[0] == Kind.ACCEPTED]
 
 
 def kept(store: Store) -> list[tuple[int, int]]:
@@ -76,7 +90,7 @@ def test_only_old_folded_and_settled_values_go_and_never_the_last(store: Store):
     assert sweep(store, BASE_MS + DAY - 1) == 0
     assert sweep(store, BASE_MS + DAY + 1) == 1 and left(store) == [2, 3]
     sweep(store, BASE_MS + 9 * DAY)
-    assert left(store) == [3] and kept(store) == [(CAMPAIGN, 0), (CAMPAIGN, 1), (CAMPAIGN, 2)]
+    assert left(store) == [3] and kept(store) == [(CAMPAIGN, 0), (CAMPAIGN, 1), (CAMPAIGN, 2), (CAMPAIGN, 3)]
 
 
 def test_what_awaits_its_receipt_keeps_its_part_of_the_log_and_what_stands_behind_it(store: Store):
@@ -90,21 +104,28 @@ def test_answers_ask_for_no_receipt_and_hold_no_log(store: Store):
     append(store, *(accepted(ANSWERS, rank) for rank in range(3)), accepted(ANSWERS, 3))
     fold_all(store)
     sweep(store, BASE_MS + 2 * DAY)
-    assert left(store) == [3] and kept(store) == [(ANSWERS, 0), (ANSWERS, 1), (ANSWERS, 2)]
+    assert left(store) == [3] and kept(store) == [(ANSWERS, rank) for rank in range(4)]
 
 
 def test_with_no_days_to_keep_them_ids_go_with_the_log(store: Store):
     append(store, *(accepted(ANSWERS, rank) for rank in range(3)))
     fold_all(store)
-    sweep(store, BASE_MS + 2 * DAY, ids_kept_ms=0)
+    sweep(store, BASE_MS + 2 * DAY, ids=False)
     assert left(store) == [2] and kept(store) == []
+
+
+def test_nothing_is_dropped_before_its_ids_are_kept(store: Store):
+    append(store, *(accepted(ANSWERS, rank) for rank in range(3)))
+    fold_all(store)
+    with store.snapshot() as view:
+        assert old_values(view, DAY, BASE_MS + 2 * DAY) == []
 
 
 def test_a_long_log_goes_in_slices_of_so_many_values(store: Store):
     append(store, *(accepted(ANSWERS, rank) for rank in range(2 * VALUES_AT_ONCE + 2)))
     fold_all(store)
     assert sweep(store, BASE_MS + 2 * DAY) == 3
-    assert kept(store) == [(ANSWERS, rank) for rank in range(2 * VALUES_AT_ONCE + 1)]
+    assert kept(store) == [(ANSWERS, rank) for rank in range(2 * VALUES_AT_ONCE + 2)]
 
 
 spoken = st.tuples(st.sampled_from([CAMPAIGN, ANSWERS]), st.integers(0, 1 << 31), st.integers(1, 5), st.booleans())
@@ -132,8 +153,8 @@ with open_store(sys.argv[1], write=True) as store:
 """
 
 
-@pytest.mark.parametrize("at", ["in_log_drop:1", "in_log_drop:2", "in_log_drop:9", 0.0, 0.005, 0.02])
-def test_a_kill_between_slices_leaves_each_id_in_the_log_or_in_a_segment_and_the_next_start_goes_on(
+@pytest.mark.parametrize("at", ["in_ids_kept:1", "in_ids_kept:3", "in_log_drop:1", "in_log_drop:9", 0.0, 0.005, 0.02])
+def test_a_kill_between_slices_leaves_each_id_in_a_segment_or_in_the_log_behind_and_the_next_start_goes_on(
     tmp_path: Path, at: str | float
 ):
     many = 12 * VALUES_AT_ONCE
@@ -148,13 +169,12 @@ def test_a_kill_between_slices_leaves_each_id_in_the_log_or_in_a_segment_and_the
             child.wait(timeout=None if isinstance(at, str) else at)
         child.kill()
     with open_store(tmp_path, write=True) as store:
-        if isinstance(at, str):
-            slices = int(at.partition(":")[2]) - 1
-            assert len(kept(store)) == slices * VALUES_AT_ONCE, "the slices that were committed, and no more"
-        at_kill = [rank for _, rank in kept(store)], left(store)
-        assert sorted(at_kill[0] + at_kill[1]) == list(range(many)), "in one of the two, and never in both"
-        sweep(store, BASE_MS + 2 * DAY)
-        assert [rank for _, rank in kept(store)] == list(range(many - 1))
         with store.snapshot() as view:
-            assert view.get(ids_kept.TABLE, U64.pack(BASE_MS + 2 * DAY)) is not None
+            behind = ranks_of(view, ids_kept.upto(view))
+        assert [rank for _, rank in kept(store)] + behind == list(range(many)), "in one of the two, and never in both"
+        if str(at).startswith("in_log_drop"):
+            assert many - len(left(store)) == (int(at[-1]) - 1) * VALUES_AT_ONCE, "what was committed, and no more"
+        sweep(store, BASE_MS + 2 * DAY)
+        assert [rank for _, rank in kept(store)] == list(range(many)) and left(store) == [many - 1]
+        with store.snapshot() as view:
             assert [problem for check in ids_kept.CHECKS for problem in check(view)] == []

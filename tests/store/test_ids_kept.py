@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.records.changes import Changes
 from dispatcher.smpp.pump import Book, Kind
-from dispatcher.store import Store, ids_kept, open_store
+from dispatcher.store import Store, ids_kept, ledger, open_store
 from dispatcher.store._ids_kept import Ids, check, find
 from dispatcher.store.ids_kept import DAY_MS, Known
 from dispatcher.store.layout import U64
@@ -24,6 +23,7 @@ from tests.store.logs import BASE_MS, Record, append, value_of
 PLAIN = Book(1, memoryview(bytearray(64)).cast("Q"), bytes(256), 0, ring=2, reply_ring=2)
 DECIMAL = Book(1, memoryview(bytearray(64)).cast("Q"), bytes(256), 0, ring=2, reply_ring=2, ids="hex_decimal")
 CAMPAIGN, OTHER, BATCH = 7, 9, 1 << 63 | 1
+HOUR_MS = 3_600_000
 
 Accepted = tuple[int, int, int, bytes]  # campaign, rank, part, message_id
 texts = st.one_of(
@@ -114,16 +114,16 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def slice_(store: Store, items: list[Accepted], now_ms: int, both: frozenset[int] = frozenset()) -> None:
-    """These are accepted, and their log goes."""
+    """These are accepted, and an hour later kept."""
     (position,) = append(store, log_value(items))
     with store.snapshot() as view:
-        kept = ids_kept.keep(view, [position], both, now_ms)
+        assert ids_kept.keep(view, HOUR_MS, both, BASE_MS + HOUR_MS - 1) is None, "they are young"
+        kept = ids_kept.keep(view, 0, both, now_ms)
+    assert kept is not None and kept.added >= len(items)
     with store.begin_write() as view:
-        changes = Changes()
-        changes.delete("outcome_log", U64.pack(position))
-        if kept is not None:
-            changes.put(ids_kept.TABLE, kept.key, kept.value)
-        view.apply(changes)
+        view.apply(kept.changes())
+        assert ids_kept.upto(view) == ledger.next_position(view) > position
+        assert ids_kept.keep(view, 0, both, now_ms) is None
 
 
 def who_has(store: Store, text: str, book: Book = PLAIN, endpoint: int = 0) -> Known | None:
@@ -135,7 +135,7 @@ def who_has(store: Store, text: str, book: Book = PLAIN, endpoint: int = 0) -> K
     return found.get((endpoint, key))
 
 
-def test_an_id_is_found_after_its_log_is_gone_and_the_last_who_had_it_counts(store: Store):
+def test_an_id_is_found_and_the_last_who_had_it_counts(store: Store):
     assert who_has(store, "a1") is None
     slice_(store, [(CAMPAIGN, 3, 0, b"A1"), (CAMPAIGN, 4, 1, b"A2")], BASE_MS)
     slice_(store, [(OTHER, 9, 0, b"A2")], BASE_MS + 1)
@@ -163,6 +163,14 @@ def test_a_new_segment_begins_with_each_day_and_ids_are_dropped_by_the_age_of_th
         with store.begin_write() as view:
             view.apply(ids_kept.drop_old(view, 2 * DAY_MS, BASE_MS + now_ms))
         assert [text for text in ("one", "two", "three") if who_has(store, text)] == left
+
+
+def test_an_operator_who_wants_none_kept_has_none_and_the_log_is_read_from_its_beginning_again(store: Store):
+    slice_(store, [(CAMPAIGN, 1, 0, b"one")], BASE_MS)
+    slice_(store, [(CAMPAIGN, 2, 0, b"two")], BASE_MS + DAY_MS)
+    with store.begin_write() as view:
+        view.apply(ids_kept.keep_no_more(view))
+        assert ids_kept.upto(view) == view.count(ids_kept.TABLE) == 0 and not ids_kept.keep_no_more(view)
 
 
 def test_verify_says_which_segment_is_damaged(store: Store):
