@@ -119,7 +119,11 @@ def _shown(seen: dict[str, Any]) -> Group:
             f"{refused:,}" if refused else "",
         )
     known = {alarm["text"] for alarm in seen["alarms"]}
-    errors = [(bind["name"], bind["last_error"]) for bind in seen["binds"] if bind["last_error"] not in known]
+    errors = [
+        (bind["name"], ("ended before: " if bind["state"] in ("bound", "paused") else "") + bind["last_error"])
+        for bind in seen["binds"]
+        if bind["last_error"] and bind["last_error"] not in known
+    ]
     codes = [(bind["name"], ", ".join(f"{e['count']:,} {e['name']}" for e in bind["errors"])) for bind in seen["binds"]]
     return Group(
         table,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +13,13 @@ import click
 from config import SettingError, load
 from dispatcher.cli.smpp_tools import _plain, _table
 from dispatcher.tenants import profile as profiles
-from dispatcher.text.alphabet import normalise, outside_gsm7
+from dispatcher.text.alphabet import is_forbidden, normalise, outside_gsm7
 from dispatcher.text.coding import LONG_AS, Coding, Encoder, NotSayable, coding_of, encoder
 from dispatcher.text.national import LANGUAGES
 from dispatcher.text.parts import TAG_MESSAGE_PAYLOAD, TextTooLong, billed, parts_by
 from dispatcher.text.transliterate import changes, transliterate
 
+UNSEEN = {"": "nothing", " ": "a space"}
 SUMMARY = ("encoding", "data_coding", "characters", "parts")
 
 
@@ -91,9 +93,18 @@ def _told(by: Encoder, text: str) -> dict[str, Any]:
         "esm_class": 0,
         "long_as": by.coding.long_as,
         "offending": lacking or outside_gsm7(shown),
-        "changes": [{"character": c.character, "becomes": c.becomes, "count": c.count} for c in changed],
+        "changes": [
+            *({"character": c.character, "becomes": c.becomes, "count": c.count} for c in changed),
+            *_spaces(text),
+        ],
         "problem": None,
     }
+
+
+def _spaces(text: str) -> list[dict[str, Any]]:
+    """What is never sent and leaves a space: NUL, ESC, half a surrogate pair, an octet of stdin that is no UTF-8."""
+    counts = Counter(filter(is_forbidden, text))
+    return [{"character": f"U+{ord(c):04X}", "becomes": " ", "count": count} for c, count in counts.items()]
 
 
 def _parts(by: Encoder, text: str, ref: int, billing: profiles.BillingRule | None) -> dict[str, Any]:
@@ -153,7 +164,8 @@ def _show(told: dict[str, Any]) -> None:
     missing = "not taken" if told["encoding"] is None else "not GSM 7-bit"
     rows += [(missing, f"{c}  U+{ord(c):04X}") for c in told["offending"]]
     rows += [
-        ("made", f"{c['character']} into {c['becomes'] or 'nothing'}, {c['count']} times") for c in told["changes"]
+        ("made", f"{c['character']} into {UNSEEN.get(c['becomes'], c['becomes'])}, {c['count']} times")
+        for c in told["changes"]
     ]
     if told["problem"]:
         rows.append(("problem", told["problem"]))

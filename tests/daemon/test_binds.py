@@ -143,6 +143,9 @@ async def test_the_command_line_drains_connects_and_traces(house: House):
     file = house.settings.data / "seen.pcap"
     await volley(house, "smpp", "trace", "smsc.0", "--seconds", "0.3", "--pcap", str(file))
     assert file.read_bytes()[:4] == b"\xd4\xc3\xb2\xa1"
+    await volley(house, "smpp", "drain", "smsc.0", "--reason", "tonight")
+    await house.until(lambda: states(house) == ["drained"])
+    assert "smsc.0 is drained" in await volley(house, "smpp", "trace", "smsc.0", "--seconds", "0.2", check=False)
 
 
 @in_house(400)
@@ -189,6 +192,14 @@ async def test_settings_are_read_anew_by_the_command_line_and_an_error_in_them_i
     file.write_text(good)
     await volley(house, "smpp", "reload", "--reason", "mended")
     assert (await house.status())["alarms"] == []
+    file.write_text(good[: good.index("[[endpoint]]")])
+    assert "removed: a, b" in await volley(house, "smpp", "reload", "--reason", "all carriers gone")
+    await house.until(lambda: gone(house))
+    assert "no endpoint is configured" in await volley(house, "smpp", "status")
+
+
+async def gone(house: Houses) -> bool:
+    return not (await house.status())["endpoints"]
 
 
 async def bound(house: Houses) -> bool:
