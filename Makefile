@@ -12,10 +12,10 @@ DATA ?= data
 
 help:
 	@echo "make demo    build, then a million members (MEMBERS=n), one approved broadcast, STOPs in it, two kills, and every message accounted for"
-	@echo "make test    the whole test suite"
+	@echo "make test    the whole test suite (TESTERS=n processes)"
 	@echo "make run     volley serve on ./$(DATA), which is made when absent"
 	@echo "make bench   every figure of the README, each with its check"
-	@echo "make soak    dispatchers killed at random for MINUTES=10, each run judged; SEED=n makes the same runs again"
+	@echo "make soak    kills without end for MINUTES=10, each run judged; SEED=n makes the same runs again, FIRST=n from the n-th"
 	@echo "make mutants our own code broken a line at a time: the tests must notice (MUTANTS=\"name name\" for some)"
 	@echo "make fuzz    the decoders under sanitizers, guided by coverage (SECONDS=n)"
 	@echo "make sim     simulated faults and kills by seed (SEEDS=n)"
@@ -28,9 +28,9 @@ help:
 demo: build
 	$(V)/bin/volley demo $(if $(MEMBERS),--members $(MEMBERS))
 
-# Two processes, a file each: much of it waits for timers and sockets.
+# A file each to TESTERS processes: much of it waits for timers and sockets.
 test: build $(V)/.dev
-	$(V)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 12
+	$(V)/bin/python -m pytest --numprocesses $(or $(TESTERS),2) --dist loadfile --no-loadscope-reorder --durations 12
 
 run: build
 	@test -e $(DATA)/volley.toml || $(V)/bin/volley init $(DATA)
@@ -40,7 +40,7 @@ bench: build $(V)/.dev
 	$(V)/bin/volley bench all
 
 soak: build $(V)/.dev
-	$(V)/bin/python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+	$(V)/bin/python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
 
 mutants: build $(V)/.dev
 	$(V)/bin/python -m tests.mutants $(MUTANTS)

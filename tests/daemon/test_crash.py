@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 
 import dispatcher.daemon
 from dispatcher.daemon import crash
+from tests import test_kill
+from tests.soak.plan import ELSEWHERE, KINDS
 
 DYING = "from dispatcher.daemon.crash import crash_point as c; c('in_fold'); c('before_commit'); "
 DYING += "c('in_fold', lambda: False); print('lives', flush=True); c('in_fold'); print('lives on')"
@@ -26,6 +29,15 @@ def test_every_named_point_has_its_place():
     calls = [call for file in folder.glob("*.py") for call in re.findall(r"crash_point\((.*)", file.read_text())]
     found = {name for call in calls for name in re.findall(r'"(\w+)"', call)}
     assert found == crash.NAMES
+
+
+def test_every_named_point_kills_in_this_suite_and_in_a_soak():
+    of_suite = {str(kill).partition(":")[0] for scenario in test_kill.ALL.values() for kill in scenario.kills}
+    beside = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py") if file != Path(__file__))
+    assert [name for name in crash.NAMES - of_suite if f"{name}:" not in beside] == []
+    for name in crash.NAMES - ELSEWHERE:
+        scenario = KINDS[name][1](random.Random(1))
+        assert any(str(kill).startswith(f"{name}:") for kill in scenario.kills)
 
 
 @pytest.mark.parametrize(

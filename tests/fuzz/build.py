@@ -21,7 +21,7 @@ KERNELS = (
     "store/_ledger", "store/_chunks", "store/_fold",
 )  # fmt: skip
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize=alignment", "-fsanitize-coverage=trace-pc")
-FLAGS = ("-O1", "-g1", "-shared", "-fPIC", "-w", "-fno-strict-aliasing", "-fno-omit-frame-pointer")
+FLAGS = ("-O0", "-g1", "-shared", "-fPIC", "-w", "-fno-strict-aliasing", "-fno-omit-frame-pointer")
 COVERAGE = OUT / "coverage.so"
 
 

@@ -140,8 +140,9 @@ def _sum(found: dict[str, Found], took_s: float) -> dict[str, object]:
 
 
 def _copy(copy: Path) -> None:
-    """What git knows and the built kernels; never this folder's own changes afterwards."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=HOUSE, stdout=subprocess.PIPE, check=True).stdout
+    """What git knows or would take, and the built kernels; never this folder's own changes afterwards."""
+    argv = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(argv, cwd=HOUSE, stdout=subprocess.PIPE, check=True).stdout
     names = [Path(os.fsdecode(name)) for name in listed.split(b"\0") if name]
     for name in names + [so.relative_to(HOUSE) for so in (HOUSE / "dispatcher").rglob("*.so")]:
         if (HOUSE / name).is_file():
