@@ -61,7 +61,10 @@ async def get_campaign_report(
     bucket_s: Annotated[int | None, Query(ge=1, le=86_400, description="seconds a point of the line")] = None,
     since: Since = None,
 ) -> dict[str, Any]:
-    """Funnel, errors by code and endpoint, the line of its rate, delivery times, cost."""
+    """Funnel, errors by code and endpoint, the line of its rate, delivery times, cost.
+
+    A point's `sent` counts claims: they run ahead of the socket, by the claim credit at most, so one second of it may
+    show more than the contract allows and the wire had."""
     number, now_ms = parsed("cmp", campaign), request.app.state.clock.epoch_ms()
     found = await reads.scan(
         report, caller.tenant, number, now_ms, bucket_s=bucket_s, since_ms=None if since is None else _ms(since)

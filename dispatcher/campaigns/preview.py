@@ -160,13 +160,13 @@ def _warnings(
         yield f"{_members(n)} skipped because {bare} is not known; a fallback, as in {{name|friend}}, would reach them."
     if n := decisions[Decision.TEXT_GREW]:
         yield f"{_members(n)} skipped because the text would need more than {_parts(row['max_parts'])}."
-    bare = next((by for by in encoders if not by.coding.ucs2), None)
-    if (n := decisions[Decision.NO_ROUTE]) and bare is None:
+    narrow = next((by for by in encoders if not by.coding.ucs2), None)
+    if (n := decisions[Decision.NO_ROUTE]) and narrow is None:
         yield f"{_members(n)} skipped because no route fits their number: volley smpp route NUMBER says why."
-    elif n and bare is not None:
-        lacking = bare.outside("".join(piece for piece in template.pieces if isinstance(piece, str)))
+    elif n and narrow is not None:
+        lacking = narrow.outside("".join(piece for piece in template.pieces if isinstance(piece, str)))
         named = ", ".join(f"“{character}”" for character in lacking[:CULPRITS_NAMED]) or "what is in their values"
-        advice = "" if bare.transliterates else "; look-alikes (transliterate) may spare some"
+        advice = "" if narrow.transliterates else "; look-alikes (transliterate) may spare some"
         yield f"{_members(n)} skipped because no route fits, or the endpoint takes no UCS-2 and has no {named}{advice}."
     if ucs2 := frozen.total.ucs2:
         literal = outside_gsm7("".join(piece for piece in template.pieces if isinstance(piece, str)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dispatcher.smpp.consts import status_name
+
 Found = Mapping[str, Any]
 
 
@@ -55,14 +57,19 @@ def report_lines(found: Found) -> Iterator[str]:
         told = f"cost {money} for" if cost["micros"] or cost["currency"] else "no price is set:"
         yield f"  {told} {cost['billed']:,} parts, {'settled' if cost['settled'] else 'reserved'}"
     for error in found["errors"][:10]:
-        code = "other codes" if error["error"] is None else f"0x{error['error']:X}"
+        code = "other codes" if error["error"] is None else f"{error['error']} (0x{error['error']:X})"
         yield f"  {error['state']:12}{error['recipients']:>14,}  {code}"
     for one in found["endpoints"]["data"]:
         what = " ".join(filter(None, (one["what"].replace("_", " "), one["state"])))
-        code = f"  0x{one['error']:X}" if one["error"] else ""
+        code = f"  {_code(one)}" if one["error"] else ""
         yield f"  {one['endpoint']:12}{one['parts']:>14,}  {what}{code}"
     if not found["endpoints"]["complete"]:
         yield "  (by endpoint only as far as the log is kept)"
+
+
+def _code(answer: Found) -> str:
+    """A command_status by its name; of a receipt `err` as its text had it, in decimal."""
+    return f"err {answer['error']:03}" if answer["what"] == "receipt" else status_name(answer["error"])
 
 
 def effect_lines(found: Found) -> Iterator[str]:
