@@ -31,7 +31,7 @@ from dispatcher.store.layout import U64, U64_U32
 from dispatcher.store.singles import drop_single, put_single, who_of
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.profile import CAP_GROUPS
-from dispatcher.tenants.rules import market_of
+from dispatcher.tenants.rules import Rules, rules_of
 from dispatcher.tenants.tenant import Tenant, need_tenant
 from dispatcher.text.alphabet import is_forbidden
 from dispatcher.text.alphabet import normalise as nfc
@@ -106,6 +106,13 @@ class _Request:
     gate: Gate = field(default_factory=Gate)
     capped: dict[tuple[Purpose, int], list[int]] = field(default_factory=lambda: defaultdict(list))
     templates: dict[tuple[str, tuple[str, ...]], Template] = field(default_factory=dict)
+    _rules: dict[Purpose, Rules] = field(default_factory=dict)
+
+    def rules(self, purpose: Purpose) -> Rules:
+        """Read once: all are of one market. Raises CommandRefused 409 where its file is wrong by now."""
+        if purpose not in self._rules:
+            self._rules[purpose] = rules_of(self.tenant, purpose.value)
+        return self._rules[purpose]
 
 
 def send_messages(
@@ -143,12 +150,13 @@ def send_messages(
 def _accept(of: _Request, meter: MessageMeter, asked: dict[str, Any], position: int, *, proof: bool) -> dict[str, Any]:
     """Read one, ask the gate, take what it costs, write it down. Raises _Bad."""
     view, tenant, now_ms = of.view, of.tenant, of.now_ms
-    wanted = _read(asked, tenant, of.templates, now_ms)
+    wanted = _read(asked, of)
+    rules = of.rules(wanted.purpose)
     begins_ms = wanted.send_at_ms or now_ms
     expiry_ms = begins_ms + wanted.validity_s * 1000
     others = of.capped[wanted.purpose, wanted.to]
     said = of.gate.judge(
-        view, tenant, wanted.to, wanted.purpose, begins_ms, expiry_ms, more=tuple(others), proof=proof
+        view, tenant, rules, wanted.to, begins_ms, expiry_ms, more=tuple(others), proof=proof
     )  # fmt: skip
     batch, micros = message_batch(tenant.number, wanted.purpose), None
     if said.decision is Decision.SENT:
@@ -233,9 +241,8 @@ def _row(wanted: _Wanted, said: Said, now_ms: int, expiry_ms: int, micros: int |
     return pack(row | ({"proof": True} if proof else {}))
 
 
-def _read(
-    asked: dict[str, Any], tenant: Tenant, templates: dict[tuple[str, tuple[str, ...]], Template], now_ms: int
-) -> _Wanted:
+def _read(asked: dict[str, Any], of: _Request) -> _Wanted:
+    tenant, now_ms = of.tenant, of.now_ms
     number = normalise(str(asked.get("to", "")), tenant.region)
     if isinstance(number, Unparsed):
         shown = str(asked.get("to", ""))[:40]
@@ -259,11 +266,11 @@ def _read(
         options = checked(asked.get("options"), now_ms)
     except CommandRefused as exc:
         raise _Bad(exc.errors[0]["pointer"][1:], exc.code, exc.detail, **exc.extra) from None
-    text = _text(asked, templates)
+    text = _text(asked, of.templates)
     told = Options.of(options)
     by = encoder(Coding(), told.message_class, told.transliterate)
     on_wire = _parts(text, by)
-    paid = billed(by, text, market_of(tenant).billing)
+    paid = billed(by, text, of.rules(purpose).profile.billing)
     return _Wanted(number, text, on_wire, paid, purpose, validity_s, sender, ref, send_at_ms, options)
 
 

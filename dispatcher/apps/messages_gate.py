@@ -50,12 +50,12 @@ class Gate:
         return f"<Gate {len(self._rules)} rules>"
 
     def judge(
-        self, view: View, tenant: Tenant, to: int, purpose: Purpose, due_ms: int, expiry_ms: int, *,
+        self, view: View, tenant: Tenant, rules: Rules, to: int, due_ms: int, expiry_ms: int, *,
         more: tuple[int, ...] = (), proof: bool = False,
     ) -> Said:  # fmt: skip
-        """Of one to be accepted that may leave from `due_ms` on. more: instants of those to the same person that are
-        accepted with it. Raises CommandRefused 409 where the market's profile is wrong by now."""
-        rules = rules_of(tenant, purpose.value)
+        """Of one to be accepted that may leave from `due_ms` on. rules: of the tenant and its purpose. more: instants
+        of those to the same person that are accepted with it."""
+        purpose = Purpose(rules.purpose)
         if suppressed(view, tenant.number, to):
             return Said(Decision.SUPPRESSED)
         group = group_of(purpose)
@@ -143,4 +143,4 @@ def _capped(
         )
         if any(cap.max <= 0 for cap in caps):
             return True
-    return capped_by(view, tenant, caps, who_of(view, tenant, to), at_ms, but=but) is not None
+    return capped_by(view, tenant, caps, who_of(view, tenant, to), at_ms, but=but, ahead=True) is not None

@@ -8,7 +8,8 @@ Rests on: campaigns/{money,usage}.py.
     meta: "metered" batch:8 -> the position from which on it is not known yet what became of each message
 
 The month is that of the message's acceptance in the tenant's zone. A one-time code is metered as all are.
-Weak spot: one that waits for long keeps what those behind it used and never went from being given back meanwhile.
+Weak spots: one that waits for long keeps what those behind it used and never went from being given back meanwhile; its
+endpoint is not known yet, so a message has the price of its number without an endpoint, else the dearest endpoint's.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from typing import Any
 
 from dispatcher.campaigns import usage
 from dispatcher.campaigns.money import ACTOR, Account, account, enter
-from dispatcher.campaigns.price import price_of
+from dispatcher.campaigns.price import OPERATOR, price_of
 from dispatcher.outbox.entry import rows_from
 from dispatcher.records.batches import message_batch
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Decision, Purpose, State
-from dispatcher.store.layout import BLOCK, U64
+from dispatcher.store.layout import BLOCK, TENANT, U64
 from dispatcher.store.ledger import read_array
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.tenant import Tenant, list_tenants
@@ -49,6 +50,7 @@ class MessageMeter:
     _used: dict[int, usage.Used] = field(default_factory=dict)  # by batch
     _left: int | None = None  # parts of the plan; None: not looked for yet
     _held: Account | None = None
+    _priced: bool | None = None  # there is any price
     _prices: dict[int, int | None] = field(default_factory=dict)  # by number
 
     @property
@@ -57,9 +59,7 @@ class MessageMeter:
 
     def take(self, batch: int, to: int, parts: int, billed: int) -> int | Refusal:
         """Micro-units that a message costs, now used; or why there is no room for it."""
-        if to not in self._prices:
-            self._prices[to] = price_of(self.view, self.tenant.number, to)
-        price = self._prices[to]
+        price = self._price(to)
         if price is None and self.tenant.prepaid:
             return Refusal("price_missing", "its number has no price: the operator sets one (`volley price set`)")
         micros = billed * (price or 0)
@@ -80,6 +80,14 @@ class MessageMeter:
             self._left -= billed
         add(self._used.setdefault(batch, usage.Used()), usage.Used(1, parts, billed, micros))
         return micros
+
+    def _price(self, to: int) -> int | None:
+        if self._priced is None:
+            rows = (next(self.view.range("prices", TENANT.pack(of)), None) for of in (self.tenant.number, OPERATOR))
+            self._priced = any(row is not None for row in rows)
+        if self._priced and to not in self._prices:
+            self._prices[to] = price_of(self.view, self.tenant.number, to)
+        return self._prices.get(to)
 
     @property
     def _micros(self) -> int:

@@ -281,7 +281,11 @@ class Expansion:
         for block, items in sorted(due.items()):
             stopped, waits = asked_again(self._guards, view, block, items, now_ms)
             for rank, opens_ms in waits.items():
-                items[rank].due_ns = now_ns + max(WAIT_NS, (opens_ms - now_ms) * 1_000_000)
+                item, due_ns = items[rank], now_ns + max(WAIT_NS, (opens_ms - now_ms) * 1_000_000)
+                if item.since_s and due_ns / 1e9 - item.since_s >= self._row["validity_s"]:
+                    stopped[rank] = Decision.QUIET  # it would be valid no more
+                    continue
+                item.due_ns = due_ns
                 self._repeats.push(items.pop(rank))
             if items:
                 made += self._again(view, block, endpoint, items, stopped)

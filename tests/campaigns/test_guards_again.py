@@ -106,6 +106,17 @@ def test_a_repeat_in_quiet_hours_waits_for_the_morning(shop):
     assert {row.rank for batch in batches for row in read_rows(batch)} == {0, 1} and made.next_due_ns == NEVER_NS
 
 
+def test_one_that_is_valid_no_more_in_the_morning_ends_as_quiet(shop):
+    tenant(shop, market_profile="fr")
+    yes(shop, *range(6))
+    campaign = running(shop, validity_s=3_600)
+    with shop.snapshot() as view:
+        made = Expansion(view, 1, campaign, load(view, 1, campaign))
+        made.repeat(Repeat(0, 0, 0, 1, 1, since_s=1))
+        (batch,) = made.again(view, 0, 100, 10, NOON + 10 * HOUR_MS)
+    assert decided(read_rows(batch)) == {0: Decision.QUIET} and made.repeats == 0
+
+
 def test_what_a_budget_let_pass_once_is_not_taken_again(shop):
     tenant(shop, parts_month=6)
     rows, _ = again(shop, running(shop), *range(6))
