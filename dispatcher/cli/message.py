@@ -13,12 +13,13 @@ from dispatcher.control.commands import SendMessages
 from dispatcher.errors import CommandRefused
 from dispatcher.records.states import Purpose
 
+FOUND = ("endpoint", "kind", "campaign", "id", "member", "part", "state", "final_at")
 COLUMNS = ("id", "created_at", "to", "purpose", "state", "why", "parts")
 
 
 @click.group("message")
 def message_group() -> None:
-    """Single messages: send, show, list."""
+    """Single messages: send, show, find by the SMSC's id, list."""
 
 
 @message_group.command("send")
@@ -86,6 +87,27 @@ def show_message_command(call: Call, tenant: str | None, message: str) -> None:
     if shown is None:
         raise CommandRefused(404, "not_found", f"there is no message {message[:40]!r}")
     call.show(shown)
+
+
+@message_group.command("find")
+@click.argument("message_id")
+@of_tenant
+@common
+def find_message_command(call: Call, tenant: str | None, message_id: str) -> int:
+    """Whose MESSAGE_ID is, as the SMSC's operator writes it; exit status 1 when nobody had it. Examples:
+
+    \b
+      volley message find 4A3F2201
+      volley message find 0000123456 --json
+    """
+    from dispatcher.apps.messages_found import who_had
+
+    number, settings = call.tenant(tenant), call.settings
+    mixed = [endpoint.name for endpoint in settings.endpoints if endpoint.receipt_ids != "same"]
+    with call.reading() as view:
+        rows = who_had(view, number, message_id, mixed, SystemClock().epoch_ms(), folder=settings.data)
+    call.show_rows(FOUND, rows)
+    return 0 if rows else 1
 
 
 @message_group.command("list")

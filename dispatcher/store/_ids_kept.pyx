@@ -1,4 +1,4 @@
-"""message_ids of a log that is dropped, sorted and packed into a segment, and looked up there; compiled, without the GIL.
+"""message_ids of log values, sorted and packed into a segment, and looked up there; compiled, without the GIL.
 
 Touches: octets it is given. Rests on: ids_kept.h (the segment, drawn), records/outcome_log.h, records/message_id.h: a key
 is the hash of an id in the form its endpoint compares, so keys spread evenly and a bucket by their first bits is small.
@@ -312,6 +312,12 @@ cdef void _sort(const kept_entry *e, uint32_t n, int bits, uint32_t *starts, kep
             out[j] = out[j - 1]
             j -= 1
         out[j] = moving
+
+
+def key_of(bytes id, bint from_hex):
+    """Under which an id is kept, as a receipt writes it; from_hex: as one that is hexadecimal where ids are decimal."""
+    cdef const uint8_t *p = id
+    return hash_id(p, len(id), from_hex, 0)
 
 
 def find(const uint8_t[::1] value, const uint64_t[::1] keys):

@@ -33,7 +33,7 @@ from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.values import pack, unpack
 
 try:
-    from dispatcher.store._ids_kept import Ids, check, entries, find, find_in_table
+    from dispatcher.store._ids_kept import Ids, check, entries, find, find_in_table, key_of
 except ImportError as exc:  # pragma: no cover
     raise ImportError("the kernel store/_ids_kept is not built: run `make build`") from exc
 
@@ -47,7 +47,9 @@ __all__ = [
     "keep",
     "keep_no_more",
     "kept_ids",
+    "key_of",
     "look_up",
+    "look_up_all",
     "upto",
 ]
 
@@ -139,6 +141,16 @@ def look_up(view: Snapshot, keys: Collection[int]) -> dict[tuple[int, int], Know
     if told is None:
         told = [one for _, value in view.buffers(TABLE) for one in find(value, wanted)]
     for key, id, endpoint, rank, part in told:  # newer ones replace what older ones say
+        found[endpoint, key] = Known(id, rank, part)
+    return found
+
+
+def look_up_all(view: Snapshot, keys: Collection[int], both: Collection[int]) -> dict[tuple[int, int], Known]:
+    """The same, and of those whose log is too young to be kept: it is read, a second for ten million."""
+    ids, since, found = Ids(), upto(view), look_up(view, keys)
+    for _, value in log_values(view, after=since - 1 if since else None):
+        ids.add(value, value_header(value)[2] in both)
+    for key, id, endpoint, rank, part in find(ids.pack(0, 0), array("Q", keys)):
         found[endpoint, key] = Known(id, rank, part)
     return found
 

@@ -81,3 +81,10 @@ def test_options_of_a_message_are_kept_shown_and_held_to_their_rules(shop: httpx
         "/v1/messages", json={"messages": [CODE | {"options": {"flsh": True}}]}, headers={"Idempotency-Key": "2"}
     )
     assert unknown.status_code == 422
+
+
+def test_whose_a_message_id_of_the_smsc_is_can_be_asked(site: Site, shop: httpx.Client):
+    answer = shop.get("/v1/message-ids/4A3F2201")
+    assert (answer.status_code, answer.json()) == (200, {"data": []})
+    assert shop.get(f"/v1/message-ids/{'9' * 65}").status_code == 422
+    assert site.key(site.tenant("Third"), "messages:read").get("/v1/message-ids/1").status_code == 403

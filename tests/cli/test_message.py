@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher.records.batches import message_batch
+from dispatcher.records.states import Purpose
+from dispatcher.smpp.pump import Kind
+from dispatcher.store import open_store
+from dispatcher.store.endpoints import number_endpoints
+from tests.store.logs import Claim, Record, append, fold_all, value_of
+
 NUMBER = "+491701234560"
 
 
@@ -26,6 +33,20 @@ def test_sent_shown_and_listed(volley, shop):
         "sent",
     )
     assert [row["id"] for row in volley("message", "list", "--json", "--data", shop).rows] == [id_]
+
+
+def test_one_is_found_by_the_id_that_the_smsc_gave_it(volley, shop):
+    made = volley("message", "send", NUMBER, "Your code is 4711", "--purpose", "otp", "--json", "--data", shop).json
+    batch = message_batch(1, Purpose.OTP)
+    with open_store(shop, write=True) as store:
+        with store.begin_write() as view:
+            view.apply(number_endpoints(view, ["main"]))
+        append(store, value_of([Claim(batch, 0, (1,)), Record(batch, Kind.ACCEPTED, 0, message_id=b"4A3F")]))
+        fold_all(store)
+    (found,) = volley("message", "find", "4a3f", "--json", "--data", shop).rows
+    assert (found["id"], found["endpoint"], found["part"], found["state"]) == (made["id"], "main", 1, "accepted")
+    assert made["id"] in volley("message", "find", "04A3F", "--data", shop).out
+    assert volley("message", "find", "4a3e", "--data", shop).status == 1
 
 
 def test_a_template_is_filled_from_vars(volley, shop):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from dispatcher.apps.messages_found import who_had
 from dispatcher.apps.reports.days import days
 from dispatcher.campaigns.campaign import load, save
 from dispatcher.control import commands as c
 from dispatcher.daemon.housekeeping import DAY_MS, _minute, drop_log, keep_ids
 from dispatcher.records.changes import Changes, View
+from dispatcher.records.keys import public_id
 from dispatcher.store import ids_kept, ledger
 from dispatcher.store.verify import find_problems
 from dispatcher.tenants.tenant import need_tenant
@@ -73,6 +76,11 @@ async def test_a_receipt_that_comes_after_the_log_is_dropped_settles_its_message
     await forget(house, campaign, 60)
     with house.dispatcher.store.snapshot() as view:
         assert sum(one.entries for one in ids_kept.kept_ids(view)) >= 60
+    number, text = next(iter(sent.items()))
+    (told,) = found(house, f"000{text}")
+    assert (told["kind"], told["campaign"]) == ("campaign", public_id("cmp", campaign))
+    assert (told["msisdn"], told["part"], told["state"], told["endpoint"]) == (f"+{number}", 1, "no_receipt", "smsc")
+    assert found(house, text, tenant=2) == found(house, "nobody's") == [], "each tenant's own"
     late = dict(list(sent.items())[:40])
     deliver(house, late)
     deliver(house, dict(list(sent.items())[40:50]), b"UNDELIV err:011")
@@ -88,6 +96,30 @@ async def test_a_receipt_that_comes_after_the_log_is_dropped_settles_its_message
         (told,) = days(view, 1, day, day, began, since_ms=began)
     assert told["changed_since"]["recipients"] >= 50, "the day of the sending says that it has changed"
     assert problems(house) == []
+
+
+@in_house(20, receipts=0, ids="hex", started=False)
+async def test_a_message_id_is_found_while_it_is_young_in_either_form_that_its_endpoint_writes(house: House):
+    house.endpoint(receipt_ids="hex_decimal")
+    await house.start()
+    campaign = await house.send("Hi")
+    await house.until(lambda: house.counts(campaign)["accepted"] == 20)
+    text = ids(house)[str(house.numbers[7])]
+    for written in (text, text.upper(), str(int(text, 16))):
+        (told,) = found(house, written, two_forms=["smsc"])
+        assert (told["msisdn"], told["state"]) == (f"+{house.numbers[7]}", "accepted")
+    one = {"to": f"+{house.numbers[3]}", "text": "Code", "purpose": "otp", "ref": "till"}
+    await house.do(c.SendMessages(messages=[one]))
+    await house.until(lambda: len(house.lines()) == 21)
+    text = [line.split("\t")[6] for line in house.log.read_text().splitlines()][-1]
+    await house.until(lambda: found(house, text, two_forms=["smsc"]))
+    (told,) = found(house, text, two_forms=["smsc"])
+    assert (told["kind"], told["to"], told["ref"], told["id"][:4]) == ("message", one["to"], "till", "msg_")
+
+
+def found(house: House, text: str, *, tenant: int = 1, two_forms: Sequence[str] = ()) -> list[dict[str, Any]]:
+    with house.dispatcher.store.snapshot() as view:
+        return who_had(view, tenant, text, two_forms, 1, folder=house.settings.data)
 
 
 @in_house(20, receipts=0, dispatcher={"holding_s": 0.2})
