@@ -36,6 +36,7 @@ from dispatcher.segments.plan import compile_text as compile_segment
 from dispatcher.store import Snapshot, Store
 from dispatcher.store.delta import block_prefix
 from dispatcher.store.layout import ARRAYS, BLOCK_KEY, LEDGER_KEY, TENANT, TENANT_U16, TENANT_U64, U64
+from dispatcher.store.singles import of_group
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.tenant import need_tenant
 
@@ -176,6 +177,9 @@ def rows_of(view: Snapshot, made: Plan) -> Rows:
         yield from (("phones", key, value) for end in ends for key, value in end)
     for campaign in made.earlier:
         yield from _earlier(view, made.tenant, campaign)
+    mine = unpack(bytes(made.rows["campaigns", TENANT_U64.pack(made.tenant, made.campaign)] or b""))
+    counted = of_group(made.tenant, mine["purpose"])  # messages of the API, which caps count too
+    yield from (("singles", key, value) for key, value in view.buffers("singles", counted))
     for number in sorted(made.fields):
         for key, value in view.buffers("blocks", TENANT_U16.pack(made.tenant, number)):
             if BLOCK_KEY.unpack(key)[3] in made.blocks:

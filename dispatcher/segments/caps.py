@@ -226,14 +226,16 @@ def over_caps(view: View, tenant: int, caps: Sequence[Cap], as_of_ms: int) -> Bi
 
 
 def sent_to(
-    view: View, tenant: int, group: str, who: int, since_ms: int, at_ms: int, but: tuple[int, int] = (0, 0)
-) -> Iterator[dict[str, Any]]:
+    view: View, tenant: int, group: str, who: int, since_ms: int, at_ms: int, but: tuple[int, int] = (0, 0),
+    *, ahead: bool = False,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
     """What of a group somebody was sent since then, oldest first: {campaign, title, at_ms} or, of the API, {message,
-    title, at_ms}. who: as store/singles.py has it. but: batch and position of one that does not count."""
+    title, at_ms}. who: as store/singles.py has it. but: batch and position of one that does not count. ahead: also
+    those that wait and leave later than `at_ms`."""
     found: list[dict[str, Any]] = [
         {"message": message_id(position, purpose_of_batch(batch)), "title": "", "at_ms": when_ms}
         for when_ms, batch, position in singles_of(view, tenant, group, who, since_ms)
-        if (batch, position) != but
+        if (batch, position) != but and (ahead or when_ms <= at_ms)
     ]
     if who & STRANGER:
         return iter(found)
@@ -266,13 +268,13 @@ def _decided(view: View, run: Run, member_no: int) -> tuple[int, int]:
 
 def capped_by(
     view: View, tenant: int, caps: Sequence[Cap], who: int, at_ms: int, *, campaign: int = 0,
-    but: tuple[int, int] = (0, 0),
+    but: tuple[int, int] = (0, 0), ahead: bool = False,
 ) -> dict[str, Any] | None:  # fmt: skip
     """Why somebody is capped, for a person: {cap, by: [{campaign or message, title, at}], until}; None when no cap
-    holds now. campaign, but: what does not count: a campaign, or a message by batch and position."""
+    holds now. campaign, but: what does not count: a campaign, or a message by batch and position. ahead: as sent_to."""
     for cap in sorted(caps, key=lambda cap: -cap.within_s):
         since_ms = at_ms - 1000 * cap.within_s
-        found = sent_to(view, tenant, cap.group, who, since_ms, at_ms, but)
+        found = sent_to(view, tenant, cap.group, who, since_ms, at_ms, but, ahead=ahead)
         sent = [one for one in found if not campaign or one.get("campaign") != campaign]
         if len(sent) >= cap.max:
             until = sent[len(sent) - cap.max]["at_ms"] + 1000 * cap.within_s if cap.max else None

@@ -29,6 +29,11 @@ KEPT_MS = 92 * 86_400_000  # the longest window of a cap (tenants/profile.py)
 LOOKED_AT = 2_000  # rows a step
 
 
+def of_group(tenant: int, group: str) -> bytes:
+    """What the keys of a purpose begin with."""
+    return _GROUP.pack(tenant, Purpose(group).number)
+
+
 def who_of(view: View, tenant: int, number: int) -> int:
     """Whose a number is."""
     member_no = find_number(view, tenant, number)
@@ -69,7 +74,7 @@ def singles_of(view: View, tenant: int, group: str, who: int, since_ms: int) -> 
 
 def singles_in(view: View, tenant: int, group: str, block: int) -> list[tuple[int, int]]:
     """(slot, at_ms) of every message to a block's members that is still kept."""
-    prefix, first = _GROUP.pack(tenant, Purpose(group).number), block * BLOCK
+    prefix, first = of_group(tenant, group), block * BLOCK
     after = SINGLE_KEY.pack(*_GROUP.unpack(prefix), first - 1, (1 << 64) - 1) if first else None
     found = []
     for key, _ in view.range("singles", prefix, after=after):

@@ -33,8 +33,10 @@ from dispatcher.outbox.entry import entries_of, read_entry
 from dispatcher.records.batches import message_batch
 from dispatcher.records.keys import parse_public_id
 from dispatcher.records.states import Decision, Purpose
+from dispatcher.segments.caps import capped_by
 from dispatcher.store.singles import KEPT_MS, drop_old_singles
 from dispatcher.tenants.edit import edit_tenant
+from dispatcher.tenants.profile import Cap
 from tests.campaigns.log import claim, log
 from tests.fakes.shop import NOW_MS, do, new_member, new_shop, refused
 from tests.segments.sends import started
@@ -93,6 +95,17 @@ def test_a_message_of_the_api_counts_towards_the_cap_of_a_campaign_and_of_the_ne
     assert decisions(shop, {}) == ["frequency_cap"]
     assert previewed(shop)["skipped"] == {"frequency_cap": 1}
     assert previewed(shop, NOW_MS + DAY_MS + 1_000)["skipped"] == {}, "a day later its window is over"
+
+
+def test_who_is_capped_is_told_by_which_message(shop):
+    tenant(shop, caps=ONE_A_DAY)
+    (message,) = sent(shop, {})
+    with shop.snapshot() as view:
+        (cap,) = (Cap(**one) for one in ONE_A_DAY)
+        said = capped_by(view, 1, [cap], 0, NOW_MS + 1)
+        assert said["by"] == [{"message": message["id"], "title": "", "at": "2026-09-21T14:13:20.000Z"}]
+        assert said["until"] == "2026-09-22T14:13:20.000Z"
+        assert capped_by(view, 1, [cap], 0, NOW_MS - 1) is None, "it was not sent yet"
 
 
 def test_a_cap_holds_for_a_number_that_is_no_members_too(shop):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.apps.messages import send_messages
 from dispatcher.campaigns.arms import names_of
 from dispatcher.campaigns.campaign import create_campaign, load
 from dispatcher.campaigns.freeze import counted, freeze_row
@@ -13,7 +14,7 @@ from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.campaigns.rehearsal import Plan, copy_rows, differences, octets_of, plan, used
 from dispatcher.campaigns.states import ACTIVE
-from dispatcher.control.commands import CreateCampaign, EditTenant, PreviewCampaign, StartCampaign
+from dispatcher.control.commands import CreateCampaign, EditTenant, PreviewCampaign, SendMessages, StartCampaign
 from dispatcher.errors import CommandRefused
 from dispatcher.records.keys import parse_public_id
 from dispatcher.store import Store, open_store
@@ -55,6 +56,16 @@ def test_its_guards_say_there_what_they_say_here(store: Store, campaign: int, tm
         assert row is not None
         found = counted(freeze_row(view, 1, row, NOW_MS, campaign))
     assert (found["will_send"], found["skipped"]) == (MEMBERS - SENT_TO, {"frequency_cap": SENT_TO})
+
+
+def test_messages_of_the_api_are_counted_there_as_here(store: Store, campaign: int, tmp_path: Path):
+    asked = {"to": f"+{4915100000001 + MEMBERS - 1}", "text": "Hi", "purpose": "marketing"}
+    do(store, send_messages, SendMessages(messages=[asked] * 2), at_ms=NOW_MS - 1_000)
+    made, scratch = copied(store, campaign, tmp_path / "scratch")
+    assert made.seen["skipped"] == {"frequency_cap": SENT_TO + 1}
+    with scratch, scratch.snapshot() as view:
+        found = counted(freeze_row(view, 1, load(view, 1, campaign), NOW_MS, campaign))
+    assert found["skipped"] == {"frequency_cap": SENT_TO + 1}
 
 
 def test_what_runs_here_does_not_run_there_and_nothing_of_the_rest_is_there(store, campaign, tmp_path):
