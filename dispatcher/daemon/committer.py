@@ -153,6 +153,7 @@ class Committer:
         job = Job([cut.value for cut in cuts if cut.records], works, fold)
         self.writer.put(job)
         await job.done.wait()
+        self.works.put_back(job.left)
         if job.error is not None:
             await self._failed(job)
         crash_point("after_commit_before_write", lambda: records > 0)

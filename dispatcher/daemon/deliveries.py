@@ -30,7 +30,7 @@ from dispatcher.smpp.consts import ESME_ROK, ESME_RX_T_APPN
 from dispatcher.smpp.pdu import Message, Unparsed
 from dispatcher.smpp.pump import Book, set_opt_outs
 
-WAITING_MAX = 10_000
+WAITING_MAX = 4_000  # about a second's: a STOP stands behind them
 OVERDUE_EVERY_S = 5.0
 
 log = structlog.get_logger("deliveries")
@@ -76,7 +76,7 @@ class Deliveries:
 
     def ended(self) -> None:
         """A bind has ended: answers on their way may not have arrived."""
-        self._works.post(lambda view: (self._recent.doubt(_now_ms()), None), lambda work: None)
+        self._works.hear(lambda view: (self._recent.doubt(_now_ms()), None), lambda work: None)
 
     def _end_overdue(self) -> None:
         """Give long messages that waited long enough for a part as they are, a commit each."""
@@ -95,7 +95,7 @@ class Deliveries:
                 self._tell(*work.result)
                 self._end_overdue()
 
-        self._works.post(step, then)
+        self._works.hear(step, then)
 
     def _tell(self, heard: Heard, entry: Entry | None) -> None:
         self.counters.inbound[heard.what] = self.counters.inbound.get(heard.what, 0) + 1
@@ -142,7 +142,7 @@ class Deliveries:
 
     def _message(self, answer: Answer, delivered: Delivered) -> None:
         taken = self.flood.takes(delivered, time.monotonic(), self.default_alphabet)
-        if taken and self._works.waiting >= WAITING_MAX:
+        if taken and self._works.heard_waiting >= WAITING_MAX:
             taken = may_opt_out(delivered, self.default_alphabet)
         if not taken:
             self._refused += 1
@@ -168,7 +168,7 @@ class Deliveries:
             self._tell(*work.result)
             answer(ESME_ROK)
 
-        self._works.post(step, then)
+        self._works.hear(step, then)
 
 
 def _now_ms() -> int:

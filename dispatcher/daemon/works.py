@@ -1,6 +1,7 @@
 """[trio] What waits for the next commit: steps of the rooms, and the bells that call for it.
 
 Touches: nothing; the committer takes from here. Whoever has something to keep needs only this, not who writes it.
+What phones say is a queue of its own, behind all others: a flood of it delays no command (PITFALLS F14).
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from dispatcher.daemon.writer import Step, Work
 
 
 class Works:
-    """`do` and `post` bring steps into the next commit; `wake` and `hurry` ring."""
+    """`do`, `post` and `hear` bring steps into the next commits; `wake` and `hurry` ring."""
 
     def __init__(self) -> None:
         self._waiting: deque[Work] = deque()
+        self._heard: deque[Work] = deque()
         self._bell = trio.Event()
         self._urgent = trio.Event()
 
@@ -27,7 +29,11 @@ class Works:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._heard)
+
+    @property
+    def heard_waiting(self) -> int:
+        return len(self._heard)
 
     def wake(self) -> None:
         """Something may be there to commit."""
@@ -41,6 +47,11 @@ class Works:
     def post(self, step: Step, then: Callable[[Work], None]) -> None:
         """Into the next commit; `then` is called in the trio thread when it is on disk or failed."""
         self._waiting.append(Work(step, then))
+        self._bell.set()
+
+    def hear(self, step: Step, then: Callable[[Work], None]) -> None:
+        """As `post`, of what a phone said: into one of the next commits, in the order of these calls."""
+        self._heard.append(Work(step, then, may_wait=True))
         self._bell.set()
 
     async def do(self, step: Step, after: Callable[[], None] | None = None) -> Any:
@@ -64,8 +75,13 @@ class Works:
     # ---- the committer's side
 
     def take(self, most: int) -> list[Work]:
-        """The first that wait."""
-        return [self._waiting.popleft() for _ in range(min(self.waiting, most))]
+        """The first that wait, those that may not wait longer before the others."""
+        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
+        return taken + [self._heard.popleft() for _ in range(min(len(self._heard), most - len(taken)))]
+
+    def put_back(self, works: list[Work]) -> None:
+        """What a commit had no time for is the first of the next."""
+        self._heard.extendleft(reversed(works))
 
     async def woken(self, within_s: float) -> None:
         """Until the bell rings or the time is over."""

@@ -25,6 +25,7 @@ from dispatcher.store import Snapshot, Store, ledger
 from dispatcher.store.layout import U64
 
 FOLD_RECORDS = 65_536
+MAY_WAIT_S = 0.004  # of a commit, for what may wait: some 30 messages from phones, of 140 us each
 
 log = structlog.get_logger("writer")
 
@@ -37,6 +38,7 @@ class Work:
 
     step: Step
     then: Callable[[Work], None]
+    may_wait: bool = False
     result: Any = None
     error: BaseException | None = None
 
@@ -46,7 +48,7 @@ class Job:
     """One transaction: the journals' values, of a Book each, some steps, perhaps a fold."""
 
     values: list[memoryview]
-    works: list[Work]
+    works: list[Work]  # those that may wait at its end; what there was no time for is in `left` afterwards
     fold: bool
     done: trio.Event = field(default_factory=trio.Event)
     error: BaseException | None = None
@@ -54,6 +56,7 @@ class Job:
     pass_open: bool = False  # the fold goes on with the chunks that follow (store/fold.py)
     took_s: float = 0.0
     position: int = 0
+    left: list[Work] = field(default_factory=list)
 
 
 class Writer:
@@ -94,8 +97,7 @@ class Writer:
             for value in job.values:
                 view.txn.put(U64.pack(position), value, db=view.tables["outcome_log"], append=True)
                 position += len(value) // 8
-            for work in job.works:
-                self._step(view, work)
+            self._steps(view, job)
             if job.works:  # a person's settlement is a value of the log too
                 position = max(position, ledger.next_position(view))
             if job.fold:
@@ -105,6 +107,16 @@ class Writer:
             crash_point("in_receipt_commit", lambda: _has_receipt(job))
             crash_point("before_commit", lambda: bool(job.values))
         job.position, self.position = self.position, position
+
+    def _steps(self, view: Snapshot, job: Job) -> None:
+        until = 0.0
+        for index, work in enumerate(job.works):
+            if work.may_wait:
+                until = until or time.perf_counter() + MAY_WAIT_S
+                if time.perf_counter() > until:
+                    job.left, job.works[index:] = job.works[index:], []
+                    return
+            self._step(view, work)
 
     def _step(self, view: Snapshot, work: Work) -> None:
         try:

@@ -50,6 +50,8 @@ cdef class Book(Index):
     cdef readonly uint64_t submits, accepted, refused, throttled, retried, released, uncertain, late, strange_responses
     cdef readonly uint64_t stopped
     cdef readonly uint64_t mo_refused            # messages from phones, of a flood, that no Python saw: they come again
+    cdef double mo_left                          # how many more Python is given, as of mo_ns
+    cdef uint64_t mo_ns
     # what flow.py judges by, of submit_sm that left at judged_ns or later
     cdef uint64_t judged_ns
     cdef readonly uint64_t throttled_new, first_answers, first_later

@@ -23,7 +23,7 @@ cdef extern from "mo.h" nogil:
     uint32_t mo_word_count
 
 cdef enum:
-    MO_PER_S = 1_000        # messages from phones that a bind gives Python, some 150 us each
+    MO_PER_S = 1_000        # messages from phones that an endpoint gives Python, some 200 us each
     MO_BURST = 2_000
     OUT = 1 << 16           # octets of Python's making that may wait
     IN = 1 << 17            # receive buffer; a PDU is at most MAX_PDU
@@ -46,8 +46,6 @@ cdef class Pump(Sender):
     cdef readonly bint broken, stalled
     cdef readonly uint64_t responses, accepted, delivers, enquire_links, timeouts, timeouts_in_row, last_received_ns, last_status
     cdef readonly uint64_t octets_in, partial_since_ns
-    cdef double mo_left
-    cdef uint64_t mo_ns
     cdef uint64_t buckets[BUCKETS]
     cdef uint32_t error_status[ERRORS]
     cdef uint64_t error_count[ERRORS]
@@ -56,8 +54,7 @@ cdef class Pump(Sender):
     def __cinit__(self, *_, **__):
         self.inb = <uint8_t *>malloc(IN)
         self.off = <uint8_t *>malloc(OFF)
-        self.last_received_ns = self.mo_ns = monotonic_ns()
-        self.mo_left = MO_BURST
+        self.last_received_ns = monotonic_ns()
 
     def __dealloc__(self):
         free(self.inb)
@@ -167,7 +164,7 @@ cdef class Pump(Sender):
                 b.delivered += 1
                 self.answers[self.a_tail & (ANSWERS - 1)] = get_u32(p + 12)
                 self.a_tail += 1
-            elif id == 5 and self._sheds(p, n, now):
+            elif id == 5 and self._sheds(b, p, n, now):
                 self._refuse(p)
             elif id == 0x00000015:
                 if self.raw_octets + 16 > self.raw_room:
@@ -201,15 +198,15 @@ cdef class Pump(Sender):
         if self.in_octets and p != self.inb:
             memmove(self.inb, p, self.in_octets)
 
-    cdef bint _sheds(self, const uint8_t *p, uint32_t n, uint64_t now) noexcept nogil:
+    cdef bint _sheds(self, Book b, const uint8_t *p, uint32_t n, uint64_t now) noexcept nogil:
         """a message from a phone that is no opt-out, and more than Python can be given"""
         if not mo_may_be_refused(p, n):
             return False
-        self.mo_left = min(<double>MO_BURST, self.mo_left + <double>(now - self.mo_ns) * MO_PER_S / 1e9)
-        self.mo_ns = now
-        if self.mo_left < 1:
+        b.mo_left = min(<double>MO_BURST, b.mo_left + <double>(now - b.mo_ns) * MO_PER_S / 1e9)
+        b.mo_ns = now
+        if b.mo_left < 1:
             return True
-        self.mo_left -= 1
+        b.mo_left -= 1
         return False
 
     cdef void _refuse(self, const uint8_t *p) noexcept nogil:
