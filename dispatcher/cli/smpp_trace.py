@@ -35,7 +35,8 @@ def trace_command(
     """The PDUs of one bind as they cross it: > is ours, < the SMSC's.
 
     All but three digits of numbers, and texts, are masked unless --reveal. Costs nothing once nobody looks. On a bind
-    at full speed not all can be shown: how many octets were passed over is said at the end.
+    at full speed not all can be shown: how many octets were passed over is said at the end. Of two who look at one bind
+    each sees a part.
 
     \b
     volley smpp trace main.0
@@ -46,7 +47,7 @@ def trace_command(
         if not reason.strip():
             raise click.UsageError("--reveal needs --reason")
         ask_running(call, RevealBind(bind=bind), reason)
-    shown, lost = 0, 0
+    shown, lost, state = 0, 0, ""
     alphabet = {one.name: one.default_alphabet for one in call.settings.endpoints}.get(bind.rpartition(".")[0], "gsm")
     capture = Capture()
     if pcap is not None:
@@ -55,7 +56,7 @@ def trace_command(
     try:
         while (until is None or time.monotonic() < until) and (count is None or shown < count):
             reply = ask_running(call, TraceBind(bind=bind, number=number, reveal=reveal))
-            lost = reply["lost_octets"]
+            lost, state = reply["lost_octets"], reply["state"]
             for pdu in reply["pdus"][: None if count is None else count - shown]:
                 shown += 1
                 if pcap is not None:
@@ -68,7 +69,8 @@ def trace_command(
     except KeyboardInterrupt:
         pass
     passed = f", {lost:,} octets passed over" if lost else ""
-    click.echo(f"{shown:,} PDUs{passed}", err=True)
+    now = "" if state in ("", "bound", "paused") else f"; {bind} is {state}"
+    click.echo(f"{shown:,} PDUs{passed}{now}", err=True)
 
 
 def _line(pdu: dict[str, Any], alphabet: str, *, as_json: bool) -> str:
