@@ -2,7 +2,7 @@
  *
  * value   header | owners x owner | (1 << bucket_bits) + 1 x u32, where each bucket begins | entries | 16 zero octets
  * header  magic u16 | version u8 | bucket_bits u8 | rank_bits u8 | owner_bits u8 | part_bits u8 | zero u8 | entries u32 |
- *         owners u32 | first_ms u64 | last_ms u64: when the log of the oldest and of the newest was dropped |
+ *         owners u32 | first_ms u64 | last_ms u64: when its first and its last ids were put in |
  *         crc32 u32 of what follows | zero u32
  * owner   id u64 (campaign or batch) | endpoint u16 | zero u16 | first_rank u32: ranks are counted from it
  * entry   key's bits below the bucket's: 64 - bucket_bits | rank: rank_bits | owner: owner_bits | part: part_bits

@@ -52,7 +52,7 @@ TABLES: dict[str, str] = {
     "bitmaps": "campaign:8 which:1 block:4 -> 255 words (which 0 audience, 1 preview, 3 bulk edit, 5 snapshot)",
     "ledger": "campaign:8 array:1 chunk:4 -> header:48 array by rank (ledger.py)",
     "outcome_log": "position:8 -> records (records/outcome_log.h)",
-    "message_ids": "segment:8 -> message_ids of a log that is dropped, sorted and packed (ids_kept.py)",
+    "message_ids": "segment:8 -> message_ids of the log but its last hour, sorted and packed (ids_kept.py)",
     "inbound": "tenant:2 inbound:8 -> msgpack {from, to, text, data_coding, octets, what, at_ms}",
     "mo_parts": "source:8 set:8 part:1 -> msgpack: parts of long messages that wait for the rest (reassembly.py)",
     "mo_due": "first_ms:8 source:8 set:8 -> nothing: which of them is given first as it is",
