@@ -13,7 +13,7 @@ Rests on: DESIGN 6, PRODUCT D (/ledger, /usage, /quotas). Money is whole micro-u
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dispatcher.campaigns import usage
@@ -39,7 +39,7 @@ from dispatcher.store.ledger import read_counts
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.rules import market_of
 from dispatcher.tenants.tenant import Tenant, need_tenant
-from dispatcher.text.coding import Coding
+from dispatcher.text.coding import Coding, coding_of
 from dispatcher.text.options import Options
 
 ACTOR = "meter"
@@ -243,18 +243,27 @@ def meter_of(
 ) -> Meter:  # fmt: skip
     """What bills a campaign's texts: its arms' renderers by the market's rule, and the tenant's prices.
 
-    transliterate: other than the campaign's options say. coding: how endpoints take texts; None: as most do."""
+    transliterate: other than the campaign's options and the endpoints say. coding: how most texts are taken; None: as
+    most endpoints do. router: where numbers lead, and how each endpoint takes them."""
     billing, options = market_of(tenant).billing, Options.of(row["options"])
     look_alikes = options.transliterate if transliterate is None else transliterate
-    renderers = [
-        Renderer(
-            compile_text(view, tenant.number, text, row["max_parts"]), Purpose(row["purpose"]), row["max_parts"],
-            coding or Coding(), message_class=options.message_class, transliterate=look_alikes, billing=billing,
-        )
-        for text in texts_of(row)
-    ]  # fmt: skip
+    templates = [compile_text(view, tenant.number, text, row["max_parts"]) for text in texts_of(row)]
+
+    def renderers(by: Coding) -> list[Renderer]:
+        by = by if transliterate is None else replace(by, transliterate=False)
+        return [
+            Renderer(
+                template, Purpose(row["purpose"]), row["max_parts"], by,
+                message_class=options.message_class, transliterate=look_alikes, billing=billing,
+            )
+            for template in templates
+        ]  # fmt: skip
+
+    usual = coding or Coding()
+    own = {name: coding_of(endpoint) for name, endpoint in router.settings.items()} if router else {}
+    by_endpoint = {name: renderers(by) for name, by in own.items() if by != usual}
     listed = PriceList(view, tenant.number) if prices else None
-    return Meter(renderers, listed, _routes(view, tenant, row, router))
+    return Meter(renderers(usual), listed, _routes(view, tenant, row, router), by_endpoint)
 
 
 def _routes(view: View, tenant: Tenant, row: Row, router: Router | None) -> Nominal | None:

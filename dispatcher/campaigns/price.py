@@ -30,6 +30,7 @@ from dispatcher.segments.program import Columns, assemble
 from dispatcher.store.columns import BlockView, Column, ColumnKind
 from dispatcher.store.layout import BLOCK, FIELD_MSISDN, TENANT, TENANT_U64
 from dispatcher.store.values import pack, unpack
+from dispatcher.text.coding import Encoder
 
 MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
 OPERATOR = 0
@@ -200,21 +201,33 @@ class Meter:
     """Bills recipients of a block: their parts as rendering would make them, at the prices of their numbers."""
 
     def __init__(
-        self, renderers: Sequence[Renderer], prices: PriceList | None, routes: Nominal | None = None
+        self, renderers: Sequence[Renderer], prices: PriceList | None, routes: Nominal | None = None,
+        by_endpoint: Mapping[str, Sequence[Renderer]] | None = None,
     ) -> None:  # fmt: skip
-        """renderers: one an arm. prices: None where only parts are asked for. routes: None where there is one only."""
+        """renderers: one an arm. prices: None where only parts are asked for. routes: None where there is one only.
+        by_endpoint: other renderers, where an endpoint has alphabets of its own."""
         self.renderers, self.prices, self.routes = renderers, prices, routes
+        self.by_endpoint = by_endpoint or {}
         columns = dict.fromkeys(column for one in renderers for column in one.columns)
         self.columns = list(columns if prices is None and routes is None else columns | {MSISDN: None})
 
+    @property
+    def encoders(self) -> list[Encoder]:
+        """Every way in which endpoints take the text, the usual one first."""
+        return [of_arms[0].encoder for of_arms in (self.renderers, *self.by_endpoint.values())]
+
+    def renderer(self, arm: int, endpoint: str | None) -> Renderer:
+        """Of an arm's text as an endpoint takes it."""
+        return self.by_endpoint.get(endpoint or "", self.renderers)[arm]
+
     def bill(self, columns: BlockView, block: int, bits: int, arm: int = 0) -> Bill:
         """Of those in `bits`, all of one arm."""
-        renderer, total = self.renderers[arm], Bill()
+        total = Bill()
         for name, price, mine in self.priced(columns, bits):
             if name is NOWHERE:
                 total.counts.decisions[Decision.NO_ROUTE] += mine.bit_count()
                 continue
-            one = Bill(renderer.count_parts(columns, block * BLOCK, _octets(mine)))
+            one = Bill(self.renderer(arm, name).count_parts(columns, block * BLOCK, _octets(mine)))
             if price is not None:
                 one.micros = price * one.billed
                 one.by_price[price] = one.billed

@@ -53,8 +53,9 @@ class Texts:
             index = bisect_right(upto, nth)
             block = self._frozen.blocks[index][0]
             columns = self._open(block)
-            slot, arm = self._nth_sent(columns, self._frozen.passed[index], nth - (upto[index - 1] if index else 0))
-            found.append(self._shown(columns, block, slot, arm))
+            place = self._nth_sent(columns, self._frozen.passed[index], nth - (upto[index - 1] if index else 0))
+            if place is not None:
+                found.append(self._shown(columns, block, *place))
         return found
 
     def longest(self) -> list[dict[str, Any]]:
@@ -98,14 +99,16 @@ class Texts:
             for (name, value, parts, short), n in found.most_common(DEARER_NAMED)
         ]
 
-    def _nth_sent(self, columns: BlockView, passed: list[int], nth: int) -> tuple[int, int]:
-        """(slot, arm) of the n-th message of a block, from 0, in the order of slots."""
+    def _nth_sent(self, columns: BlockView, passed: list[int], nth: int) -> tuple[int, int] | None:
+        """(slot, arm) of the n-th message of a block, from 0, in the order of slots; None where only another endpoint
+        takes so many texts."""
         arms = [arm for arm, bits in enumerate(passed) if bits]
         if len(arms) > 1:
             sent = merge(*(self._sent(columns, arm, passed[arm]) for arm in arms))
-            return next(islice(sent, nth, None))
+            return next(islice(sent, nth, None), None)
         arm = arms[0]
-        return next(self._where(columns, arm, passed[arm], _DECISION, Decision.SENT, skip=nth)), arm
+        slot = next(self._where(columns, arm, passed[arm], _DECISION, Decision.SENT, skip=nth), None)
+        return None if slot is None else (slot, arm)
 
     def _sent(self, columns: BlockView, arm: int, bits: int) -> Iterator[tuple[int, int]]:
         return ((slot, arm) for slot in self._where(columns, arm, bits, _DECISION, Decision.SENT))

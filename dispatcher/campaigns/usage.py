@@ -72,8 +72,8 @@ def measured(
         used.messages += sent.bit_count()
         used.parts += sum(parts * mine.bit_count() for parts, mine in of_parts.items())
         for arm, of_arm in of_arms(view, tenant, campaign, row, block, sent):
-            for _, price, mine in meter.priced(columns, of_arm):
-                billed = _billed(meter.renderers[arm], columns, block, mine, of_parts)
+            for endpoint, price, mine in meter.priced(columns, of_arm):
+                billed = _billed(meter.renderer(arm, endpoint), columns, block, mine, of_parts)
                 used.billed += billed
                 used.micros += billed * (price or 0)
     return used

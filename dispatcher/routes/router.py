@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from config import Route
+from config import Endpoint, Route
 from config.route import DAYS
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import Purpose
@@ -80,6 +80,7 @@ class Router:
         self.rules: list[Rule] = []
         self.networks: Sequence[str] = ()
         self.endpoints: dict[str, int] = {}  # name -> number
+        self.settings: Mapping[str, Endpoint] = {}  # of those whose own are known
         self.generation = 0  # of the table of ported numbers; 0: there is none
         self._standing: dict[int, float] = {}
         self._usable: tuple[list[Tier], ...] = ()
@@ -92,9 +93,11 @@ class Router:
 
     def set(
         self, endpoints: Mapping[str, tuple[int, int]], routes: Iterable[tuple[Route, str]],
-        networks: Sequence[str] = (), generation: int = 0,
+        networks: Sequence[str] = (), generation: int = 0, settings: Mapping[str, Endpoint] | None = None,
     ) -> None:  # fmt: skip
-        """Other endpoints, routes or ported numbers: name -> (number, weight), routes with where each is written."""
+        """Other endpoints, routes or ported numbers: name -> (number, weight), routes with where each is written.
+        settings: the endpoints' own, for how they take texts."""
+        self.settings = settings or {}
         self.rules = rules_of(((route, source) for route, source in routes if route.enabled), endpoints)
         self.networks, self.generation = networks, generation
         self.endpoints = {name: number for name, (number, _) in endpoints.items()}

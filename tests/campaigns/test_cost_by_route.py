@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from config import Route
+from config import Endpoint, Route
 from dispatcher.campaigns import usage
 from dispatcher.campaigns.campaign import create_campaign, load
 from dispatcher.campaigns.expand import Expansion
@@ -30,6 +30,7 @@ from dispatcher.records.keys import parse_public_id
 from dispatcher.records.states import Decision
 from dispatcher.routes.router import Router
 from dispatcher.tenants.edit import edit_tenant
+from dispatcher.text.coding import Coding, coding_of
 from tests.campaigns.log import claim, log, log_begins
 from tests.fakes.shop import NOW_MS, do, new_member, new_shop, refused
 
@@ -74,10 +75,11 @@ def previewed(store, of: Router | None, **parts: Any) -> tuple[int, dict[str, An
 
 
 def claimed(store, campaign: int, of: Router) -> Counter[tuple[str, int]]:
-    """(endpoint, country) -> parts that the expansion gives it."""
+    """(endpoint, country) -> parts that the expansion gives it, each as it takes texts."""
     found: Counter[tuple[str, int]] = Counter()
+    codings = {of.endpoints[name]: coding_of(endpoint) for name, endpoint in of.settings.items()}
     with store.snapshot() as view:
-        made = Expansion(view, 1, campaign, load(view, 1, campaign), of)
+        made = Expansion(view, 1, campaign, load(view, 1, campaign), of, lambda number: codings.get(number, Coding()))
         for name, number in of.endpoints.items():
             while (batch := made.next(view, number, 1_000, NOW_MS)) is not None:
                 for row in read_rows(batch):
@@ -105,6 +107,35 @@ def test_the_preview_says_what_goes_by_each_endpoint_and_the_claims_go_so(shop, 
     assert by["spare"]["micros"] == 35 * german["spare"] + 30 * parts["spare", 33], "of one length: the prefix decides"
     assert sum(one["micros"] for one in by.values()) == seen["cost_micros"]
     assert sum(one["messages"] for one in by.values()) == seen["will_send"] == MEMBERS + 4
+
+
+@pytest.mark.parametrize(
+    ("spare", "parts_each", "skipped"),
+    [({"latin1": True}, 1, False), ({"transliterate": True}, 1, False), ({"ucs2": False}, 0, True), ({}, 2, False)],
+)
+def test_each_endpoints_alphabets_count_for_what_goes_by_it(shop, spare, parts_each, skipped):
+    """The text is two parts of UCS-2 at `main`."""
+    of = router()
+    of.settings = {
+        name: Endpoint(name=name, host="h", system_id="s", **more) for name, more in (("main", {}), ("spare", spare))
+    }
+    campaign, seen = previewed(shop, of, text="ça " + "x" * 75)
+    start(shop, campaign, seen["token"])
+    parts = claimed(shop, campaign, of)
+    by = seen["by_route"]
+    assert by["main"]["billed"] == by["main"]["parts"] == parts["main", 49] > 0 == parts["main", 49] % 2
+    by_spare = parts["spare", 49] + parts["spare", 33]
+    if skipped:
+        assert by_spare == 0 and "spare" not in by
+        assert seen["skipped"]["no_route"] + seen["will_send"] == MEMBERS + 4
+        assert any("no UCS-2 and has no “ç”" in warning for warning in seen["warnings"])
+    else:
+        assert by["spare"]["billed"] == by_spare == by["spare"]["messages"] * parts_each
+    looked = seen["look_alikes"]
+    assert (looked is None) == (not spare.get("transliterate"))
+    if looked is not None:
+        assert looked["changed"] == {"ç": "c"}
+        assert looked["parts_before"] - looked["parts_after"] == by["spare"]["messages"] == looked["recipients"]
 
 
 def test_who_has_no_route_is_not_counted_as_sent_to(shop):

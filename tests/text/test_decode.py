@@ -4,12 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.text.coding import ALPHABETS
 from dispatcher.text.decode import Concat, coding_of, decode, read_udh
 
 
-@given(data_coding=st.integers(0, 255), octets=st.binary(max_size=200), udhi=st.booleans())
-def test_any_octets_give_text_or_None(data_coding, octets, udhi):
-    text = decode(data_coding, octets, udhi)
+@given(
+    data_coding=st.integers(0, 255), octets=st.binary(max_size=200), udhi=st.booleans(),
+    alphabet=st.sampled_from(ALPHABETS),
+)  # fmt: skip
+def test_any_octets_give_text_or_None(data_coding, octets, udhi, alphabet):
+    text = decode(data_coding, octets, udhi, alphabet)
     assert text is None or isinstance(text, str)
 
 
