@@ -84,7 +84,7 @@ class Orders:
             elif command.name in ("message.send", "campaign.test") and not replayed:
                 taken[:] = entries_of(changes)
                 for batch in {entry.batch for entry in taken}:
-                    if not ledger.log_base(view, batch):
+                    if not ledger.has_log_base(view, batch):
                         ledger.set_log_base(changes, batch, self._d.writer.position)
             return changes, (reply, replayed)
 

@@ -97,6 +97,11 @@ def log_base(view: View, campaign: int) -> int:
     return int(U64.unpack(row)[0]) if row else 0
 
 
+def has_log_base(view: View, campaign: int) -> bool:
+    """Whether it was set, be it to 0: where nothing was ever sent the log is empty."""
+    return view.get("meta", b"log_base" + U64.pack(campaign)) is not None
+
+
 def _choose(
     wanted: Iterable[tuple[int, ...]], after: tuple[int, ...], budget: int
 ) -> tuple[list[Wanted], list[int] | None]:

@@ -15,7 +15,7 @@ from typing import Any
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Decision, State
 from dispatcher.store._ledger import popcount, rank_spans, ranks_in_state, records, slots_of_ranks, todo_bitmap
-from dispatcher.store.fold import fold, log_base, pass_open
+from dispatcher.store.fold import fold, has_log_base, log_base, pass_open
 from dispatcher.store.layout import ARRAYS, BLOCK, CHUNK_HEADER, HEADER, LEDGER_KEY, U64
 from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.values import unpack
@@ -27,6 +27,7 @@ __all__ = [
     "claimed_parts",
     "fold",
     "folded_to",
+    "has_log_base",
     "log_base",
     "log_values",
     "next_position",

@@ -8,6 +8,7 @@ import trio
 from dispatcher.apps.messages_shown import get_message
 from dispatcher.control import commands as c
 from dispatcher.errors import CommandRefused
+from dispatcher.store.verify import find_problems
 from tests.fakes.house import FIRST_NUMBER, SENDER, House, in_house
 
 STRANGER = 4_917_600_000_000
@@ -37,6 +38,19 @@ async def test_each_is_sent_once_and_has_its_receipt(house: House):
         row = shown(house, result)
         assert row["to"] == f"+{STRANGER + i}" and row["message_id"] and row["why"] is None
         assert row["parts"] == result["parts"] == len(house.lines(STRANGER + i))
+
+
+@in_house(3)
+async def test_the_first_of_a_store_lead_to_their_records_after_others_too(house: House):
+    """The log is empty when the first request comes: its batch begins at 0, for good."""
+    results = []
+    for to in range(3):
+        (result,) = await sent(house, {"purpose": "service", "to": f"+{STRANGER + to}"})
+        await house.until(lambda result=result: shown(house, result)["state"] == "delivered")
+        results.append(result)
+    assert len({shown(house, result)["message_id"] for result in results}) == 3
+    with house.store.snapshot() as view:
+        assert list(find_problems(view)) == []
 
 
 @in_house(3)

@@ -100,10 +100,11 @@ class BothRun(Run):
         self.lines.count()
         lines = Counter(str(line.destination) for line in self.lines.all)
         with open_store(self.folder) as store, store.snapshot() as view:
-            assert list(verify(view)["problems"]) == []
+            problems = list(verify(view)["problems"])
+            assert problems == [], problems
         assert "Traceback" not in self.output(), self.output()
         assert max(lines.values()) == 1, f"twice: {[number for number, n in lines.items() if n > 1]}"
-        assert lines.keys() <= self.states.keys()
+        assert lines.keys() <= self.states.keys(), f"nobody's: {lines.keys() - self.states.keys()}"
         without = {number for number in self.states if not lines[number]}
         assert {self.states[number] for number in without} <= {"uncertain"}, "who has no line is listed"
         uncertain = sum(state == "uncertain" for state in self.states.values())
