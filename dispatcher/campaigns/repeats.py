@@ -64,7 +64,7 @@ class Repeats:
     def take(self, endpoint: int, now_ns: int, most_parts: int) -> list[Repeat]:
         """What is due of an endpoint's, the parts of a message together."""
         mine, found, parts = self._of.get(endpoint, []), dict[int, Repeat](), 0
-        while mine and mine[0].due_ns <= now_ns and parts < most_parts:
+        while mine and mine[0].due_ns <= now_ns and (parts < most_parts or mine[0].rank in found):
             item = heapq.heappop(mine)
             parts += item.parts.bit_count() if item.parts != ALL_PARTS else item.of
             other = found.get(item.rank)

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from config import Route
 from dispatcher.campaigns.campaign import load
 from dispatcher.campaigns.expand import Expansion
-from dispatcher.campaigns.repeats import Repeat
+from dispatcher.campaigns.repeats import Repeat, Repeats
 from dispatcher.records.batch import Batch, Row, read_rows
 from dispatcher.records.states import Decision
 from dispatcher.routes.router import Router
@@ -237,3 +237,11 @@ def store():
 def test_each_recipient_is_decided_once_whatever_the_endpoints_do(store):
     machine = type("OverStore", (Machine,), {"store": store})
     run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))
+
+
+def test_the_parts_of_a_message_are_taken_together_also_at_the_limit():
+    repeats = Repeats()
+    for rank, part in ((4, 0), (5, 0), (5, 1), (6, 0)):
+        repeats.push(Repeat(1, rank, rank, 1 << part, 0, endpoint=0, of=1 + (rank == 5)))
+    assert [(item.rank, item.parts) for item in repeats.take(0, 1, 2)] == [(4, 1), (5, 3)]
+    assert [(item.rank, item.parts) for item in repeats.take(0, 1, 2)] == [(6, 1)]
