@@ -153,9 +153,9 @@ class Committer:
         job = Job([cut.value for cut in cuts if cut.records], works, fold)
         self.writer.put(job)
         await job.done.wait()
-        self.works.put_back(job.left)
         if job.error is not None:
             await self._failed(job)
+        self.works.put_back(job.left)
         crash_point("after_commit_before_write", lambda: records > 0)
         self.commits += 1
         self.times.append(job.took_s)
@@ -212,7 +212,9 @@ class Committer:
             raise job.error
         self.full = True
         log.error("store_full", reason=reason, steps_refused=len(job.works))
-        self._refuse(job.works, reason)  # at once: the disk may be long in coming back
+        self._refuse([*job.works, *job.left], reason)  # at once: the disk may be long in coming back
+        job.works.clear()  # told, and once is enough: an answer given twice is one too many
+        job.left.clear()
         while True:
             again = Job(job.values, [], False)
             self.writer.put(again)

@@ -1,8 +1,8 @@
 """How many messages from phones are taken: so many a second from one sender, so many in all; opt-outs always.
 
 Touches: nothing; counts in memory, of as many senders as SOURCES_MAX. Rests on: PITFALLS F14. What is not taken is
-answered ESME_RX_T_APPN, so the SMSC keeps it and comes again. What is more than a bind may give Python at all, the pump
-refuses in the same way (smpp/mo.h).
+answered ESME_RX_T_APPN, so the SMSC keeps it and comes again. What is more than an endpoint may give Python at all, the
+pump refuses in the same way (smpp/mo.h).
 """
 
 from __future__ import annotations
