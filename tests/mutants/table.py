@@ -306,6 +306,14 @@ MUTANTS = (
         "    if False:\n        return f",
         ("tests/apps/test_archive.py::test_what_is_unsettled_is_not_archived",),
     ),
+    Mutant(
+        "log-begins-again",
+        "the ids of the first messages lead to their own records",
+        "dispatcher/daemon/orders.py",
+        "                    if not ledger.has_log_base(view, batch):",
+        "                    if not ledger.log_base(view, batch):",
+        ("tests/daemon/test_single_messages.py::test_the_first_of_a_store_lead_to_their_records_after_others_too",),
+    ),
     # bounds
     Mutant(
         "window-overrun",

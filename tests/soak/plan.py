@@ -17,7 +17,9 @@ from tests.test_kill import random_scenario
 # passings of a point in a run of a few thousand messages or rows: the n-th is reached even on a fast disk
 PASSINGS = {"in_reconnect": 3, "in_fold": 3, "in_import": 8, "in_undo": 5, "in_move": 3, "in_recovery": 3}
 USUAL_PASSINGS = 12
-ELSEWHERE = frozenset({"in_log_drop"})  # of a minute's housekeeping, in a log that is days old: tests/daemon
+ELSEWHERE = frozenset(
+    {"in_log_drop", "in_ids_kept"}
+)  # of a minute's housekeeping, in a log that is days old: tests/daemon
 OF_IMPORTS = {"in_import": "import", "in_undo": "undo", "in_move": "move"}
 SMALL: dict[str, Any] = {"window": 10, "ahead": 64}  # many commits, however slow the disk
 
