@@ -36,7 +36,9 @@ def poured(path: Path, octets: bytes, expected: int, pieces: random.Random) -> b
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("length", [0, 1, 4_095, 4_096, 4_097, CHUNK_OCTETS, CHUNK_OCTETS + 4_096, 3 * CHUNK_OCTETS + 17])
+@pytest.mark.parametrize(
+    "length", [0, 1, 4_095, 4_096, 4_097, CHUNK_OCTETS, CHUNK_OCTETS + 4_096, 3 * CHUNK_OCTETS + 17]
+)
 @pytest.mark.parametrize("expected", [0, 2 * CHUNK_OCTETS])
 def test_it_holds_what_was_poured_and_nothing_of_what_was_set_aside(tmp_path, length, expected):
     octets = random.Random(length).randbytes(length)
