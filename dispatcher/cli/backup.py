@@ -20,11 +20,14 @@ from rich.progress import Progress as Bar
 
 from config import Settings
 from dispatcher.cli.common import Call, common
+from dispatcher.cli.talk import ask
 from dispatcher.clock import SystemClock
-from dispatcher.control.commands import NoteBackup
+from dispatcher.control.commands import AskStatus, Envelope, NoteBackup
+from dispatcher.daemon.sharing import sending
 from dispatcher.errors import DispatcherError
 from dispatcher.store import Store, open_store
 from dispatcher.store.backup import (
+    BESIDE_OCTETS_S,
     GROWTH_OCTETS_MAX,
     Pace,
     check_file,
@@ -49,19 +52,22 @@ EPILOG = """\b
 
 @click.command("backup", epilog=EPILOG)
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option("--max-mb-s", type=click.FloatRange(0.1), help="Go no faster, in MB/s: a slow disk is shared.")
+@click.option(
+    "--max-mb-s",
+    type=click.FloatRange(0.1),
+    help=f"Go no faster, in MB/s: a slow disk is shared.  [default: {BESIDE_OCTETS_S // MB} while messages are sent]",
+)
 @click.option(
     "--growth-max-mb",
     type=click.IntRange(1),
-    default=GROWTH_OCTETS_MAX // MB,
-    show_default=True,
-    help="Give up when the store grows more than this meanwhile: what it lets go is held back for so long.",
+    help="Give up when the store grows more than this meanwhile: what it lets go is held back for so long.  "
+    f"[default: {GROWTH_OCTETS_MAX // MB}, or half of the store]",
 )
-@click.option("--hurry", is_flag=True, help="Do not leave the processor to those who send.")
+@click.option("--hurry", is_flag=True, help="As fast as it goes: do not give way to those who send.")
 @click.option("--reason", default="", help="Kept in the audit log.")
 @common
 def write_command(
-    call: Call, folder: Path, max_mb_s: float | None, growth_max_mb: int, hurry: bool, reason: str
+    call: Call, folder: Path, max_mb_s: float | None, growth_max_mb: int | None, hurry: bool, reason: str
 ) -> None:
     """Copy the store, as of one moment, into DIR, which must be new or empty; sending goes on.
 
@@ -77,9 +83,20 @@ def write_command(
     except (DispatcherError, OSError, lmdb.Error) as exc:  # a full disk, a dispatcher of another version: no hindrance
         click.echo(f"not in the audit: {exc}", err=True)
     with bar("copying") as (progress, say), open_store(call.settings.data) as store:
-        pace = Pace(int((max_mb_s or 0) * MB), growth_max_mb * MB, progress, say)
+        pace = Pace(int((max_mb_s or 0) * MB), (growth_max_mb or 0) * MB, progress=progress, warn=say)
+        if not hurry:
+            pace.sending = lambda: _sending(call)
         manifest = write_backup(store, folder, SystemClock().epoch_ms(), pace)
     call.show({"backup": str(folder), **manifest}, _line(folder, manifest))
+
+
+def _sending(call: Call) -> bool:
+    """Whether a dispatcher on this folder sends at a rate that a backup would be felt at."""
+    try:
+        status = ask(call.settings, AskStatus(), Envelope(tenant=0, actor="cli", at_ms=SystemClock().epoch_ms()))
+    except (DispatcherError, OSError):
+        return False
+    return status is not None and sending(status["rates"]["submits_per_s"])
 
 
 @click.command("verify", epilog=EPILOG)

@@ -26,7 +26,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,9 @@ from dispatcher.store.values import unpack
 
 FORMAT = 1
 FILE, MANIFEST = "data.mdb", "manifest.json"
-GROWTH_OCTETS_MAX = 4 << 30  # at full rate a store under a reader grows some 30 MB/s: two minutes of it
+GROWTH_OCTETS_MAX = 4 << 30  # or half of the store: at full rate one under a reader grows some 30 MB/s
+BESIDE_OCTETS_S = 100_000_000  # while messages are sent, unless told otherwise: faster, it costs them a tenth
+LOOK_EVERY_S = 1.0  # whether they are
 WARN_AT = 0.5  # of the growth limit
 SPARE_OCTETS = 64 << 20  # left free on the backup's disk
 PIPE_OCTETS = 1 << 20  # the most that an unprivileged process may ask for
@@ -61,19 +63,29 @@ class BackupRefused(StoreError):
 
 @dataclass(slots=True)
 class Pace:
-    """How fast, and when to give up. `octets_s` 0: as fast as it goes."""
+    """How fast, and when to give up. octets_s 0: as fast as it goes, BESIDE_OCTETS_S while `sending` says so."""
 
     octets_s: int = 0
-    growth_octets_max: int = GROWTH_OCTETS_MAX
+    growth_octets_max: int = 0  # 0: GROWTH_OCTETS_MAX or half of the store, whichever is more
+    sending: Callable[[], bool] = lambda: False
     progress: Progress = lambda done, total: None
     warn: Warn = lambda text: None
     pause: Callable[[float], None] = time.sleep
-    _began: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    _rate: int = -1  # -1: not looked yet
+    _began: float = 0.0  # since when it holds
+    _from: int = 0  # octets done by then
+    _looked: float = 0.0
 
     def keep(self, done: int) -> None:
         """Wait until `done` octets are not ahead of the rate."""
-        if self.octets_s:
-            ahead_s = done / self.octets_s - (time.monotonic() - self._began)
+        now = self.clock()
+        if self._rate < 0 or (not self.octets_s and now - self._looked >= LOOK_EVERY_S):
+            rate, self._looked = self.octets_s or (BESIDE_OCTETS_S if self.sending() else 0), now
+            if rate != self._rate:
+                self._rate, self._began, self._from = rate, now, done
+        if self._rate:
+            ahead_s = (done - self._from) / self._rate - (now - self._began)
             if ahead_s > 0:
                 self.pause(ahead_s)
 
@@ -244,7 +256,7 @@ def _pour(view: Snapshot, store: Store, file: DirectFile, total: int, pace: Pace
 
     thread = threading.Thread(target=copy, name="backup", daemon=True)
     thread.start()
-    watch = _Growth(store, pace)
+    watch = _Growth(store, pace, total)
     digest, done = hashlib.sha256(), 0
     try:
         for chunk in chunks(source):
@@ -265,14 +277,15 @@ def _pour(view: Snapshot, store: Store, file: DirectFile, total: int, pace: Pace
 class _Growth:
     """How much longer the store's file has become while it is read."""
 
-    def __init__(self, store: Store, pace: Pace) -> None:
+    def __init__(self, store: Store, pace: Pace, total: int) -> None:
         self._store, self._pace = store, pace
+        self._most = pace.growth_octets_max or max(GROWTH_OCTETS_MAX, total // 2)
         self._first = store.size_octets()
         self._warned = False
 
     def look(self) -> None:
         """Raises BackupRefused past the limit; warns once before."""
-        grown, most = self._store.size_octets() - self._first, self._pace.growth_octets_max
+        grown, most = self._store.size_octets() - self._first, self._most
         if grown > most:
             raise BackupRefused(
                 f"given up: the store grew by {grown:,} octets while it was copied, at most {most:,} are allowed "

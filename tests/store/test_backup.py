@@ -13,6 +13,7 @@ from dispatcher.errors import NewerSchema
 from dispatcher.records.changes import Changes
 from dispatcher.store import Store, open_store
 from dispatcher.store.backup import (
+    BESIDE_OCTETS_S,
     FILE,
     MANIFEST,
     BackupRefused,
@@ -84,6 +85,25 @@ def test_it_is_given_up_when_the_store_grows_too_much_meanwhile_and_leaves_nothi
     slots = [line.split() for line in full.env.readers().splitlines()[1:]]
     assert all(txn == "-" for _, _, txn in slots), "no slot holds a transaction any more"
     write_backup(full, tmp_path / "copy", NOW_MS)
+
+
+def test_while_messages_are_sent_it_goes_at_a_rate_that_they_hardly_feel():
+    now, pauses, sent = [0.0], list[float](), [False]
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        now[0] += seconds
+
+    pace = Pace(sending=lambda: sent[0], pause=pause, clock=lambda: now[0])
+    pace.keep(10**9)
+    assert pauses == []
+    sent[0], now[0] = True, 2.0
+    pace.keep(2 * 10**9)
+    pace.keep(2 * 10**9 + BESIDE_OCTETS_S // 2)
+    assert pauses == [0.5]
+    sent[0], now[0] = False, 4.0
+    pace.keep(10**10)
+    assert pauses == [0.5]
 
 
 def test_it_goes_no_faster_than_it_is_told(full: Store, tmp_path: Path):
