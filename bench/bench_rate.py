@@ -27,13 +27,14 @@ import numpy as np
 
 from bench import broadcast as b
 from bench.end_to_end import Report
+from bench.faulty_libc import Faults
 from bench.harness import Figure, disk_figures
 from bench.rig import Rig
 from dispatcher.control.commands import CancelCampaign
 from dispatcher.store import open_store
 
 if TYPE_CHECKING:
-    from tests.fakes.faulty_libc import Faults
+    from bench.faulty_libc import Faults
 
 CONTRACTS = (10, 100, 1_000, 50_000)
 LEAST = 0.99
@@ -149,7 +150,7 @@ def _hold(folder: Path, contract: int, options: argparse.Namespace, ready: threa
         rig.stop_dispatcher()  # the import is over; now with the contract, and from its first second
         faults: Faults | None = None
         if trouble is not None:
-            from tests.fakes.faulty_libc import faults_in  # of a checkout
+            from bench.faulty_libc import faults_in
 
             faults = stack.enter_context(faults_in(folder))
             rig.environment = faults.environment

@@ -66,7 +66,7 @@ class BindLost(DispatcherError):
 
 
 class CannotConnect(BindLost):
-    """There is no connection to bind over; `code` says what is in the way: name, connect, closed, file, certificate, tls."""
+    """No connection to bind over; `code` says what is in the way: name, connect, closed, file, certificate or tls."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes.faulty_libc import faulty_libc
+from bench.faulty_libc import faulty_libc
 from tests.fakes.house import House, in_house
 
 HOUR_S, DAY_S = 3_600, 86_400

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import trio
 
+from bench.faulty_libc import faulty_libc
 from dispatcher.control import commands as c
 from dispatcher.errors import CommandRefused
-from tests.fakes.faulty_libc import faulty_libc
 from tests.fakes.house import House, in_house
 
 

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from bench.faulty_libc import faulty_libc
 from dispatcher.control import commands as c
 from tests.daemon.test_single_messages import STRANGER, sent, shown
-from tests.fakes.faulty_libc import faulty_libc
 from tests.fakes.house import FIRST_NUMBER, House, in_house
 
 HOUR_S = 3_600

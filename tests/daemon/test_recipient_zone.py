@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import holidays
 import pytest
 
+from bench.faulty_libc import Faults, faulty_libc
 from dispatcher.control import commands as c
 from dispatcher.records.keys import parse_public_id
 from tests.daemon.test_single_messages import STRANGER
-from tests.fakes.faulty_libc import Faults, faulty_libc
 from tests.fakes.house import SENDER, House, in_house
 
 SHANGHAI, PARIS, NEW_YORK, SATELLITE = 8613800000001, 33612345678, 12125551234, 870773111632

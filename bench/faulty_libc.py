@@ -1,4 +1,4 @@
-"""A machine with faults, for processes of a test: a wall clock that jumps, a disk that answers EIO. Real calls otherwise."""
+"""A machine with faults for what is started on it: a wall clock that jumps, a disk that answers EIO; else real calls."""
 
 from __future__ import annotations
 
