@@ -1,4 +1,4 @@
-"""A machine with faults for what is started on it: a wall clock that jumps, a disk that answers EIO; else real calls."""
+"""A machine with faults for what is started on it: a clock that jumps, a disk that answers EIO; else the real calls."""
 
 from __future__ import annotations
 
