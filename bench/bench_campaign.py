@@ -2,7 +2,8 @@
 
 A dispatcher and a `volley smsc` as processes of their own; commands go over the control socket, the simulator's log is
 the judge. A million receipts are held back, so that the kill finds as many in flight.
-    volley bench campaign [--recipients N] [--only life|many|backup] [--sync-delay-ms MS] [--data DIR] [--json]
+    volley bench campaign [--recipients N] [--only life|many|backup] [--store-gb N] [--sync-delay-ms MS]
+        [--data DIR] [--json]
 The last line is one JSON object. Exit status 1 when a check of correctness fails; a target that is missed is only said.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import random
 import shutil
@@ -33,7 +35,7 @@ from dispatcher.cli.demo_children import environment
 from dispatcher.cli.demo_kills import LogWatch
 from dispatcher.control.commands import PauseCampaign, ResumeCampaign
 from dispatcher.store import Store, open_store
-from dispatcher.store.layout import U64
+from dispatcher.store.layout import LEDGER_KEY, U64
 
 RECIPIENTS = 10_000_000
 HELD = 1_000_000
@@ -50,6 +52,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="volley bench campaign", description=__doc__.partition("\n")[0])
     parser.add_argument("--recipients", type=int, default=RECIPIENTS)
     parser.add_argument("--only", choices=("life", "many", "backup"), help="default: all, and a person's story")
+    parser.add_argument("--store-gb", type=int, default=0, help="make the store that is copied as large, with ballast")
     parser.add_argument("--sync-delay-ms", type=float, default=0.0, help="as if each commit's sync took this longer")
     parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
     parser.add_argument("--json", action="store_true")
@@ -69,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
             if options.only in (None, "many"):
                 last |= _many(report, rig, options.recipients)
             if options.only in (None, "backup"):
+                if options.store_gb:
+                    _ballast(rig, options.store_gb)
                 last |= _backup(report, rig, folder / "copy")
             if options.only in (None, "life"):
                 last |= _story(report, store, options.recipients)
@@ -202,6 +207,19 @@ def _backup(report: Report, rig: Rig, copy: Path) -> dict[str, Any]:
         Figure.of("backups beside cost", round(loss, 1), "% of rate", most=10),
     )
     return {"backup_loss_percent": round(loss, 1), "backup_gb": round(max(made) / 1e9, 2)}
+
+
+def _ballast(rig: Rig, gigabytes: int) -> None:
+    """Bitmaps of a campaign that nobody has, until the store is so large."""
+    rig.stop_dispatcher()
+    octets, blocks = random.Random(1).randbytes(1 << 20), itertools.count()
+    with open_store(rig.data, write=True) as store:
+        while store.size_octets() < gigabytes * 10**9:
+            with store.begin_write() as view:
+                for block in itertools.islice(blocks, 64):
+                    view.txn.put(LEDGER_KEY.pack(1, 0, block), octets, db=view.tables["bitmaps"])
+    rig.start_dispatcher()
+    rig.wait_until_bound()
 
 
 def _in_turns(first: Callable[[], float], second: Callable[[], float]) -> tuple[int, int]:
