@@ -150,12 +150,15 @@ class Settler:
                     if run is not None:
                         channel.book.log(Kind.RECEIPT, part, state, rank, run, status)
                 continue
+            mine = [item for item in self.uncertain.of(number) if item.endpoint in (channel.number, NOBODY_KNOWS)]
+            states = [ledger.state_of(view, item.campaign, item.rank, item.part) for item in mine]
+            if any(now in (State.UNSENT, State.CLAIMED) for now in states):  # the ledger does not know it yet
+                channel.book.hold(key, number, at_ms, status, state)
+                continue
             fits = [
                 item
-                for item in self.uncertain.of(number)
-                if item.endpoint in (channel.number, NOBODY_KNOWS)
-                and ledger.state_of(view, item.campaign, item.rank, item.part) == State.UNCERTAIN
-                and self._claimed_s(view, item) <= at_ms // 1000
+                for item, now in zip(mine, states, strict=True)
+                if now == State.UNCERTAIN and self._claimed_s(view, item) <= at_ms // 1000
             ]
             asked = [item for item in fits if not is_batch(item.campaign) or is_message_batch(item.campaign)]
             fits = asked or fits  # an answer asks for no receipt

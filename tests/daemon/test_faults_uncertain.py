@@ -14,7 +14,7 @@ from dispatcher.daemon.resume import NOBODY_KNOWS
 from dispatcher.daemon.settler import FEW_AT_ONCE, Settler
 from dispatcher.outcomes.uncertain import Uncertain
 from dispatcher.records.batches import message_batch
-from dispatcher.records.states import Purpose
+from dispatcher.records.states import Purpose, State
 from dispatcher.store import open_store
 from tests.campaigns.log import UNCERTAIN, claim, log, record
 from tests.fakes.channels import new_channel, new_feeder
@@ -105,3 +105,21 @@ def test_an_endpoints_doubted_repeats_of_a_second_are_no_more_than_its_windows_h
             trio.run(settler.tick, 1_000 * second, second * 10**9)
             resent.append(settler.counters.resent)
     assert resent == [0, 20 + 30 + 100, 40 + 50 + 100, 50 + 50 + 100, many], resent
+
+
+def test_a_receipt_whose_message_the_ledger_does_not_know_as_uncertain_yet_is_held_on(tmp_path: Path):
+    batch, number = message_batch(1, Purpose.MARKETING), 4915100000000
+    with open_store(tmp_path, write=True, create=True, sync=False) as store:
+        log(store, batch, 1_000, claim(0, [1]))
+        channel = new_channel(0)
+        feeder = new_feeder(channel)
+        feeder.replies.open_batch(batch, "Shop")
+        settler = Settler(store, feeder, holding_s=1.0)
+        settler.note(Uncertain(batch, 0, 0, 0, 0, number), True, 0, now_ns=0)
+        channel.book.hold(77, number, 5_000_000, 0, State.DELIVERED)
+        counters = settler.counters
+        trio.run(settler.tick, 9_000_000, 0)  # what says that it is uncertain is in the log, and not folded
+        assert (counters.by_number, counters.unmatched) == (0, 0)
+        log(store, batch, 1_001, record(UNCERTAIN, 0, state=3))
+        trio.run(settler.tick, 10_000_000, 0)
+        assert (counters.by_number, counters.unmatched) == (1, 0)
