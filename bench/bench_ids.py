@@ -90,11 +90,11 @@ def look_up_s(store: Store) -> float:
     return took_s
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="volley bench ids", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--folder", type=Path, help="where the store is made; default: the system's temporary folder")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(argv)
     book = Book(1, memoryview(bytearray(64)).cast("Q"), bytes(256), 0, ring=2, reply_ring=2)
     for kind, text_of in KINDS.items():
         with (
