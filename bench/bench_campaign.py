@@ -57,30 +57,36 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
-    report, last = Report(options.json), dict[str, Any]()
+    report = Report(options.json)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.data) as name:
         folder = Path(name)
         report.show(*disk_figures(folder), Figure("recipients", options.recipients))
-        with Rig(folder / "data", sync_delay_ms=options.sync_delay_ms) as rig, open_store(rig.data) as store:
-            _begin(rig, "--hold-receipts", str(min(HELD, options.recipients // 10)), "--hold-idle-s", "0.2")
-            b.open_shop(rig)
-            b.add_members(rig, store, options.recipients)
-            if options.only in (None, "life"):
-                last |= _life(report, rig, store)
-            rig.stop_dispatcher()
-            _begin(rig)
-            if options.only in (None, "many"):
-                last |= _many(report, rig, options.recipients)
-            if options.only in (None, "backup"):
-                if options.store_gb:
-                    _ballast(rig, options.store_gb)
-                last |= _backup(report, rig, folder / "copy")
-            if options.only in (None, "life"):
-                last |= _story(report, store, options.recipients)
+        with Rig(folder / "data", sync_delay_ms=options.sync_delay_ms) as rig:
+            _ballast(rig.data, options.store_gb)
+            with open_store(rig.data) as store:
+                last = _measure(report, rig, store, folder, options)
     for each in report.wrong:
         print(f"WRONG: {each}", file=sys.stderr)
     print(json.dumps({"recipients": options.recipients, "ok": not report.wrong, **last}))
     return 1 if report.wrong else 0
+
+
+def _measure(report: Report, rig: Rig, store: Store, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    last = dict[str, Any]()
+    _begin(rig, "--hold-receipts", str(min(HELD, options.recipients // 10)), "--hold-idle-s", "0.2")
+    b.open_shop(rig)
+    b.add_members(rig, store, options.recipients)
+    if options.only in (None, "life"):
+        last |= _life(report, rig, store)
+    rig.stop_dispatcher()
+    _begin(rig)
+    if options.only in (None, "many"):
+        last |= _many(report, rig, options.recipients)
+    if options.only in (None, "backup"):
+        last |= _backup(report, rig, folder / "copy")
+    if options.only in (None, "life"):
+        last |= _story(report, store, options.recipients)
+    return last
 
 
 def _begin(rig: Rig, *smsc: str) -> None:
@@ -209,17 +215,14 @@ def _backup(report: Report, rig: Rig, copy: Path) -> dict[str, Any]:
     return {"backup_loss_percent": round(loss, 1), "backup_gb": round(max(made) / 1e9, 2)}
 
 
-def _ballast(rig: Rig, gigabytes: int) -> None:
+def _ballast(data: Path, gigabytes: int) -> None:
     """Bitmaps of a campaign that nobody has, until the store is so large."""
-    rig.stop_dispatcher()
     octets, blocks = random.Random(1).randbytes(1 << 20), itertools.count()
-    with open_store(rig.data, write=True) as store:
+    with open_store(data, write=True) as store:
         while store.size_octets() < gigabytes * 10**9:
             with store.begin_write() as view:
                 for block in itertools.islice(blocks, 64):
                     view.txn.put(LEDGER_KEY.pack(1, 0, block), octets, db=view.tables["bitmaps"])
-    rig.start_dispatcher()
-    rig.wait_until_bound()
 
 
 def _in_turns(first: Callable[[], float], second: Callable[[], float]) -> tuple[int, int]:
