@@ -49,7 +49,10 @@ MUTANTS = (
         "dispatcher/daemon/committer.py",
         "        self.writer.put(job)\n        await job.done.wait()\n        if job.error",
         "        self.writer.put(job)\n        if job.error",
-        ("tests/test_kill.py::test_a_kill_at_a_named_point_loses_nothing_and_sends_nothing_twice[before_commit:4]",),
+        (
+            "tests/daemon/test_single_messages.py",
+            "tests/test_kill.py::test_a_kill_at_a_named_point_loses_nothing_and_sends_nothing_twice[before_commit:4]",
+        ),
     ),
     # claims and marks
     Mutant(
