@@ -72,7 +72,7 @@ class Upload:
         await self.spool.open()
         octets = looked = 0
         earlier: int | None = None
-        async for data in self._body():
+        async for data in body_of(self.request):
             octets += len(data)
             self._check_size(octets)
             if earlier is not None:
@@ -144,7 +144,7 @@ class Upload:
     async def _take_piece(self) -> int:
         """The request's body behind what is there. What came of a broken one is kept: the sender asks how much."""
         try:
-            async for data in self._body():
+            async for data in body_of(self.request):
                 self._check_size(self.spool.octets + len(data))
                 await self.spool.append(data)
         except ClientDisconnect:
@@ -162,19 +162,6 @@ class Upload:
     def _check_size(self, octets: int) -> None:
         if octets > self.octets_max:
             raise CommandRefused(413, "body_too_large", f"at most {self.octets_max} octets")
-
-    async def _body(self) -> AsyncIterator[bytes]:
-        body = aiter(self.request.stream())
-        while True:
-            try:
-                async with asyncio.timeout(SILENCE_S):
-                    data = await anext(body)
-            except StopAsyncIteration:
-                return
-            except TimeoutError as exc:
-                raise CommandRefused(408, "body_slow", f"no octet of the body for {SILENCE_S:.0f} s") from exc
-            if data:
-                yield data
 
     async def _open(self, command: OpenImport) -> int | None:
         """Tell the dispatcher. The id of an earlier import when this Idempotency-Key made one."""
@@ -221,3 +208,18 @@ def _disk_told() -> Any:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
             raise CommandRefused(507, "insufficient_storage", "no room in the data folder for the body") from exc
         raise CommandRefused(500, "spool_failed", f"the body could not be kept: {exc.strerror}") from exc
+
+
+async def body_of(request: Request) -> AsyncIterator[bytes]:
+    """A request's body as it comes. Raises CommandRefused 408 where nothing comes for SILENCE_S."""
+    body = aiter(request.stream())
+    while True:
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                data = await anext(body)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as exc:
+            raise CommandRefused(408, "body_slow", f"no octet of the body for {SILENCE_S:.0f} s") from exc
+        if data:
+            yield data

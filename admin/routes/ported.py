@@ -22,7 +22,7 @@ from admin.answers import Answer, Page
 from admin.asking import LONG_TIMEOUT_S, Asking
 from admin.reads import Reads
 from admin.routes.routes import Hand, Operator
-from admin.upload import SILENCE_S
+from admin.upload import body_of
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import TurnPorted, UndoPorted
 from dispatcher.errors import CommandRefused
@@ -151,16 +151,9 @@ async def _turn(request: Request, ask: Asking, caller: Hand, read: Read, file: s
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:
     """The body in pieces of about READ_OCTETS. Raises CommandRefused 408 when it stops, 413 when it is too long."""
-    body, held, octets = aiter(request.stream()), bytearray(), 0
+    held, octets = bytearray(), 0
     most = request.app.state.settings.limits.import_octets_max
-    while True:
-        try:
-            async with asyncio.timeout(SILENCE_S):
-                data = await anext(body)
-        except StopAsyncIteration:
-            break
-        except TimeoutError as exc:
-            raise CommandRefused(408, "body_slow", f"no octet of the body for {SILENCE_S:.0f} s") from exc
+    async for data in body_of(request):
         held += data
         octets += len(data)
         if octets > most:
