@@ -15,6 +15,7 @@ import itertools
 import json
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from dispatcher.cli.demo_children import environment
 from dispatcher.cli.demo_kills import LogWatch
 from dispatcher.control.commands import PauseCampaign, ResumeCampaign
 from dispatcher.store import Store, open_store
+from dispatcher.store.backup import FILE
 from dispatcher.store.layout import LEDGER_KEY, U64
 
 RECIPIENTS = 10_000_000
@@ -45,6 +47,7 @@ ROUNDS = 4  # each begins with the other of the two: the machine is others' too,
 PEOPLE = 200
 QUIET_S = 0.3
 SETTLE_S = 1.0
+WATCH_S = 0.05
 WAIT_S = 300.0
 
 
@@ -83,7 +86,7 @@ def _measure(report: Report, rig: Rig, store: Store, folder: Path, options: argp
     if options.only in (None, "many"):
         last |= _many(report, rig, options.recipients)
     if options.only in (None, "backup"):
-        last |= _backup(report, rig, folder / "copy")
+        last |= _backup(report, rig, folder / "copy", options.store_gb > 0)
     if options.only in (None, "life"):
         last |= _story(report, store, options.recipients)
     return last
@@ -197,8 +200,10 @@ def _many(report: Report, rig: Rig, members: int) -> dict[str, Any]:
     return {"one_per_s": one, "many_per_s": many, "many_loss_percent": round(loss, 1)}
 
 
-def _backup(report: Report, rig: Rig, copy: Path) -> dict[str, Any]:
-    """A campaign alone and beside backups that follow one another until it ends, in turns."""
+def _backup(report: Report, rig: Rig, copy: Path, whole: bool) -> dict[str, Any]:
+    """A campaign alone and beside backups that follow one another until it ends, in turns.
+
+    `whole`: then a backup that is let end, beside as many campaigns as that takes."""
     made, audience = list[int](), f"everyone bucket 0..{SHARE - 1}"
 
     def with_backups() -> float:
@@ -208,11 +213,34 @@ def _backup(report: Report, rig: Rig, copy: Path) -> dict[str, Any]:
     alone, beside = _in_turns(lambda: _rate(rig, [audience]), with_backups)
     loss = 100 * (1 - beside / alone)
     report.show(
-        Figure("a backup", round(max(made) / 1e9, 2), "GB"),
-        Figure("backups, one after the other", len(made)),
+        Figure("copied beside", round(sum(made) / 1e9, 2), "GB"),
+        Figure("alone", alone, "messages/s"),
+        Figure("beside", beside, "messages/s"),
         Figure.of("backups beside cost", round(loss, 1), "% of rate", most=10),
     )
-    return {"backup_loss_percent": round(loss, 1), "backup_gb": round(max(made) / 1e9, 2)}
+    last = {"backup_loss_percent": round(loss, 1), "backup_copied_gb": round(sum(made) / 1e9, 2)}
+    return last | (_backup_whole(report, rig, copy, audience) if whole else {})
+
+
+def _backup_whole(report: Report, rig: Rig, copy: Path, audience: str) -> dict[str, Any]:
+    """One backup from its begin to its end: how long, how large, and by how much the store grew under its reader."""
+    rates, before, began = list[float](), _octets(rig.data), time.monotonic()
+    with _backup_process(rig.data, copy) as backup:
+        time.sleep(SETTLE_S)
+        while backup.poll() is None:
+            rates.append(_rate(rig, [audience]))
+    took_s, octets = time.monotonic() - began, _octets(copy)
+    shutil.rmtree(copy)
+    report.check("the backup is whole", backup.returncode == 0, backup.returncode)
+    beside, grown_gb = round(harmonic_mean(rates)), (_octets(rig.data) - before) / 1e9
+    report.show(
+        Figure("one whole backup", round(octets / 1e9, 2), "GB"),
+        Figure("it took", round(took_s, 1), "s"),
+        Figure("messages beside it", beside, "messages/s"),
+        Figure("campaigns beside it", len(rates)),
+        Figure("the store grew by", round(grown_gb, 2), "GB"),
+    )
+    return {"backup_gb": round(octets / 1e9, 2), "backup_s": round(took_s, 1), "backup_beside_per_s": beside}
 
 
 def _ballast(data: Path, gigabytes: int) -> None:
@@ -236,15 +264,17 @@ def _in_turns(first: Callable[[], float], second: Callable[[], float]) -> tuple[
 
 @contextlib.contextmanager
 def _backups(data: Path, copy: Path, made: list[int]) -> Iterator[None]:
-    """`volley backup` again and again until the end; the octets of each copy go into `made`."""
+    """`volley backup` again and again until the end, which cuts the last; the octets of each copy go into `made`."""
     end = threading.Event()
 
     def run() -> None:
         while not end.is_set():
-            argv = [sys.executable, "-m", "dispatcher.cli", "backup", str(copy), "--data", str(data)]
-            subprocess.run(argv, env=environment(), stdout=subprocess.DEVNULL, stderr=sys.stderr, check=True)
-            made.append(sum(file.stat().st_size for file in copy.rglob("*") if file.is_file()))
-            shutil.rmtree(copy)
+            with _backup_process(data, copy) as backup:
+                while backup.poll() is None and not end.wait(WATCH_S):
+                    pass
+                made.append(_octets(copy) or _octets(copy.with_name(f"{copy.name}.partial")))
+                backup.send_signal(signal.SIGINT)
+            shutil.rmtree(copy, ignore_errors=True)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -254,6 +284,17 @@ def _backups(data: Path, copy: Path, made: list[int]) -> Iterator[None]:
     finally:
         end.set()
         thread.join()
+
+
+def _backup_process(data: Path, copy: Path) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-m", "dispatcher.cli", "backup", str(copy), "--data", str(data)]
+    return subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _octets(folder: Path) -> int:
+    """Of the store's file in a folder, as far as it is there."""
+    file = folder / FILE
+    return file.stat().st_size if file.exists() else 0
 
 
 def _rate(rig: Rig, audiences: Sequence[str]) -> float:
