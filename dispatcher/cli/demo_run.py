@@ -135,7 +135,7 @@ class Demo:
 
     def _start_serve(self, children: Children) -> Child:
         options, port = self.options, free_port()
-        self._key = str(run_volley(["init", str(self.folder), "--json"])["key"])
+        self._key = str(run_volley(["init", str(self.folder), "--json"])["secret"])
         self._url = f"http://127.0.0.1:{port}"
         endpoint = Endpoint(
             name="demo", host=options.smsc[0] if options.smsc else "127.0.0.1", port=self._smsc_port,

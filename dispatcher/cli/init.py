@@ -39,7 +39,7 @@ def init_command(folder: Path, as_json: bool) -> None:
         raise
     url = call.settings.api.url
     call.show(
-        {"data": str(folder), "config": str(file), "url": url, "key": secret, "key_id": reply["id"]},
+        {"data": str(folder), "config": str(file), "url": url, "secret": secret, "key_id": reply["id"]},
         f"settings   {file}\n"
         f"store      {folder / 'store'}\n"
         f"key        {secret}   (the operator's; shown this once)\n"
