@@ -20,6 +20,7 @@ from dispatcher.cli.campaign_written import written
 from dispatcher.cli.common import Call, common, id_of, of_tenant
 from dispatcher.cli.guard_options import with_guards
 from dispatcher.cli.message_options import with_options
+from dispatcher.cli.shown import money, plain
 from dispatcher.cli.talk import NoAnswer, ask
 from dispatcher.cli.uncertain import decide_command, uncertain_command
 from dispatcher.clock import SystemClock
@@ -57,6 +58,7 @@ for _command in (*MOVES, *REPORTS, rehearse_command, uncertain_command, decide_c
 @click.option(
     "--purpose", type=click.Choice([purpose.value for purpose in Purpose]), default=DEFAULTS.purpose, show_default=True
 )
+@click.option("--coupon-pool", metavar="POOL", help="Its name or id: {coupon} is each member's code there.")
 @click.option("--sender", default="", help="source_addr; the tenant's unless given.")
 @click.option("--max-parts", type=int, default=DEFAULTS.max_parts, show_default=True, help="Of one message.")
 @click.option("--validity-s", type=int, default=DEFAULTS.validity_s, show_default=True, help="Then the SMSC gives up.")
@@ -73,6 +75,7 @@ def create_command(call: Call, tenant: str | None, **parts: Any) -> None:
       volley campaign create Spring --text "Hello {name|you}" --segment "visits > 3"
       volley campaign create Alarm --text "Gate 4, now" --flash --priority 3 --valid-until 2026-12-01T12:00:00Z
       volley campaign create Weekly --text Hi --at 2026-12-07T09:00 --repeat "FREQ=WEEKLY;BYDAY=MO" --window 09:00-20:00
+      volley campaign create Sale --text "Show {coupon} at the till" --coupon-pool "Spring sale"
       volley campaign create Test --arm "A:50:Hello {name|you}" --arm "B:50:New in town" --holdout 10% \\
         --winner replied:20%:3600
     """
@@ -90,6 +93,8 @@ def create_command(call: Call, tenant: str | None, **parts: Any) -> None:
 @click.option("--sender")
 @click.option("--max-parts", type=int)
 @click.option("--validity-s", type=int)
+@click.option("--coupon-pool", metavar="POOL", help="Its name or id.")
+@click.option("--no-coupon-pool", is_flag=True, help="Name none.")
 @click.option("--no-time", is_flag=True, help="Take its schedule away.")
 @click.option("--no-arms", is_flag=True, help="One text again; takes the test of the arms away too.")
 @click.option("--no-holdout", is_flag=True, help="Send to everybody.")
@@ -100,7 +105,7 @@ def create_command(call: Call, tenant: str | None, **parts: Any) -> None:
 @with_guards
 @with_options
 def edit_command(
-    call: Call, tenant: str | None, campaign: str, no_time: bool, no_arms: bool, no_holdout: bool,
+    call: Call, tenant: str | None, campaign: str, no_time: bool, no_arms: bool, no_holdout: bool, no_coupon_pool: bool,
     schedule: dict[str, Any] | None, **parts: Any,
 ) -> None:  # fmt: skip
     """Change what has not started; it is a draft again, and an approval of it is gone. Example:
@@ -113,6 +118,7 @@ def edit_command(
         changes["schedule"] = schedule
     changes |= {"arms": [], "winner": None} if no_arms else {}
     changes |= {"holdout": None} if no_holdout else {}
+    changes |= {"coupon_pool": None} if no_coupon_pool else {}
     if not changes:
         raise click.UsageError("say what to change")
     reply = call.do(EditCampaign(campaign=_campaign(campaign), changes=changes), tenant=call.tenant(tenant))
@@ -144,11 +150,12 @@ def list_command(call: Call, tenant: str | None, state: str | None, limit: int) 
 def show_command(call: Call, tenant: str | None, campaign: str) -> None:
     """Everything written in a campaign, and what may be done with it next."""
     from dispatcher.campaigns.campaign import campaign_json, need_campaign
+    from dispatcher.tenants.tenant import need_tenant
 
     number, which = call.tenant(tenant), _campaign(campaign)
     with call.reading() as view:
-        record = campaign_json(which, need_campaign(view, number, which))
-    call.show(record)
+        record, of = campaign_json(which, need_campaign(view, number, which)), need_tenant(view, number)
+    call.show(record, of=of)
 
 
 @campaign_group.command("preview")
@@ -189,9 +196,14 @@ def start_command(call: Call, tenant: str | None, campaign: str, token: str | No
 @common
 def progress_command(call: Call, tenant: str | None, campaign: str, watch: bool) -> None:
     """How far a campaign is, in counters that add up."""
-    steps = _steps(call, call.tenant(tenant), _campaign(campaign))
+    from dispatcher.tenants.tenant import need_tenant
+
+    number = call.tenant(tenant)
+    steps = _steps(call, number, _campaign(campaign))
     if not watch:
-        call.show(next(steps))
+        with call.reading() as view:
+            of = need_tenant(view, number)
+        call.show(next(steps), of=of)
     elif call.json:
         _watch_lines(steps)
     else:
@@ -209,31 +221,31 @@ def _preview_lines(seen: Mapping[str, Any]) -> Iterator[str]:
     yield f"will send  {seen['will_send']:,}"
     parts = ", ".join(f"{n:,} of {count} part{'s' * (count != '1')}" for count, n in seen["parts"].items())
     yield f"parts      {parts or 'none'}; GSM 7-bit {seen['alphabet']['gsm7']:,}, UCS-2 {seen['alphabet']['ucs2']:,}"
+    currency = seen["currency"]
     if seen["cost_micros"] is not None:
         balance = seen["balance_after_micros"]
-        after = f", balance after {balance:,}" if balance is not None else ""
-        unit = f"micro-{seen['currency'] or 'units'}"
-        yield f"cost       {seen['cost_micros']:,} {unit} for {seen['billed_parts']:,} parts{after}"
+        after = f", balance after {money(balance, currency)}" if balance is not None else ""
+        yield f"cost       {money(seen['cost_micros'], currency)} for {seen['billed_parts']:,} parts{after}"
     for name, one in seen["by_route"].items() if len(seen["by_route"]) > 1 else ():
-        yield f"by {name:8}{one['messages']:,} messages, {one['billed']:,} parts, {one['micros']:,} micro-units"
+        cost = money(one["micros"], currency)
+        yield f"by {name:8}{one['messages']:,} messages, {one['billed']:,} parts, {cost}"
+    if pool := seen["coupon_pool"]:
+        stock = f", {pool['left']:,} left" if pool["left"] is not None else ""
+        until = f", until {pool['valid_until']}" if pool["valid_until"] else ""
+        yield f"coupons    {plain(pool['name'])}: {plain(pool['value'])}{stock}{until}"
     if seen["waiting"]:
         first = seen["waiting_until"][0]["at"]
-        yield f"waiting    {seen['waiting']:,} for their quiet hours to end, the first until {first}"
+        yield f"waiting    {seen['waiting']:,} for their own hour, the first until {first}"
     if seen["eta"]["end"]:
         yield f"eta        {seen['eta']['start']} to {seen['eta']['end']}, limited by {seen['eta']['limit']}"
     yield from (f"dearer     {_dearer(one)}" for one in seen["dearer"][:3])
     yield f"start      {seen['schedule']}" + ("; somebody else approves it first" if seen["approval_needed"] else "")
-    yield from (f"sample     {_plain(sample['text'])}" for sample in seen["samples"][:3])
+    yield from (f"sample     {plain(sample['text'])}" for sample in seen["samples"][:3])
     yield from (f"note       {warning}" for warning in seen["warnings"])
 
 
 def _dearer(one: Mapping[str, Any]) -> str:
-    return f"{one['field']} {_plain(one['value'])!r} makes {one['parts']} parts of {one['without']}"
-
-
-def _plain(text: str) -> str:
-    """On one line, and without what a terminal would obey: names come from files of strangers."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    return f"{one['field']} {plain(one['value'])!r} makes {one['parts']} parts of {one['without']}"
 
 
 def _steps(call: Call, tenant: int, campaign: int) -> Iterator[dict[str, Any]]:

@@ -11,18 +11,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from config import SettingError, Settings, load
+from dispatcher.cli.shown import Reader
 from dispatcher.cli.talk import listens, send
 from dispatcher.clock import SystemClock
 from dispatcher.control.commands import Envelope
 from dispatcher.records.keys import parse_public_id, public_id
 from dispatcher.store import Snapshot, open_store
+
+if TYPE_CHECKING:
+    from dispatcher.tenants.tenant import Tenant
 
 WHOLE_CHARACTERS = 32  # of a cell without a blank: ids, times and numbers are shorter
 PIPE_CHARACTERS = 10_000  # a line where nobody looks at its end
@@ -64,16 +68,16 @@ class Call:
             raise click.UsageError(f"there are {len(tenants)} tenants: say which with --tenant ten_...")
         raise click.UsageError(f"--tenant: {text!r} is no id (ten_...), and the title of {len(tenants) or 'none'}")
 
-    def show(self, record: Mapping[str, Any], line: str | None = None) -> None:
-        """One answer: the record as JSON, or `line`, or the record's fields line by line."""
+    def show(self, record: Mapping[str, Any], line: str | None = None, *, of: Tenant | None = None) -> None:
+        """One answer: the record as JSON, or `line`, or the record's fields line by line, by the clock and in the
+        currency of the tenant it is `of`."""
         if self.json:
             click.echo(json.dumps(record, ensure_ascii=False, default=str))
         elif line is not None:
             click.echo(line)
         else:
-            for name, value in record.items():
-                shown = json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
-                click.echo(f"{name + ':':20} {'' if value is None else shown}")
+            for told in Reader.of(of).lines(record):
+                click.echo(told.rstrip())
 
     def show_rows(self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
         """A list: one JSON object a line, or a table. An id or a time is never broken over two lines, and nothing is in

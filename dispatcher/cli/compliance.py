@@ -16,10 +16,12 @@ from config import SettingError
 from dispatcher.cli.common import Call, F, common, of_tenant
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import ImportSuppressions, RecordConsents
+from dispatcher.errors import CommandRefused
 
 AT_ONCE = 5_000  # members/suppression.py
 CONSENTS_AT_ONCE = 1_000  # members/consents.py
 HASH_CHARACTERS = 64
+SHOWN = 20  # wrong lines of a file
 
 
 @click.group("suppression")
@@ -108,7 +110,7 @@ def import_command(call: Call, tenant: str | None, operator: bool, signature: st
                 total["added"] += reply["added"]
                 total["already"] += reply["already"]
             bar.advance(task, sum(len(text) + 1 for _, text in lines))
-    lines_ = "".join(f"\nline {one['line']}: {one['value']!r} is neither a number nor a hash" for one in wrong[:20])
+    lines_ = "".join(f"\nline {one['line']}: {one['value']!r} is neither a number nor a hash" for one in wrong[:SHOWN])
     call.show(
         {**total, "lines": wrong[:1_000]},
         f"{total['added']:,} added, {total['already']:,} were there, {total['wrong']:,} wrong{lines_}",
@@ -131,18 +133,17 @@ def check_command(call: Call, tenant: str | None, numbers: tuple[str, ...]) -> N
 
 @suppression_group.command("list")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True)
-@click.option("--operator", is_flag=True, help="The operator's list.")
-@of_tenant
-@common
-def list_command(call: Call, tenant: str | None, operator: bool, limit: int) -> None:
-    """Numbers of a list, in order."""
-    from dispatcher.members.suppression import list_suppressions
+@_scope
+def list_command(call: Call, tenant: str | None, operator: bool, signature: str, limit: int) -> None:
+    """Numbers of a list, in order. What came as hashes has none to show: `check` says of a number whether it is there.
+    """
+    from dispatcher.members.suppression import listed
 
     number = 0 if operator else call.tenant(tenant)
     with call.reading() as view:
         rows = [
             {"number": f"+{row['number']}", "at": rfc3339(row["at_ms"]), "why": row["reason"]}
-            for row in list_suppressions(view, number, limit=limit)
+            for row in listed(view, number, limit=limit, signature=signature)
         ]
     call.show_rows(["number", "at", "why"], rows)
 
@@ -184,11 +185,14 @@ def import_consents_command(call: Call, tenant: str | None, file: Path) -> None:
     """
     number, total = call.tenant(tenant), {"given": 0, "withdrawn": 0}
     for lines in _chunks(_lines(file), CONSENTS_AT_ONCE):
+        words = [_word(file, line, text) for line, text in lines]
         try:
-            words = [json.loads(text) for _, text in lines]
-        except ValueError as exc:
-            raise click.ClickException(f"{file}, after line {lines[0][0] - 1}: not JSON: {exc}") from exc
-        reply = call.do(RecordConsents(consents=words), tenant=number)
+            reply = call.do(RecordConsents(consents=words), tenant=number)
+        except CommandRefused as exc:
+            at = [(lines[int(error["pointer"].split("/")[2])][0], error["detail"]) for error in exc.errors[:SHOWN]]
+            said = "; ".join(f"line {line}: {detail}" for line, detail in at) or exc.detail
+            span = f"lines {lines[0][0]} to {lines[-1][0]}"
+            raise click.ClickException(f"{file}: nothing of {span} is recorded: {said}") from exc
         for name in total:
             total[name] += reply[name]
     call.show(total, f"{total['given']:,} said yes, {total['withdrawn']:,} said no")
@@ -204,12 +208,13 @@ def show_consents_command(call: Call, tenant: str | None, number: str) -> None:
     from dispatcher.members.msisdn import Unparsed, normalise
     from dispatcher.tenants.tenant import need_tenant
 
-    of = call.tenant(tenant)
+    which = call.tenant(tenant)
     with call.reading() as view:
-        parsed = normalise(number, need_tenant(view, of).region)
+        of = need_tenant(view, which)
+        parsed = normalise(number, of.region)
         if isinstance(parsed, Unparsed):
             raise click.UsageError(f"NUMBER {number!r}: {parsed.reason.replace('_', ' ')}")
-        call.show(consents_json(view, of, parsed))
+        call.show(consents_json(view, which, parsed), of=of)
 
 
 @click.group("profile")
@@ -240,6 +245,16 @@ def show_profile_command(call: Call, name: str) -> None:
     from dispatcher.tenants.profile import get_profile, profile_json
 
     call.show(profile_json(get_profile(name)))
+
+
+def _word(file: Path, line: int, text: str) -> dict[str, Any]:
+    try:
+        word = json.loads(text)
+    except ValueError as exc:
+        raise click.ClickException(f"{file}, line {line}: not JSON: {exc}") from exc
+    if not isinstance(word, dict):
+        raise click.ClickException(f"{file}, line {line}: an object with number, purpose and source, not {text[:40]!r}")
+    return word
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:

@@ -30,13 +30,14 @@ def member_group() -> None:
 def show_member_command(call: Call, tenant: str | None, member: str) -> None:
     """What MEMBER's values are."""
     from dispatcher.members.member import member_json
+    from dispatcher.tenants.tenant import need_tenant
 
     number = call.tenant(tenant)
     with call.reading() as view:
-        record = member_json(view, number, member_no_of(view, number, member))
+        record, of = member_json(view, number, member_no_of(view, number, member)), need_tenant(view, number)
     if record is None:
         raise unknown_member(member)
-    call.show(record)
+    call.show(record, of=of)
 
 
 @member_group.command("set")

@@ -80,13 +80,14 @@ def send_message_command(
 def show_message_command(call: Call, tenant: str | None, message: str) -> None:
     """What was asked of MESSAGE (msg_...) and what became of it."""
     from dispatcher.apps.messages_shown import get_message
+    from dispatcher.tenants.tenant import need_tenant
 
     number = call.tenant(tenant)
     with call.reading() as view:
-        shown = get_message(view, number, message, SystemClock().epoch_ms())
+        shown, of = get_message(view, number, message, SystemClock().epoch_ms()), need_tenant(view, number)
     if shown is None:
         raise CommandRefused(404, "not_found", f"there is no message {message[:40]!r}")
-    call.show(shown)
+    call.show(shown, of=of)
 
 
 @message_group.command("find")

@@ -45,6 +45,7 @@ def add_points_command(
 def show_points_command(call: Call, tenant: str | None, member: str, limit: int) -> None:
     """MEMBER's balance and latest entries."""
     from dispatcher.apps.points.account import balance, statement
+    from dispatcher.tenants.tenant import need_tenant
 
     number = call.tenant(tenant)
     with call.reading() as view:
@@ -54,4 +55,5 @@ def show_points_command(call: Call, tenant: str | None, member: str, limit: int)
             "balance": balance(view, number, member_no),
             "entries": list(statement(view, number, member_no, limit)),
         }
-    call.show(record)
+        of = need_tenant(view, number)
+    call.show(record, of=of)

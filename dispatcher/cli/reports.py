@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dispatcher.cli.shown import money, plain
 from dispatcher.smpp.consts import status_name
 
 Found = Mapping[str, Any]
@@ -53,9 +54,11 @@ def report_lines(found: Found) -> Iterator[str]:
     if line["points"]:
         yield f"  at most {line['peak_per_s']:,}/s over {line['bucket_s']} s"
     if cost := found["cost"]:
-        money = f"{cost['micros'] / 1e6:,.2f} {cost['currency'] or ''}".rstrip()
-        told = f"cost {money} for" if cost["micros"] or cost["currency"] else "no price is set:"
+        amount = f"cost {money(cost['micros'], cost['currency'])} for"
+        told = amount if cost["micros"] or cost["currency"] else "no price is set:"
         yield f"  {told} {cost['billed']:,} parts, {'settled' if cost['settled'] else 'reserved'}"
+        if each := cost.get("per_redemption_micros"):
+            yield f"  {money(each, cost['currency'])} for each coupon redeemed"
     for error in found["errors"][:10]:
         code = "other codes" if error["error"] is None else f"{error['error']} (0x{error['error']:X})"
         yield f"  {error['state']:12}{error['recipients']:>14,}  {code}"
@@ -86,11 +89,6 @@ def effect_lines(found: Found) -> Iterator[str]:
             clear = "clear" if one["clear"] else "not clear"
             apart = f"{one['difference']:+.2%}  {percent}: {one['low']:+.2%} to {one['high']:+.2%}"
             yield f"{plain(one['group'])} against {plain(one['against'])}, {one['measure']}: {apart}, {clear}"
-
-
-def plain(text: str) -> str:
-    """On one line, and without what a terminal would obey: names and texts come from strangers."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _pairs(rest: Found) -> str:

@@ -93,16 +93,17 @@ def list_segments_command(call: Call, tenant: str | None) -> None:
 def show_segment_command(call: Call, tenant: str | None, segment: str, versions: bool) -> None:
     """A saved segment's rule."""
     from dispatcher.segments.segment import segment_versions
+    from dispatcher.tenants.tenant import need_tenant
 
     number = call.tenant(tenant)
     with call.reading() as view:
-        row = _saved(view, number, segment)
+        row, of = _saved(view, number, segment), need_tenant(view, number)
         if versions:
             rows = [_shown(one) for one in segment_versions(view, number, _number(row))]
     if versions:
         call.show_rows(["version", "title", "expr", "at", "actor"], rows)
     else:
-        call.show(_shown(row))
+        call.show(_shown(row), of=of)
 
 
 @segment_group.command("save")

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from dispatcher.cli.campaign import _plain, _until_over, campaign_group
+from dispatcher.cli.campaign import _until_over, campaign_group
 from dispatcher.cli.campaign_reports import said
+from dispatcher.cli.shown import plain
 from dispatcher.control.commands import CreateCampaign
 from dispatcher.records.states import Decision, State
 from tests.campaigns.log import ACCEPTED, RECEIPT, claim, log, log_begins, record
@@ -44,6 +45,21 @@ def test_options_are_written_shown_changed_and_taken_away(volley, shop):
     assert wrong.status != 0 and "priority 9: 0 to 3" in wrong.err
     late = volley("campaign", "create", "Alarm", "--valid-until", "2020-01-01T00:00:00Z", "--data", shop)
     assert late.status != 0 and "between now" in late.err
+
+
+def test_a_coupon_pool_is_named_shown_and_taken_away(volley, shop):
+    pool = volley("coupon", "pool", "create", "Cake", "--value", "one slice", "--stock", "2", "--data", shop)
+    assert pool.status == 0, pool.err
+    argv = ("--text", "For you: {coupon}", "--coupon-pool", "cake", "--data", shop)
+    made = volley("campaign", "create", "Sale", *argv, "--json").json
+    assert made["coupon_pool"] == pool.out.strip()
+    seen = volley("campaign", "preview", made["id"], "--data", shop).out.splitlines()
+    assert "coupons    Cake: one slice, 2 left" in seen and "sample     For you: XXXXXXXXXXXX" in seen
+    assert any(line.startswith("note") and "2 coupons left for 4 messages" in line for line in seen)
+    taken = volley("campaign", "edit", made["id"], "--no-coupon-pool", "--text", "Hi", "--data", shop, "--json").json
+    assert taken["coupon_pool"] is None
+    wrong = volley("campaign", "create", "Sale", "--text", "Hi", "--coupon-pool", "Cakes", "--data", shop)
+    assert wrong.status != 0 and "did you mean 'Cake'?" in wrong.err
 
 
 def started(volley, shop, draft):
@@ -102,7 +118,7 @@ def test_a_preview_says_who_how_many_and_the_token(volley, shop, draft):
 def test_a_sample_is_one_line_whatever_the_text_holds(volley, shop):
     made = volley("campaign", "create", "A", "--text", "Hello\n{name|friend}", "--data", shop).out.strip()
     assert "sample     Hello No0\n" in volley("campaign", "preview", made, "--data", shop).out
-    assert _plain("a\x1b[2Jb\u202e") == "a [2Jb "
+    assert plain("a\x1b[2Jb\u202e") == "a [2Jb "
 
 
 def test_start_without_a_token_previews_and_asks(volley, shop, draft, monkeypatch):

@@ -42,6 +42,7 @@ def test_a_file_of_numbers_and_hashes_goes_to_a_list_and_what_is_neither_is_name
 
 def test_a_signatures_list_from_the_command_line(shop):
     shop("suppression", "add", NUMBERS[0], "--signature", "Corner")
+    assert [row["number"] for row in shop("suppression", "list", "--signature", "Corner").rows] == [NUMBERS[0]]
     campaign = drafted(shop, "--signature", "Corner")
     assert shop("campaign", "preview", campaign).json["skipped"] == {"suppressed": 1}
 
@@ -57,8 +58,20 @@ def test_consents_from_a_file_and_by_hand(shop, tmp_path):
     seen = shop("campaign", "preview", drafted(shop)).json
     assert (seen["will_send"], seen["skipped"]) == (2, {"opted_out": 1, "no_consent": 1})
     assert seen["text"] == "Hi Reply STOP to end"
-    (tmp_path / "bad.jsonl").write_text("{")
-    assert "not JSON" in shop("consent", "import", tmp_path / "bad.jsonl", status=1).err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "line 3: not JSON"),
+        ("[1]", "line 3: an object with number"),
+        ('{"number": "12", "purpose": "otp", "source": "till"}', "nothing of lines 1 to 3 is recorded: line 3: number"),
+    ],
+)
+def test_a_wrong_line_of_a_file_of_consents_is_named(shop, tmp_path, line, said):
+    good = json.dumps({"number": NUMBERS[0], "purpose": "marketing", "source": "till"})
+    (tmp_path / "bad.jsonl").write_text(f"{good}\n\n{line}\n")
+    assert said in shop("consent", "import", tmp_path / "bad.jsonl", status=1).err
 
 
 def test_credit_prices_and_usage_from_the_command_line(shop, volley, data):
@@ -70,13 +83,16 @@ def test_credit_prices_and_usage_from_the_command_line(shop, volley, data):
     assert shop("money", "top-up", "1000", "--reason", "invoice").json["balance"] == 1000
     campaign = drafted(shop, "--budget", "500", "--rate", "10")
     assert (
-        "cost       160 micro-EUR for 4 parts, balance after 840"
+        "cost       0.00016 EUR for 4 parts, balance after 0.00084"
         in volley("campaign", "preview", campaign, "--data", data).out
     )
     shop("campaign", "start", campaign, "--yes")
     found = shop("usage").json
     assert (found["billed"], found["plan"]["parts_left"], found["plan"]["balance_micros"]) == (4, 96, 840)
+    assert "0.00016 EUR, some of it reserved" in volley("usage", "--data", data).out
     assert [row["kind"] for row in shop("money", "ledger").rows] == ["reserve", "top_up"]
+    topped = volley("money", "top-up", "2500000", "--data", data).out
+    assert topped == "balance 2.50084 EUR, reserved 0.00016 EUR\n"
     assert shop("usage", "--month", "2026-13", status=2).err
     assert shop("price", "set", "33:40", status=2).err
 
