@@ -46,6 +46,8 @@ class CapBody(Body):
 
 class TenantPatch(Body):
     title: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    zone: Annotated[str | None, Field(max_length=64, description="IANA; campaigns keep that of their schedule")] = None
+    region: Annotated[str | None, Field(max_length=2, description="of numbers read from now on; empty: none")] = None
     sender: Annotated[str | None, Field(max_length=20, description="of new drafts; those there are keep theirs")] = None
     brand: Annotated[str | None, Field(max_length=100, description="named in the STOP confirmation")] = None
     approval_above: Annotated[
@@ -74,6 +76,10 @@ class TenantPatch(Body):
 class TenantAnswer(Answer):
     id: str
     title: str
+
+
+class EditedTenantAnswer(TenantAnswer):
+    warnings: list[str] = Field(description="What a new zone or region does not reach, and what follows it at once")
 
 
 class KeyBody(Body):
@@ -109,7 +115,7 @@ async def create_tenant(
     return await ask(caller, CreateTenant(**body.model_dump()))
 
 
-@router.patch("/tenants/{tenant}", response_model=TenantAnswer)
+@router.patch("/tenants/{tenant}", response_model=EditedTenantAnswer)
 async def edit_tenant(
     tenant: str,
     body: TenantPatch,

@@ -1,8 +1,8 @@
-"""One campaign: what may be written in it, how its row is kept and shown, what a preview of it stands for.
+"""One campaign: made, edited and deleted, how its row is kept and shown, what a preview of it stands for.
 
 Touches: rows of `campaigns` (and on delete its bitmaps), through a view; time is an argument.
 Rests on: DESIGN 6 (a preview freezes the audience, start adopts it, guards only remove), PRODUCT D; states.py for the
-moves, life.py for who makes them.
+moves, life.py for who makes them, written.py for what may be written.
 
     campaigns: tenant:2 campaign:8 -> {title, purpose, expr, canonical, text, sender, max_parts, validity_s,
       receipts, schedule, state, version, created_ms, started_ms, finished_ms, log_base, ref_seed, audience,
@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
-from dispatcher.campaigns import arm_rules, wording
+from dispatcher.campaigns import arm_rules
 from dispatcher.campaigns import schedule as schedules
 from dispatcher.campaigns.states import (
     ACTIVE,
@@ -40,24 +39,20 @@ from dispatcher.campaigns.states import (
     next_state,
     remember,
 )
-from dispatcher.campaigns.template import Template
+from dispatcher.campaigns.written import check, plan, problem_of
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import CreateCampaign, DeleteCampaign, EditCampaign, Envelope
+from dispatcher.coupons.pool import PREFIX as POOL_PREFIX
+from dispatcher.coupons.pool import note_campaign
 from dispatcher.errors import CommandRefused, WrongState
-from dispatcher.members.fields import fields_of
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
-from dispatcher.records.states import CampaignState, Purpose
-from dispatcher.segments.plan import compile_text as compile_segment
+from dispatcher.records.states import CampaignState
 from dispatcher.store import audit
 from dispatcher.store.ids import next_id
 from dispatcher.store.layout import LEDGER_KEY, TENANT, TENANT_U64, U64
 from dispatcher.store.values import pack, unpack
-from dispatcher.tenants.edit import CAPS_MAX, SIGNATURE_RULE, is_cap, is_signature
-from dispatcher.tenants.tenant import SENDER_OCTETS_MAX, Tenant, need_tenant
-from dispatcher.text import options
-from dispatcher.text.options import Options
-from dispatcher.text.parts import fits_somewhere
+from dispatcher.tenants.tenant import need_tenant
 
 __all__ = [
     "ACTIVE",
@@ -79,7 +74,7 @@ __all__ = [
 _WORDS = ("purpose", "expr", "text", "sender", "max_parts", "validity_s", "receipts", "schedule")
 DEALT = ("arms", "holdout", "winner", "stratify")
 GUARDED = ("signature", "budget_micros", "caps", "rate")
-TOLD = ("options",)
+TOLD = ("options", "coupon_pool")
 PREVIEWED = (*_WORDS, "canonical", *DEALT, *GUARDED, *TOLD)
 EDITABLE = ("title", *_WORDS, *DEALT, *GUARDED, *TOLD)
 
@@ -112,15 +107,12 @@ LATER: dict[str, Any] = {
     "rate": 0,  # parts a second, 0: no limit of its own
     "open_hours": False,  # in a rehearsal's scratch store alone: quiet hours are passed over (rehearsal.py)
     "options": {},  # what each submit_sm asks for beside its text (text/options.py)
+    "coupon_pool": None,  # its number: `{coupon}` is a member's code there (coupon_pool.py)
     "quote": None,  # since its start: {micros, billed, month, reserved} (money.py)
 }
 LINKS = ("repeat_of", "clone_of", "resend_of")
 AUTHORS_MAX = 64
 DAEMON = "dispatcher"
-
-TITLE_CHARACTERS = 200
-PARTS_MAX = 100  # what a template may hold (template.py); a claim record has 7 bits for it (outcome_log.h)
-VALIDITY_S = (60, 30 * 86_400)  # a log segment lives as long as the validity (DESIGN 8)
 
 
 def create_campaign(view: View, command: CreateCampaign, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
@@ -152,8 +144,8 @@ def made(view: View, envelope: Envelope, written: dict[str, Any], **links: int) 
         "deal": None,
         "won": None,
     }
-    _check(view, tenant, row, envelope.at_ms)
-    _plan(tenant, row, envelope.at_ms)
+    check(view, tenant, row, envelope.at_ms)
+    plan(tenant, row, envelope.at_ms)
     remember(row, envelope.at_ms, envelope.actor, envelope.reason)
     changes.merge(save(envelope.tenant, campaign, row))
     return changes, campaign, row
@@ -175,17 +167,19 @@ def edit_campaign(view: View, command: EditCampaign, envelope: Envelope) -> tupl
             422,
             "invalid_campaign",
             f"no such part of a campaign: {', '.join(map(repr, unknown))}",
-            errors=[_problem(name, "unknown", f"one of {', '.join(EDITABLE)}") for name in unknown],
+            errors=[problem_of(name, "unknown", f"one of {', '.join(EDITABLE)}") for name in unknown],
             extra={"did_you_mean": next(iter(difflib.get_close_matches(unknown[0], EDITABLE, 1)), None)},
         )
     edited = row | wanted
-    _check(view, tenant, edited, envelope.at_ms)
-    if "schedule" in wanted and wanted["schedule"] != row["schedule"]:
-        _plan(tenant, edited, envelope.at_ms)
+    check(view, tenant, edited, envelope.at_ms)
+    if "schedule" in wanted and (wanted["schedule"] != row["schedule"] or tenant.zone != row["zone"]):
+        plan(tenant, edited, envelope.at_ms)
     if edited == row:
         return Changes(), campaign_json(command.campaign, row)
     if any(edited[name] != row[name] for name in PREVIEWED):
         edited["audience"] = 0  # frozen again by the next preview; the old one stays to tell what changed since
+    if edited["zone"] != row["zone"] and schedules.reads_tenant_zone(edited["schedule"]):
+        edited |= {"audience": 0, "preview": None}  # the same words, and no longer the instants that it showed
     edited["authors"] = [*dict.fromkeys([*row["authors"], envelope.actor])][-AUTHORS_MAX:]
     edited |= {"due_ms": None, "submitted": None, "approval": None, "count": None}
     if row["state"] != DRAFT:
@@ -289,10 +283,11 @@ def changed_since_preview(row: dict[str, Any]) -> list[str]:
 def campaign_json(campaign: int, row: dict[str, Any]) -> dict[str, Any]:
     """The row as the API shows it: public id, RFC 3339 times, what may be done next; no preview and no inner fields."""
     shown = {name: row[name] for name in (*EDITABLE, "canonical", "state", "version", "audience")}
-    preview = row["preview"]
+    preview, pool = row["preview"], row["coupon_pool"]
     return {
         "id": public_id("cmp", campaign),
         **shown,
+        "coupon_pool": None if pool is None else public_id(POOL_PREFIX, pool),
         "can": can_be(row),
         "created_at": rfc3339(row["created_ms"]),
         "due_at": rfc3339(row["due_ms"]),
@@ -317,16 +312,6 @@ def _signed(entry: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if entry is None else {**entry, "at": rfc3339(entry["at_ms"])}
 
 
-def compile_text(view: View, tenant: int, text: str, max_parts: int) -> Template:
-    """The template, fields checked. Raises CommandRefused 422: unknown_field; text_too_long by its literals alone."""
-    template = Template.compile(text, fields_of(view, tenant))
-    if not fits_somewhere("".join(piece for piece in template.pieces if isinstance(piece, str)), max_parts):
-        detail = f"without its fields the text already needs more than {max_parts} part{'s' * (max_parts > 1)}"
-        problem = _problem("text", "text_too_long", detail)
-        raise CommandRefused(422, "text_too_long", detail, errors=[problem], extra={"max_parts": max_parts})
-    return template
-
-
 def bitmap_key(campaign: int, which: int, block: int) -> bytes:
     """Key of table `bitmaps`, drawn in preview.py: campaign:8 which:1 block:4."""
     return LEDGER_KEY.pack(campaign, which, block)
@@ -336,76 +321,6 @@ def drop_audience(view: View, changes: Changes, campaign: int) -> None:
     """Remove what a preview froze."""
     for key, _ in view.range("bitmaps", U64.pack(campaign)):
         changes.delete("bitmaps", key)
-
-
-def _check(view: View, tenant: Tenant, row: dict[str, Any], at_ms: int) -> None:
-    """Hold every part of a draft but its schedule against its rule; set `canonical`. Raises CommandRefused 422."""
-    wrong = [_problem(name, "invalid", rule) for name, rule, holds in _RULES if not holds(row[name])]
-    if wrong:
-        detail = "; ".join(f"{problem['pointer'][1:]}: {problem['detail']}" for problem in wrong)
-        raise CommandRefused(422, "invalid_campaign", detail, errors=wrong)
-    row["options"] = options.checked(row["options"], at_ms)
-    row["receipts"] = Options.of(row["options"]).receipts(row["receipts"])
-    row["canonical"] = compile_segment(view, tenant.number, row["expr"], as_of_ms=at_ms).text
-    recompose(tenant, row)
-    if row["text"]:  # a draft may still be without one; preview may not
-        row["text"] = compile_text(view, tenant.number, row["text"], row["max_parts"]).text
-    if any(row[name] != LATER[name] for name in DEALT):
-        fields = fields_of(view, tenant.number)
-        arm_rules.check(row, fields, lambda text: compile_text(view, tenant.number, text, row["max_parts"]).text)
-
-
-def recompose(tenant: Tenant, row: dict[str, Any]) -> None:
-    """Its texts say what the tenant's market asks for."""
-    row["text"] = wording.composed(tenant, row, row["text"])
-    if isinstance(row["arms"], list):
-        arms = [one for one in row["arms"] if isinstance(one, dict) and isinstance(one.get("text"), str)]
-        if len(arms) == len(row["arms"]):
-            row["arms"] = [{**one, "text": wording.composed(tenant, row, one["text"])} for one in arms]
-
-
-def _plan(tenant: Tenant, row: dict[str, Any], at_ms: int) -> None:
-    """Hold the schedule against the clock, where it is new. Raises CommandRefused 422."""
-    row["schedule"] = schedules.checked(row["schedule"], tenant.zone, at_ms)
-    row["zone"] = tenant.zone
-
-
-def _is_text(value: Any, characters: int | None = None) -> bool:
-    """Text that can be stored, so without lone surrogates."""
-    if not isinstance(value, str) or (characters is not None and len(value) > characters):
-        return False
-    return not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def _is_sender(value: Any) -> bool:
-    return _is_text(value, SENDER_OCTETS_MAX) and value.isascii() and value.isprintable() and value == value.strip()
-
-
-def _is_whole(value: Any, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-# part of a draft, its rule in words, its test
-_RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
-    ("title", f"text of at most {TITLE_CHARACTERS} characters", lambda v: _is_text(v, TITLE_CHARACTERS)),
-    ("purpose", f"one of {', '.join(Purpose)}", lambda v: v in list(Purpose)),
-    ("expr", "text", _is_text),
-    ("text", "text", _is_text),
-    ("sender", f"at most {SENDER_OCTETS_MAX} printable ASCII characters, no blanks around", _is_sender),
-    ("max_parts", f"a whole number from 1 to {PARTS_MAX}", lambda v: _is_whole(v, 1, PARTS_MAX)),
-    ("validity_s", f"seconds, {VALIDITY_S[0]} to {VALIDITY_S[1]}", lambda v: _is_whole(v, *VALIDITY_S)),
-    ("receipts", "true or false", lambda v: isinstance(v, bool)),
-    ("signature", SIGNATURE_RULE, is_signature),
-    ("budget_micros", "micro-units from 0, or null", lambda v: v is None or _is_whole(v, 0, 1 << 53)),
-    ("caps", f"a list of at most {CAPS_MAX} of {{max, within_s}}", lambda v: _are_caps(v)),
-    ("rate", "parts a second, 0 to 1,000,000", lambda v: _is_whole(v, 0, 1_000_000)),
-)
-
-
-def _are_caps(value: Any) -> bool:
-    if not isinstance(value, list) or len(value) > CAPS_MAX:
-        return False
-    return all(isinstance(one, dict) and is_cap({**one, "group": "marketing"}) for one in value)
 
 
 def need_campaign(view: View, tenant: int, campaign: int) -> dict[str, Any]:
@@ -420,8 +335,6 @@ def save(tenant: int, campaign: int, row: dict[str, Any]) -> Changes:
     changes = Changes()
     row["version"] += 1
     changes.put("campaigns", TENANT_U64.pack(tenant, campaign), pack(row))
+    if row["coupon_pool"] is not None:
+        note_campaign(changes, tenant, row["coupon_pool"], campaign)
     return changes
-
-
-def _problem(name: str, code: str, detail: str) -> dict[str, str]:
-    return {"pointer": f"/{name}", "code": code, "detail": detail}

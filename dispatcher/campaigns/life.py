@@ -17,11 +17,12 @@ from dispatcher.campaigns import schedule as schedules
 from dispatcher.campaigns.campaign import (
     campaign_json,
     changed_since_preview,
-    compile_text,
     fingerprint,
     need_campaign,
     save,
 )
+from dispatcher.campaigns.coupon_pool import hold_pool, hold_previewed
+from dispatcher.campaigns.freeze import start_of
 from dispatcher.campaigns.money import hold_money
 from dispatcher.campaigns.states import (
     APPROVED,
@@ -40,6 +41,7 @@ from dispatcher.campaigns.states import (
 )
 from dispatcher.campaigns.stops import refuse_while_stopped
 from dispatcher.campaigns.wording import hold_wording
+from dispatcher.campaigns.written import compile_of
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import (
     ApproveCampaign,
@@ -54,6 +56,7 @@ from dispatcher.control.commands import (
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
 from dispatcher.segments.plan import compile_text as compile_segment
+from dispatcher.tenants.senders import note_sender
 from dispatcher.tenants.tenant import Tenant, need_tenant
 
 Row = dict[str, Any]
@@ -68,13 +71,17 @@ def start_campaign(view: View, command: StartCampaign, envelope: Envelope) -> Do
     before it comes here); state_conflict when it may not start, the token is not the latest preview's, is past its
     24 h (a start now), or what was previewed changed since (`changed` names it); approval_required; stopped;
     422 no_recipients when nobody would get a message, schedule_in_the_past, what compile_text says of the text; and
-    what money.py and wording.py refuse: insufficient_credit, quota_exceeded, price_changed, signature_unregistered ...
+    what coupon_pool.py, money.py and wording.py refuse: coupon_pool_closed, insufficient_credit, price_changed ...
     """
     row = need_campaign(view, envelope.tenant, command.campaign)
     preview = row["preview"]
     holds = preview is not None and hmac.compare_digest(command.token.encode(), preview["token"].encode())
     if row["state"] in (RUNNING, SCHEDULED) and holds:
         raise _already(row)
+    if row["state"] == AWAITING_APPROVAL:
+        who = f"{row['submitted']['actor']} asked for it at {rfc3339(row['submitted']['at_ms'])}"
+        detail = f"it waits for an approval ({who}): somebody else approves it (:approve), then start"
+        raise conflict(detail, "approval_required", state=row["state"], can=can_be(row))
     schedule = row["schedule"]
     timed = schedule is not None and schedule["at"] is not None
     next_state(row, "schedule" if timed else "start")
@@ -87,7 +94,8 @@ def start_campaign(view: View, command: StartCampaign, envelope: Envelope) -> Do
         raise conflict(f"the preview ended at {rfc3339(preview['expires_ms'])}: preview again", ended=True)
     _hold_preview(row)
     tenant = need_tenant(view, envelope.tenant)
-    compile_text(view, tenant.number, row["text"], row["max_parts"])  # a field may have gone since
+    compile_of(view, tenant.number, row, row["text"])  # a field may have gone since
+    hold_previewed(view, tenant.number, row, start_of(row, envelope.at_ms))
     _hold_approval(tenant, row)
     row["count"] = preview["will_send"] if row["approval"] is None else row["approval"]["count"]
     row["audience"] = preview["audience"]
@@ -97,13 +105,16 @@ def start_campaign(view: View, command: StartCampaign, envelope: Envelope) -> Do
         row["started_ms"] = envelope.at_ms
         changes, shown = _moved(envelope, command.campaign, row, "start")
         changes.merge(money)
+        note_sender(view, changes, tenant.number, row["sender"])
         return changes, shown
     row["quote"] = None  # nothing is reserved before its time
     compile_segment(view, tenant.number, row["expr"], as_of_ms=envelope.at_ms)
-    schedules.checked(schedule, tenant.zone, envelope.at_ms)
+    schedules.checked(schedule, row["zone"], envelope.at_ms)
     begin_ms = schedules.first_ms(schedule, schedules.zone_of(schedule, row["zone"]))
     row["due_ms"] = max(begin_ms or 0, envelope.at_ms)  # some zone of the recipients may be past it
-    return _moved(envelope, command.campaign, row, "schedule")
+    changes, shown = _moved(envelope, command.campaign, row, "schedule")
+    note_sender(view, changes, tenant.number, row["sender"])
+    return changes, shown
 
 
 def submit_campaign(view: View, command: SubmitCampaign, envelope: Envelope) -> Done:
@@ -173,6 +184,7 @@ def resume_campaign(view: View, command: ResumeCampaign, envelope: Envelope) -> 
                 raise conflict(f"{detail}: somebody else approves that first (:approve)", "approval_required")
         if row["started_ms"] is None and row["preview"] is not None:
             tenant = need_tenant(view, envelope.tenant)
+            hold_pool(view, tenant.number, row, envelope.at_ms)
             money = hold_money(view, tenant, command.campaign, row, envelope.at_ms, bound=False)
         row |= {"held": None, "stopped": False, "started_ms": row["started_ms"] or envelope.at_ms}
     changes, shown = _moved(envelope, command.campaign, row, "resume")

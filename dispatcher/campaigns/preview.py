@@ -4,8 +4,8 @@ Touches: the members' blocks and the campaign's row, through one View that must 
 read snapshot in a worker thread, and its Changes are good only while the campaign is at the version it read.
 Rests on: freeze.py, which counts; texts.py, which shows; money.py, which holds a start to what was seen here.
 
-The token binds text, arms, schedule, guards, prices and count; what of them changes ends it (campaign.PREVIEWED). The
-row keeps the counts and no texts: a person who is erased is not to live on in a sample.
+The token binds text, arms, schedule, guards, prices, coupon pool and count; what of them changes ends it
+(campaign.PREVIEWED). The row keeps the counts and no texts: a person who is erased is not to live on in a sample.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from zoneinfo import ZoneInfo
 from dispatcher.campaigns import schedule as schedules
 from dispatcher.campaigns import wording
 from dispatcher.campaigns.arms import names_of
-from dispatcher.campaigns.campaign import compile_text, fingerprint, need_campaign, recompose, save
+from dispatcher.campaigns.campaign import fingerprint, need_campaign, save
+from dispatcher.campaigns.coupon_pool import hold_pool, pool_warnings, said_of, seen_of
 from dispatcher.campaigns.eta import eta
-from dispatcher.campaigns.freeze import Frozen, counted, freeze, freeze_row, put_audience
+from dispatcher.campaigns.freeze import Frozen, counted, freeze, freeze_row, put_audience, start_of
 from dispatcher.campaigns.money import account, hold_money, meter_of
 from dispatcher.campaigns.render import PartCounts, spared
 from dispatcher.campaigns.states import next_state
 from dispatcher.campaigns.template import Template
 from dispatcher.campaigns.texts import SAMPLES, Texts
+from dispatcher.campaigns.written import compile_of, recompose
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import Envelope, PreviewCampaign
 from dispatcher.errors import CommandRefused
@@ -63,7 +65,7 @@ def preview_campaign(
 
     endpoint_rate: parts/s of all endpoints together, 0 where that is not known. coding: how they take texts. router:
     which of them each number goes by. Raises CommandRefused: 404; 409 unless a draft; 422 for a segment or text that is
-    wrong, or no text; what the market asks of the text (wording.py).
+    wrong, or no text; what the market asks of the text (wording.py); what its coupon pool does not hold for.
     """
     began = perf_counter()
     tenant = need_tenant(view, envelope.tenant)
@@ -73,14 +75,16 @@ def preview_campaign(
         problem = {"pointer": "/text", "code": "text_missing", "detail": "the campaign has no text yet"}
         raise CommandRefused(422, "text_missing", problem["detail"], errors=[problem])
     schedule = row["schedule"]
-    schedules.checked(schedule, tenant.zone, envelope.at_ms)  # its time may be past by now
+    schedules.checked(schedule, row["zone"], envelope.at_ms)  # its time may be past by now
     options_checked(row["options"], envelope.at_ms)  # and so may theirs
     recompose(tenant, row)  # the market's wording may be another by now
     wording.hold_signature(view, tenant, row)
-    template = compile_text(view, tenant.number, row["text"], row["max_parts"])
+    hold_pool(view, tenant.number, row, start_of(row, envelope.at_ms))
+    template = compile_of(view, tenant.number, row, row["text"])
     compiled = compile_segment(view, tenant.number, row["expr"], as_of_ms=envelope.at_ms)
     frozen = freeze(view, tenant, row, compiled, envelope.at_ms, command.campaign, coding, router)
-    counts = counted(frozen)
+    counts, lasts = counted(frozen), eta(row, tenant, frozen, endpoint_rate)
+    pool = hold_pool(view, tenant.number, row, frozen.starts_ms, lasts.ms)
     row["audience"] = frozen.matched
     row["deal"] = frozen.deal.row if frozen.deal else None
     row["outdated"] = [*row["outdated"], *_outdated(row["preview"])][-OUTDATED_KEPT:]
@@ -91,6 +95,7 @@ def preview_campaign(
         "fingerprint": fingerprint(row),
         "market_profile": tenant.market_profile,
         "audience": frozen.matched,
+        "coupon": seen_of(pool, lasts.ms),
         **counts,
     }
     changes = save(tenant.number, command.campaign, row)
@@ -114,9 +119,10 @@ def preview_campaign(
         "balance_micros": held.balance if tenant.prepaid else None,
         "balance_after_micros": held.balance - cost if tenant.prepaid and cost is not None else None,
         "text": row["text"],
-        "schedule": schedules.in_words(schedule, schedules.zone_of(schedule, tenant.zone)) if schedule else "at once",
+        "schedule": schedules.in_words(schedule, schedules.zone_of(schedule, row["zone"])) if schedule else "at once",
         "approval_needed": bool(tenant.approval_above) and counts["will_send"] > tenant.approval_above,
-        "eta": eta(row, tenant, frozen, endpoint_rate),
+        "eta": lasts.shown(),
+        "coupon_pool": said_of(row, pool),
         "samples": texts.samples(),
         "longest": texts.longest(),
         "dearer": texts.dearer(),
@@ -125,6 +131,7 @@ def preview_campaign(
             *compiled.warnings,
             *_warnings(row, tenant, template, frozen, texts, meter.encoders),
             *_of_guards(row, frozen),
+            *pool_warnings(pool, [one.template for one in meter.renderers], frozen.will_send),
             *_unpaid(view, tenant, command.campaign, row, envelope.at_ms),
         ],
         "ms": round((perf_counter() - began) * 1000, 1),
@@ -160,16 +167,16 @@ def _warnings(
         yield f"{_members(n)} skipped because {bare} is not known; a fallback, as in {{name|friend}}, would reach them."
     if n := decisions[Decision.TEXT_GREW]:
         yield f"{_members(n)} skipped because the text would need more than {_parts(row['max_parts'])}."
-    narrow = next((by for by in encoders if not by.coding.ucs2), None)
-    if (n := decisions[Decision.NO_ROUTE]) and narrow is None:
+    if n := decisions[Decision.NO_ROUTE]:
         yield f"{_members(n)} skipped because no route fits their number: volley smpp route NUMBER says why."
-    elif n and narrow is not None:
-        lacking = narrow.outside("".join(piece for piece in template.pieces if isinstance(piece, str)))
+    narrow = next((by for by in encoders if not by.coding.ucs2), None)
+    if (n := decisions[Decision.NO_ALPHABET]) and narrow is not None:
+        lacking = narrow.outside(template.literals)
         named = ", ".join(f"“{character}”" for character in lacking[:CULPRITS_NAMED]) or "what is in their values"
         advice = "" if narrow.transliterates else "; look-alikes (transliterate) may spare some"
-        yield f"{_members(n)} skipped because no route fits, or the endpoint takes no UCS-2 and has no {named}{advice}."
+        yield f"{_members(n)} skipped because the endpoint takes no UCS-2 and has no {named}{advice}."
     if ucs2 := frozen.total.ucs2:
-        literal = outside_gsm7("".join(piece for piece in template.pieces if isinstance(piece, str)))
+        literal = outside_gsm7(template.literals)
         characters, complete = (literal, True) if literal else texts.culprits()
         named = ", ".join(f"“{character}”" for character in characters[:CULPRITS_NAMED])
         more = "" if complete and len(characters) <= CULPRITS_NAMED else " and others"
@@ -193,7 +200,9 @@ def _of_guards(row: dict[str, Any], frozen: Frozen) -> Iterator[str]:
         yield f"{_members(n)} skipped because the quiet calendar does not open for them in time."
     if n := frozen.waiting.total():
         first = rfc3339(min(frozen.waiting))
-        yield f"{_members(n, 'wait')} for the hours in which the market allows messages, the first until {first}."
+        own = schedules.local_at(row["schedule"])
+        hours = "their own clock to show the time" if own else "the hours in which the market allows messages"
+        yield f"{_members(n, 'wait')} for {hours}, the first until {first}."
     if frozen.undealt:
         yield f"{_members(frozen.undealt, 'wait')} for the winning text; the dearest one is counted for them."
 

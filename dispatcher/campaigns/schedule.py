@@ -103,11 +103,27 @@ def first_ms(schedule: dict[str, Any], zone: ZoneInfo) -> int | None:
     return None if schedule["at"] is None else _instant_ms(schedule["at"], zone)
 
 
-def local_at(schedule: dict[str, Any] | None, due_ms: int | None) -> str | None:
-    """What the clock of each recipient is to show before a message leaves; None where all start together."""
-    if schedule is None or schedule["zone"] != RECIPIENT or due_ms is None:
+def reads_tenant_zone(schedule: dict[str, Any] | None) -> bool:
+    """Whether what it says depends on which zone `tenant` means: an instant alone does not."""
+    if schedule is None or schedule["zone"] != "tenant":
+        return False
+    local = schedule["at"] is not None and not _has_zone(schedule["at"])
+    return local or bool(schedule["repeat"]) or schedule["window"] is not None
+
+
+def local_at(schedule: dict[str, Any] | None, due_ms: int | None = None) -> str | None:
+    """What the clock of each recipient is to show before a message leaves; None where all start together.
+
+    due_ms: of what repeats, when it is due: the last of its times by then, for one that some clocks had passed when it
+    was started is due later than it says. Without it the first one.
+    """
+    if schedule is None or schedule["zone"] != RECIPIENT or schedule["at"] is None:
         return None
-    return datetime.fromtimestamp(due_ms / 1000, ZoneInfo(EARLIEST)).replace(tzinfo=None).isoformat(timespec="seconds")
+    local = datetime.fromisoformat(schedule["at"])
+    if schedule["repeat"] and due_ms is not None:
+        by = datetime.fromtimestamp(due_ms / 1000, ZoneInfo(EARLIEST)).replace(tzinfo=None)
+        local = _rule(schedule["repeat"], local).before(by, inc=True) or local
+    return local.isoformat(timespec="seconds")
 
 
 def recipient_ms(local: str, zone: ZoneInfo) -> int:

@@ -42,6 +42,8 @@ def create_tenant_command(call: Call, name: str, **parts: str) -> None:
 @tenant_group.command("edit")
 @click.argument("tenant", metavar="ten_...|TITLE")
 @click.option("--title", metavar="NAME", help="What it is called.")
+@click.option("--zone", help="IANA time zone of its dates; campaigns keep that of their schedule, and are named.")
+@click.option("--region", help="ISO 3166 region of numbers read from now on; '' for none.")
 @click.option("--sender", help="source_addr of its new drafts.")
 @click.option("--brand", help="Named in the STOP confirmation.")
 @click.option(
@@ -72,6 +74,7 @@ def edit_tenant_command(call: Call, tenant: str, caps: tuple[str, ...], **change
     \b
       volley tenant edit ten_0000000000001 --approval-above 10000
       volley tenant edit ten_0000000000001 --market fr --cap marketing:2/604800
+      volley tenant edit ten_0000000000001 --zone Europe/Paris --region FR
     """
     given = {name: value for name, value in changes.items() if value is not None}
     if caps:
@@ -79,6 +82,9 @@ def edit_tenant_command(call: Call, tenant: str, caps: tuple[str, ...], **change
     if not given:
         raise click.UsageError("say what to change")
     reply = call.do(EditTenant(changes=given), tenant=call.tenant(tenant))
+    if not call.json:
+        for warning in reply.pop("warnings"):
+            click.echo(f"note: {warning}", err=True)
     call.show(reply)
 
 

@@ -1,6 +1,6 @@
 """What an operator may change of a tenant that is in use.
 
-Touches: the tenant's row.
+Touches: the tenant's row. What campaigns and imports make of a new zone or region, campaigns/tenant_uses.py says.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.profile import CAP_GROUPS, CAP_MAX, WITHIN_S_MAX, get_profile, profile_names
 from dispatcher.tenants.tenant import (
     LEAP_RULES,
+    REGION_RULE,
     SENDER_RULE,
     TITLE_MAX,
     TITLE_RULE,
+    ZONE_RULE,
+    is_region,
     is_sender,
     is_title,
+    is_zone,
     need_tenant,
 )
 
@@ -97,6 +101,8 @@ CAP_RULE = f"{{group: {'|'.join(CAP_GROUPS)}, max: 0 to {CAP_MAX:,}, within_s: 1
 # name -> (its rule in words, its test)
 EDITABLE: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "title": (TITLE_RULE, is_title),
+    "zone": (ZONE_RULE, is_zone),
+    "region": (REGION_RULE, is_region),
     "sender": (f"{SENDER_RULE}; drafts keep theirs", is_sender),
     "brand": (TITLE_RULE, is_title),
     "approval_above": _whole(0xFFFFFFFF),

@@ -25,6 +25,8 @@ LEAP_RULES = ("feb28", "mar1", "leap")
 SENDER_OCTETS_MAX = 20  # SMPP v3.4 4.4.1: source_addr is at most 21 octets with its NUL
 TITLE_RULE = f"1 to {TITLE_MAX} characters"
 SENDER_RULE = f"at most {SENDER_OCTETS_MAX} printable ASCII characters"
+ZONE_RULE = "an IANA time zone such as Europe/Berlin"
+REGION_RULE = "an ISO 3166 region of two capitals such as DE, or empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,10 @@ def _errors(command: CreateTenant) -> Any:
 
     if not is_title(command.title):
         yield wrong("title", "wrong_length", TITLE_RULE)
-    if command.zone not in available_timezones():
-        yield wrong("zone", "unknown_zone", "an IANA time zone such as Europe/Berlin")
-    if command.region and command.region not in SUPPORTED_REGIONS:
-        yield wrong("region", "unknown_region", "an ISO 3166 region of two capitals such as DE, or empty")
+    if not is_zone(command.zone):
+        yield wrong("zone", "unknown_zone", ZONE_RULE)
+    if not is_region(command.region):
+        yield wrong("region", "unknown_region", REGION_RULE)
     if command.leap_rule not in LEAP_RULES:
         yield wrong("leap_rule", "wrong_value", f"one of {', '.join(LEAP_RULES)}")
     if command.market_profile not in profile_names():
@@ -129,6 +131,15 @@ def _errors(command: CreateTenant) -> Any:
 
 def is_title(value: Any) -> bool:
     return isinstance(value, str) and 1 <= len(value.strip()) <= TITLE_MAX
+
+
+def is_zone(value: Any) -> bool:
+    return isinstance(value, str) and value in available_timezones()
+
+
+def is_region(value: Any) -> bool:
+    """Whether numbers without a country code can be read as of it; "" reads none."""
+    return isinstance(value, str) and (value == "" or value in SUPPORTED_REGIONS)
 
 
 def is_sender(value: Any) -> bool:

@@ -16,14 +16,14 @@ def test_init_makes_a_folder_that_runs_as_it_is(volley, tmp_path):
     assert (settings.data, settings.file) == (folder, folder / "volley.toml")
     assert settings.endpoints[0].port == 2775
     with open_store(folder) as store, store.snapshot() as view:
-        key = find_key(view, said.json["key"])
+        key = find_key(view, said.json["secret"])
     assert key is not None
     assert (key.tenant, key.scopes) == (0, frozenset("*"))
     assert os.stat(folder / "volley.toml").st_mode & 0o777 == 0o640
 
 
 def test_the_operators_key_is_shown_and_not_kept(volley, tmp_path):
-    secret = volley("init", tmp_path / "data", "--json").json["key"].encode()
+    secret = volley("init", tmp_path / "data", "--json").json["secret"].encode()
     for file in (tmp_path / "data").rglob("*"):
         assert not file.is_file() or secret not in file.read_bytes()
 
@@ -70,6 +70,18 @@ def test_a_tenant_is_meant_by_its_title_too_where_only_one_has_it(volley, data):
     for title, many in (("Café Nord", "2"), ("Nobody", "none")):
         said = volley("tenant", "edit", title, "--approval-above", "7", "--data", data)
         assert said.status == 2 and f"the title of {many}" in said.err
+
+
+def test_a_new_zone_and_region_are_said_with_what_they_reach(volley, data):
+    tenant = volley("tenant", "create", "Shop", "--zone", "Europe/Berlin", "--region", "DE", "--data", data).out.strip()
+    draft = volley("campaign", "create", "Spring", "--at", "2027-12-07T09:00", "--data", data).out.strip()
+    said = volley("tenant", "edit", tenant, "--zone", "Asia/Shanghai", "--region", "CN", "--data", data)
+    assert said.status == 0 and "zone:                Asia/Shanghai" in said.out
+    notes = said.err.splitlines()
+    assert len(notes) == 3 and all(note.startswith("note: ") for note in notes)
+    assert draft in notes[0] and "by Europe/Berlin" in notes[0] and "read as of CN" in notes[2]
+    again = volley("tenant", "edit", tenant, "--zone", "Asia/Shanghai", "--data", data, "--json")
+    assert (again.json["warnings"], again.err) == ([], "")
 
 
 def test_with_two_tenants_the_one_meant_must_be_named(volley, data):
