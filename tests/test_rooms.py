@@ -40,8 +40,9 @@ ARROWS: dict[str, set[str]] = {
     "segments": DATA | {"fastmatch", "tenants", "members"},
     "outbox": DATA | {"tenants", "members", "text"},
     "outcomes": DATA | {"tenants", "members", "text"},
-    "campaigns": DATA | {"fastmatch", "routes", "tenants", "members", "segments", "text"},
-    "apps": DATA | {"tenants", "members", "segments", "text", "outbox", "outcomes", "campaigns"},
+    "coupons": DATA | {"tenants", "members", "segments"},
+    "campaigns": DATA | {"fastmatch", "routes", "tenants", "members", "segments", "text", "coupons"},
+    "apps": DATA | {"tenants", "members", "segments", "text", "outbox", "outcomes", "coupons", "campaigns"},
 }
 READ = set(ARROWS) - {"smpp", "outbox"}  # what admin may see
 ARROWS |= {

@@ -1,0 +1,6 @@
+ALPHABET: str
+CHARACTERS: int
+KEY_OCTETS: int
+
+def code_of(key: bytes, member_no: int) -> str: ...
+def member_of(key: bytes, values: bytes) -> int | None: ...
