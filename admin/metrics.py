@@ -45,11 +45,16 @@ def store_counts(view: View) -> StoreCounts:
 
 
 def text(
-    status: dict[str, Any] | None, counts: StoreCounts | None, link: Statistics, care: Care | None = None
+    status: dict[str, Any] | None,
+    counts: StoreCounts | None,
+    link: Statistics,
+    care: Care | None = None,
+    coupon_misses: int = 0,
 ) -> bytes:
     """Prometheus's text format. `status` None: the dispatcher is down; `counts` None: the store is unreadable."""
     registry = CollectorRegistry(auto_describe=False)
     families = [*_of_link(link, status), *_of_status(status or {}), *_of_store(counts), *_of_care(care)]
+    families.append(_counter("volley_coupon_misses", "coupon codes asked for that were nobody's", coupon_misses))
     registry.register(_Once(families))
     return generate_latest(registry)
 
@@ -84,6 +89,9 @@ def _of_status(status: dict[str, Any]) -> list[Metric]:
         for what, number in status["faults"].items():
             faults.add_metric([what], number)
         families.append(faults)
+    if oldest_ms := (status.get("kept_ids") or {}).get("oldest_ms"):
+        what = "when the oldest kept message_id was put in, Unix time"
+        families.append(_gauge("volley_kept_ids_oldest_seconds", what, oldest_ms / 1000))
     for name, path, what in _GAUGES:
         value: Any = status
         for step in path.split("."):
@@ -219,6 +227,10 @@ _GAUGES = (
     ("volley_claimed_open", "claimed_open", "parts claimed and unsettled"),
     ("volley_uncertain_parts", "uncertain_parts", "parts held as uncertain now"),
     ("volley_held_receipts", "held_receipts", "receipts whose message is not known yet"),
+    ("volley_kept_ids", "kept_ids.ids", "message_ids that can be looked up after their log is gone"),
+    ("volley_kept_ids_segments", "kept_ids.segments", "segments of kept message_ids"),
+    ("volley_kept_ids_octets", "kept_ids.octets", "octets that kept message_ids take in the store"),
+    ("volley_kept_ids_days", "kept_ids.days", "days that a message_id is kept, its log's included, 0: they are not"),
     ("volley_commit_ms_p50", "writer.commit_ms_p50", "median of the last commits, ms"),
     ("volley_commit_ms_p99", "writer.commit_ms_p99", "99th percentile of the last commits, ms"),
     ("volley_dispatcher_anon_mb", "anon_mb", "the dispatcher's anonymous memory (RssAnon), MB"),

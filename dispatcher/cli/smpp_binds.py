@@ -16,7 +16,7 @@ from rich.text import Text
 
 from dispatcher.cli.common import Call, common
 from dispatcher.cli.talk import ask
-from dispatcher.clock import SystemClock
+from dispatcher.clock import SystemClock, rfc3339
 from dispatcher.control.commands import (
     AskStatus,
     ConnectBind,
@@ -96,7 +96,8 @@ def _look(call: Call, endpoint: str | None) -> dict[str, Any]:
     endpoints, binds = of("endpoints"), of("binds")
     others = {alarm["object"] for one in status["endpoints"] if one not in endpoints for alarm in one["alarms"]}
     alarms = [alarm for alarm in status["alarms"] if alarm["object"] not in others]
-    return {"as_of_ms": status["as_of_ms"], "endpoints": endpoints, "binds": binds, "alarms": alarms}
+    kept = {"kept_ids": status.get("kept_ids")} if endpoint is None else {}
+    return {"as_of_ms": status["as_of_ms"], "endpoints": endpoints, "binds": binds, "alarms": alarms, **kept}
 
 
 def _shown(seen: dict[str, Any]) -> Group:
@@ -130,8 +131,18 @@ def _shown(seen: dict[str, Any]) -> Group:
         *(Text(_endpoint(one, seen["binds"]), "yellow" if one["flow"]["limit"] else "") for one in seen["endpoints"]),
         *map(Text, _together(codes, seen)),
         *map(Text, _together(errors, seen)),
+        *_kept(seen),
         *_alarms(seen),
     )
+
+
+def _kept(seen: dict[str, Any]) -> Iterator[Text]:
+    """message_ids that can be looked up after their log is gone: `volley message find`."""
+    if kept := seen.get("kept_ids"):
+        since = f" since {rfc3339(kept['oldest_ms'])}" if kept["oldest_ms"] else ""
+        size = f"{kept['segments']:,} segments, {kept['octets'] / 1e6:,.1f} MB"
+        until = f"each for {kept['days']:g} days" if kept["days"] else "no more are kept"
+        yield Text(f"message_ids: {kept['ids']:,} kept{since} in {size}; {until}")
 
 
 def _alarms(seen: dict[str, Any]) -> Iterator[Text]:

@@ -33,7 +33,7 @@ from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import CampaignState, Decision
 from dispatcher.smpp.pool import Pool
 from dispatcher.smpp.pump import Book
-from dispatcher.store import Store
+from dispatcher.store import Store, ids_kept
 from dispatcher.text.coding import Coding
 
 # what texts or guards of running campaigns read
@@ -78,6 +78,7 @@ class Dispatcher:
         self.rates = Rates()
         self.archive_asked = False
         self.stale_readers = 0  # slots of readers that died, cleared by housekeeping
+        self.kept_ids: ids_kept.Totals | None = None  # as of housekeeping's last minute; None: not counted yet
         self.recovery = report
         with store.snapshot() as view:
             self.recoveries = recovery.recoveries(view)
@@ -120,7 +121,8 @@ class Dispatcher:
     def _heard(self, channel: Channel, heard: Heard, entry: Entry | None) -> None:
         """A message from a phone is on disk: nothing more to who said STOP; the answer goes out."""
         if heard.what == "stop":
-            self.revoke(heard.tenant, heard.number)
+            for tenant in (heard.tenant, *heard.others):
+                self.revoke(tenant, heard.number)
         if entry is None:
             return
         if entry.confirmation:

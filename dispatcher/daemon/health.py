@@ -6,6 +6,7 @@ Touches: counters, /proc/self/status, statvfs. Never waits.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ def statistics(d: Dispatcher, imports_running: int) -> dict[str, Any]:
         "held_receipts": _sum(channels, "n_held"),
         "uncertain_parts": len(d.settler.uncertain),
         "ids_awaiting_receipt": _sum(channels, "index_live"),
+        "kept_ids": None if d.kept_ids is None else asdict(d.kept_ids) | _kept_for(d),
         "anon_mb": anon_mb(),
         "store_octets": d.store.size_octets(),
         "care": care.look(d.store, d.settings.store).as_dict() | {"stale_readers": d.stale_readers},
@@ -94,6 +96,12 @@ def statistics(d: Dispatcher, imports_running: int) -> dict[str, Any]:
             "store_full": _counted(channels, "store_full"),
         },
     }
+
+
+def _kept_for(d: Dispatcher) -> dict[str, float]:
+    """Days that an id can be looked up: those of its log, and those after."""
+    limits = d.settings.store
+    return {"days": limits.log_kept_days + limits.ids_kept_days if limits.ids_kept_days else 0.0}
 
 
 def _reload_alarm(d: Dispatcher) -> list[dict[str, Any]]:

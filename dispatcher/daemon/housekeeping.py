@@ -54,6 +54,7 @@ async def keep_house(d: Dispatcher, imports: Imports) -> None:
     """Until cancelled."""
     minute_at = delta_at = care_at = time.monotonic()
     singles_at: bytes | None = None  # how far old ones have been looked for
+    await count_ids(d)
     while True:
         await trio.sleep(STEP_S)
         now = time.monotonic()
@@ -149,6 +150,17 @@ async def keep_ids(d: Dispatcher, now_ms: int) -> None:
         await trio.sleep(rest_s(d.committer.submits_per_s, trio.current_time() - began))
     while await d.works.do(drop):
         pass
+    await count_ids(d)
+
+
+async def count_ids(d: Dispatcher) -> None:
+    """What `status` says of them, a minute old at most."""
+
+    def look() -> ids_kept.Totals:
+        with d.store.snapshot() as view:
+            return ids_kept.totals(view)
+
+    d.kept_ids = await trio.to_thread.run_sync(look)
 
 
 async def drop_log(d: Dispatcher, now_ms: int) -> None:

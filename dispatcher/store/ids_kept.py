@@ -42,6 +42,7 @@ __all__ = [
     "Kept",
     "Known",
     "Segment",
+    "Totals",
     "drop_old",
     "entries",
     "keep",
@@ -50,6 +51,7 @@ __all__ = [
     "key_of",
     "look_up",
     "look_up_all",
+    "totals",
     "upto",
 ]
 
@@ -78,6 +80,17 @@ class Segment:
     owners: int
     first_ms: int
     last_ms: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Of all segments together. oldest_ms: when the first of the ids was put in; None: there is none."""
+
+    ids: int
+    segments: int
+    octets: int
+    oldest_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +191,16 @@ def kept_ids(view: Snapshot) -> list[Segment]:
     return [_header(value) for _, value in view.buffers(TABLE)]
 
 
+def totals(view: Snapshot) -> Totals:
+    """How much of it there is. A page of each segment is touched, so it is for a thread."""
+    found = kept_ids(view)
+    oldest_ms = min((one.first_ms for one in found), default=None)
+    return Totals(sum(one.entries for one in found), len(found), sum(one.octets for one in found), oldest_ms)
+
+
 def _header(value: memoryview) -> Segment:
     entries, owners, first_ms, last_ms = _HEADER.unpack_from(value)[7:11]
-    return Segment(entries, owners, first_ms, last_ms)
+    return Segment(entries, owners, first_ms, last_ms, len(value))
 
 
 def kept_ids_are_whole(view: Snapshot) -> Iterator[Problem]:

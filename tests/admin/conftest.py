@@ -48,6 +48,7 @@ STATUS = {
     "claim_credit": 700,
     "held_receipts": 2,
     "writer": {"commits": 5, "commit_ms_p50": 1.5, "commit_ms_p99": 3.0, "period_ms": 4.0},
+    "kept_ids": {"ids": 400_000, "segments": 2, "octets": 3_600_000, "oldest_ms": 1_789_000_000_000, "days": 37.0},
     "anon_mb": 40.0,
     "store_octets": 4096,
     "uptime_s": 3.5,
@@ -269,3 +270,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def shop(site: Site) -> httpx.Client:
     """A tenant's own key with every right."""
     return site.key(site.tenant(), "*")
+
+
+@pytest.fixture
+def peopled(shop: httpx.Client) -> httpx.Client:
+    """The same, and the tenant has six members."""
+    for i in range(6):
+        assert shop.post("/v1/members", json={"msisdn": f"+49151123456{i:02}"}).status_code == 201
+    return shop

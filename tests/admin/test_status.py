@@ -39,6 +39,13 @@ def test_metrics_tell_binds_commits_and_campaigns(site: Site, shop: httpx.Client
     assert (seen["volley_submits_total"], seen["volley_bind_submits_total[main][0]"]) == (90, 70)
     assert seen["volley_faults_total[unparsed]"] == 3
     assert seen["volley_commit_ms_p99"] == 3
+    assert [seen[f"volley_kept_ids{what}"] for what in ("", "_segments", "_octets", "_days")] == [
+        400_000,
+        2,
+        3_600_000,
+        37,
+    ]
+    assert seen["volley_kept_ids_oldest_seconds"] == 1_789_000_000
     assert seen["volley_campaigns[draft]"] == 1
     assert seen["volley_recipients[uncertain]"] == 0
 

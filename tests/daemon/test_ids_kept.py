@@ -13,7 +13,7 @@ from dispatcher.apps.messages_found import who_had
 from dispatcher.apps.reports.days import days
 from dispatcher.campaigns.campaign import load, save
 from dispatcher.control import commands as c
-from dispatcher.daemon.housekeeping import DAY_MS, _minute, drop_log, keep_ids
+from dispatcher.daemon.housekeeping import DAY_MS, _minute, count_ids, drop_log, keep_ids
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
 from dispatcher.store import ids_kept, ledger
@@ -76,6 +76,10 @@ async def test_a_receipt_that_comes_after_the_log_is_dropped_settles_its_message
     await forget(house, campaign, 60)
     with house.dispatcher.store.snapshot() as view:
         assert sum(one.entries for one in ids_kept.kept_ids(view)) >= 60
+    await count_ids(house.dispatcher)
+    kept = (await house.status())["kept_ids"]
+    assert kept["ids"] >= 60 and kept["segments"] == 1 and kept["octets"] > 8 * 60 and kept["oldest_ms"] >= began
+    assert kept["days"] == house.settings.store.log_kept_days + house.settings.store.ids_kept_days
     number, text = next(iter(sent.items()))
     (told,) = found(house, f"000{text}")
     assert (told["kind"], told["campaign"]) == ("campaign", public_id("cmp", campaign))

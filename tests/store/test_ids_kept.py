@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.smpp.pump import Book, Kind
-from dispatcher.store import Store, ids_kept, ledger, open_store
+from dispatcher.store import Store, ids_kept, ledger
 from dispatcher.store._ids_kept import Ids, check, find
 from dispatcher.store.ids_kept import DAY_MS, Known
 from dispatcher.store.layout import U64
@@ -107,12 +105,6 @@ def test_octets_that_are_no_segment_raise_only_ValueError(octets: bytes):
             look(octets)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with open_store(tmp_path, write=True, create=True, sync=False) as store:
-        yield store
-
-
 def slice_(store: Store, items: list[Accepted], now_ms: int, both: frozenset[int] = frozenset()) -> None:
     """These are accepted, and an hour later kept."""
     (position,) = append(store, log_value(items))
@@ -199,3 +191,14 @@ def test_a_look_up_among_a_million_ids_takes_less_than_a_millisecond(store: Stor
             assert ids_kept.look_up(view, [PLAIN.key_of(b"nobody's")]) == {}
             took_s = min(took_s, time.perf_counter() - began)
     assert took_s < 0.001
+
+
+def test_how_much_is_kept_is_summed_over_the_segments(store: Store):
+    with store.snapshot() as view:
+        assert ids_kept.totals(view) == ids_kept.Totals(0, 0, 0, None)
+    slice_(store, [(CAMPAIGN, 1, 0, b"one"), (CAMPAIGN, 2, 0, b"two")], BASE_MS)
+    slice_(store, [(OTHER, 3, 0, b"three")], BASE_MS + DAY_MS)
+    with store.snapshot() as view:
+        found = ids_kept.totals(view)
+        octets = sum(len(value) for _, value in view.buffers(ids_kept.TABLE))
+    assert found == ids_kept.Totals(ids=3, segments=2, octets=octets, oldest_ms=BASE_MS)
