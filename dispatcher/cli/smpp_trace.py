@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from datetime import UTC, datetime
 from typing import IO, Any
@@ -35,8 +36,8 @@ def trace_command(
     """The PDUs of one bind as they cross it: > is ours, < the SMSC's.
 
     All but three digits of numbers, and texts, are masked unless --reveal. Costs nothing once nobody looks. On a bind
-    at full speed not all can be shown: how many octets were passed over is said at the end. Of two who look at one bind
-    each sees a part.
+    at full speed not all can be shown: how many octets were passed over is said at the end. Several may look at one
+    bind: each sees all of it.
 
     \b
     volley smpp trace main.0
@@ -47,7 +48,7 @@ def trace_command(
         if not reason.strip():
             raise click.UsageError("--reveal needs --reason")
         ask_running(call, RevealBind(bind=bind), reason)
-    shown, lost, state = 0, 0, ""
+    shown, lost, state, looker = 0, 0, "", f"{os.getpid()}.{time.monotonic_ns()}"
     alphabet = {one.name: one.default_alphabet for one in call.settings.endpoints}.get(bind.rpartition(".")[0], "gsm")
     capture = Capture()
     if pcap is not None:
@@ -55,7 +56,7 @@ def trace_command(
     until = time.monotonic() + seconds if seconds else None
     try:
         while (until is None or time.monotonic() < until) and (count is None or shown < count):
-            reply = ask_running(call, TraceBind(bind=bind, number=number, reveal=reveal))
+            reply = ask_running(call, TraceBind(bind=bind, looker=looker, number=number, reveal=reveal))
             lost, state = reply["lost_octets"], reply["state"]
             for pdu in reply["pdus"][: None if count is None else count - shown]:
                 shown += 1

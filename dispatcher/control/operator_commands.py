@@ -91,9 +91,11 @@ class RevealBind(Command):
 
 @command("bind.trace")
 class TraceBind(Command):
-    """What crossed a bind since the last of these. Asked for again and again; ends five seconds after the last."""
+    """What crossed a bind since this looker's last of these. Asked for again and again; ends five seconds after the
+    last. Several may look at one bind, and each sees all."""
 
     bind: str
+    looker: str = ""  # a name of the asker's own choice
     number: str = ""  # only from and to this one
     reveal: bool = False  # after bind.reveal
 

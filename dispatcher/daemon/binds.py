@@ -16,7 +16,7 @@ from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
 from dispatcher.smpp.bind import Bind
 from dispatcher.smpp.pool import Pool
-from dispatcher.smpp.trace import Trace
+from dispatcher.smpp.trace import TooManyLook
 
 HANDS: dict[str, Callable[[Pool, Bind], None]] = {
     "bind.connect": Pool.connect,
@@ -71,7 +71,7 @@ class Binds:
         return {"id": command.bind, "binds": [bind.name for _, bind in found]}
 
     def trace(self, found: Sequence[tuple[Pool, Bind]], command: TraceBind, envelope: Envelope) -> dict[str, Any]:
-        """What crossed one bind since the last look. Raises CommandRefused."""
+        """What crossed one bind since the last look of whoever asks. Raises CommandRefused."""
         if len(found) > 1:
             names = ", ".join(bind.name for _, bind in found)
             raise CommandRefused(400, "invalid", f"a trace is of one bind: {names}")
@@ -82,15 +82,16 @@ class Binds:
         ((_, bind),) = found
         if command.reveal and self._revealed.get((envelope.actor, bind.name), 0.0) < time.monotonic():
             raise CommandRefused(403, "reveal_first", "ask for bind.reveal with a reason first; it holds ten minutes")
-        trace = bind.trace
-        if trace is None or (trace.number, trace.reveal) != (number, command.reveal):
-            trace = Trace(number, reveal=command.reveal)
-        crossed = bind.look_at(trace)
+        try:
+            crossed, lost_octets = bind.look(f"{envelope.actor} {command.looker}", number, reveal=command.reveal)
+        except TooManyLook as exc:
+            detail = f"{exc} look at {bind.name} already: wait for one to end"
+            raise CommandRefused(409, "too_many_look", detail) from exc
         ahead_us = time.time_ns() // 1_000 - time.monotonic_ns() // 1_000
         return {
             "bind": bind.name,
             "state": bind.state,
-            "lost_octets": trace.lost_octets,
+            "lost_octets": lost_octets,
             "pdus": [
                 {"at_us": each.at_ns // 1_000 + ahead_us, "sent": each.sent, "octets": each.octets} for each in crossed
             ],

@@ -26,11 +26,10 @@ from dispatcher.smpp.pump import BLOCKED, BROKEN, CLOSED, OFF_PATH, Book, Pump
 from dispatcher.smpp.rebind import Alarm
 from dispatcher.smpp.states import Side, State, refuse
 from dispatcher.smpp.timers import Timers
-from dispatcher.smpp.trace import Crossed, Trace
+from dispatcher.smpp.trace import Crossed, Traces
 
 UNBIND_WAIT_S = 2.0
 FULL_WAIT_S = 0.002
-TRACE_S = 5.0
 STATES = {"trx": State.BOUND_TRX, "tx": State.BOUND_TX, "rx": State.BOUND_RX}
 
 Answer = Callable[[int], None]
@@ -71,8 +70,7 @@ class Bind:
     reading: trio.Nursery | None = None  # while it may be read
     called: trio.SocketStream | None = None  # by the SMSC, with an outbind: to bind over
     throttled: Callable[[], None] = lambda: None  # a submit_sm was answered that we are too fast
-    trace: Trace | None = None  # while a person looks on
-    traced_ns: int = 0
+    traces: Traces = field(default_factory=Traces)  # while people look on
     _place: int = 0
     _wake_writer: trio.Event = field(default_factory=trio.Event)
 
@@ -142,22 +140,27 @@ class Bind:
 
         return answer
 
-    def look_at(self, trace: Trace) -> list[Crossed]:
-        """What crossed since the last look; the trace ends by itself TRACE_S after that."""
-        self.traced_ns = time.monotonic_ns()
-        if self.trace is not trace:
-            self.trace = trace
-            if self.pump is not None:
-                self.pump.trace(True)
-                self.pump.take_trace()
-        return trace.feed(*self.pump.take_trace()) if self.pump is not None else []
+    def look(self, looker: str, number: str = "", *, reveal: bool = False) -> tuple[list[Crossed], int]:
+        """What crossed since this one's last look, and how many octets they have missed so far. It ends by itself a
+        while after the last. Raises TooManyLook."""
+        self.gather_traces()
+        trace = self.traces.of(looker, number, reveal, time.monotonic_ns())
+        if self.pump is not None:
+            self.pump.trace(True)
+        return trace.take(), trace.lost_octets
 
-    def end_trace(self, now_ns: int) -> None:
-        """When nobody has looked for a while."""
-        if self.trace is not None and now_ns - self.traced_ns > TRACE_S * 1e9:
-            self.trace = None
-            if self.pump is not None:
-                self.pump.trace(False)
+    def end_traces(self, now_ns: int) -> None:
+        """Of those who have not looked for a while; with the last of them nothing is mirrored any more."""
+        self.traces.end_old(now_ns)
+        if not self.traces and self.pump is not None:
+            self.pump.trace(False)
+
+    def gather_traces(self) -> None:
+        """What was mirrored since anybody looked, to everybody."""
+        if self.traces and self.pump is not None:
+            chunks, lost = self.pump.take_trace()
+            for trace in self.traces:
+                trace.offer(chunks, lost)
 
     def statistics(self) -> dict[str, Any]:
         """Everything about it that people see."""
@@ -209,8 +212,9 @@ async def hold_bind(bind: Bind, book: Book, deliveries: Deliveries, *, bound: Ca
             rate=0 if bind.mode == "rx" else endpoint.bind_rate, bind=bind.number,
         )  # fmt: skip
         pump.draining = bind.mode == "rx" or bind.paused  # answers leave, submit_sm never
-        if bind.trace is not None:
-            bind.trace.restart()
+        if bind.traces:
+            for trace in bind.traces:
+                trace.gap()
             pump.trace(True)
         bind.pump = pump
         bind.binds += 1
@@ -221,6 +225,7 @@ async def hold_bind(bind: Bind, book: Book, deliveries: Deliveries, *, bound: Ca
         await _run(bind, line, book, deliveries)
     finally:
         if bind.pump is not None:
+            bind.gather_traces()  # its last words are those that somebody waits for
             bind.pump.close()  # synchronous: cancellation-proof
             bind.meter.ended(bind.pump)
             bind.pump = None

@@ -55,7 +55,7 @@ async def keep_watch(pool: Pool) -> None:
         now = time.monotonic_ns()
         for bind in pool.binds:
             bind.meter.tick(bind.pump, now)
-            bind.end_trace(now)
+            bind.end_traces(now)
         for finding in dogs.look(_seen(pool, now), now):
             _cure(pool, finding)
 

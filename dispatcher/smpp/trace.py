@@ -1,8 +1,10 @@
 """Live PDUs of one bind for a person: framed out of what the pump mirrored, one number's alone, masked unless revealed.
 
 Touches: octets it is given. Rests on: PRODUCT's rule that numbers and texts are shown only with a reason.
-Weak spot: the mirror holds 1 MiB between two looks; what is more is lost to the trace (and told), and the stream is
-found again where two plausible headers follow each other.
+Several may look at one bind: what the mirror held is offered to each (Traces), waits for each by itself, and is framed
+and masked at that one's look. The octets that wait are shared between them.
+Weak spot: the mirror holds 1 MiB between two looks of anybody, and WAITING_MAX waits for one who looks seldom; what is
+more is lost to the trace (and told), and the stream is found again where two plausible headers follow each other.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import re
 import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dispatcher.smpp import codec
@@ -18,7 +20,10 @@ from dispatcher.smpp.consts import COMMAND_LENGTH_MAX, ESM_INTERMEDIATE, ESM_REC
 from dispatcher.smpp.framing import Framer
 from dispatcher.smpp.pdu import COMMANDS, Pdu, Unparsed
 
-SHOWN_MAX = 2_000  # PDUs of one look
+SHOWN_MAX = 2_000  # PDUs of one look; those behind them are of the next
+WAITING_MAX = 2 << 20  # octets that wait for one who looks: two mirrors
+LOOKERS_MAX = 8  # of one bind at a time
+LOOK_ENDS_S = 5.0  # without a look, so that nobody costs anything who went away
 AWAITED_MAX = 10_000  # requests to the number, whose answers are shown too
 _HEADER = struct.Struct(">IIII")
 _BINDS = (CommandId.BIND_RECEIVER, CommandId.BIND_TRANSMITTER, CommandId.BIND_TRANSCEIVER, CommandId.OUTBIND)
@@ -26,6 +31,8 @@ _ADDRESSES = ("source_addr", "destination_addr", "esme_addr")
 _DIGITS = re.compile(rb"[0-9](?=[0-9]{3})")  # all but the last three
 _KNOWN = frozenset(COMMANDS.values())
 _TEXT = re.compile(rb"(?i)\btext\s*:.*", re.DOTALL)  # of a receipt
+
+Chunk = tuple[int, bool, bytes]  # monotonic ns, whether we sent it, octets as the socket took or gave them
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +51,47 @@ class Trace:
         self.number = number.lstrip("+")
         self.reveal = reveal
         self.lost_octets = 0
+        self._waiting: deque[Chunk | None] = deque()  # None: a gap, behind which another stream begins
+        self._waiting_octets = 0
+        self._ready: deque[Crossed] = deque()
         self._streams = {True: Stream(), False: Stream()}
         self._awaited: dict[bool, deque[int]] = {side: deque(maxlen=AWAITED_MAX) for side in (True, False)}
 
-    def restart(self) -> None:
-        """Another connection: nothing of the one before goes on."""
+    def gap(self) -> None:
+        """Another connection, or octets are missing: nothing of what was before goes on."""
+        self._waiting.append(None)
+
+    def offer(self, chunks: Sequence[Chunk], lost: int) -> None:
+        """What crossed, for the next look; behind it `lost` octets are missing. The oldest go where it is too much."""
+        self._waiting.extend(chunks)
+        self._waiting_octets += sum(len(octets) for _, _, octets in chunks)
+        if self._waiting_octets > WAITING_MAX:
+            while self._waiting_octets > WAITING_MAX:
+                if (first := self._waiting.popleft()) is not None:
+                    self._waiting_octets -= len(first[2])
+                    self.lost_octets += len(first[2])
+            self._waiting.appendleft(None)
+        if lost:
+            self.lost_octets += lost
+            self.gap()
+
+    def take(self) -> list[Crossed]:
+        """The PDUs that what waits completes, the oldest first, at most SHOWN_MAX."""
+        while self._waiting and len(self._ready) < SHOWN_MAX:
+            chunk = self._waiting.popleft()
+            if chunk is None:
+                self._restart()
+                continue
+            at_ns, sent, octets = chunk
+            self._waiting_octets -= len(octets)
+            wanted = (pdu for pdu in self._streams[sent].feed(octets) if self._wanted(pdu, sent))
+            self._ready.extend(Crossed(at_ns, sent, pdu if self.reveal else masked(pdu)) for pdu in wanted)
+        return [self._ready.popleft() for _ in range(min(SHOWN_MAX, len(self._ready)))]
+
+    def _restart(self) -> None:
         self._streams = {True: Stream(), False: Stream()}
         for awaited in self._awaited.values():
             awaited.clear()
-
-    def feed(self, chunks: Iterable[tuple[int, bool, bytes]], lost: int) -> list[Crossed]:
-        """The PDUs that these octets complete, at most SHOWN_MAX."""
-        found: list[Crossed] = []
-        for at_ns, sent, octets in chunks:
-            wanted = (pdu for pdu in self._streams[sent].feed(octets) if self._wanted(pdu, sent))
-            found += [Crossed(at_ns, sent, pdu if self.reveal else masked(pdu)) for pdu in wanted]
-        if lost:
-            self.lost_octets += lost
-            self.restart()
-        if len(found) > SHOWN_MAX:
-            self.lost_octets += sum(len(each.octets) for each in found[SHOWN_MAX:])
-        return found[:SHOWN_MAX]
 
     def _wanted(self, pdu: bytes, sent: bool) -> bool:
         if not self.number:
@@ -83,6 +110,38 @@ class Trace:
             return False
         self._awaited[sent].append(sequence)
         return True
+
+
+class Traces:
+    """Everybody who looks at one bind, each by a name of their own."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[Trace, int]] = {}  # and when they looked last, monotonic ns
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def __iter__(self) -> Iterator[Trace]:
+        return (trace for trace, _ in self._of.values())
+
+    def of(self, looker: str, number: str, reveal: bool, now_ns: int) -> Trace:
+        """Whose look this is; from now on what crosses waits for them. Asked for otherwise than before, it begins anew.
+        Raises TooManyLook."""
+        trace = self._of[looker][0] if looker in self._of else None
+        if trace is None and len(self._of) == LOOKERS_MAX:
+            raise TooManyLook(LOOKERS_MAX)
+        if trace is None or (trace.number, trace.reveal) != (number.lstrip("+"), reveal):
+            trace = Trace(number, reveal=reveal)
+        self._of[looker] = trace, now_ns
+        return trace
+
+    def end_old(self, now_ns: int) -> None:
+        """Of those who have not looked for LOOK_ENDS_S."""
+        self._of = {who: one for who, one in self._of.items() if now_ns - one[1] <= LOOK_ENDS_S * 1e9}
+
+
+class TooManyLook(Exception):
+    """So many look at this bind already."""
 
 
 class Stream:

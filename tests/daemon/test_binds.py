@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from dispatcher.control import commands as c
+from dispatcher.daemon.housekeeping import count_ids
 from dispatcher.errors import CommandRefused
 from dispatcher.smpp.smsc_options import AccountOptions
 from dispatcher.store.audit import newest_first
@@ -94,12 +95,31 @@ async def test_a_trace_masks_numbers_and_texts_until_they_are_revealed_with_a_re
     assert any(b"Hello" in pdu["octets"] for pdu in seen)
 
 
+@in_house(20, endpoint={"binds": 1})
+async def test_of_two_who_trace_one_bind_each_is_shown_all_and_a_ninth_is_refused(house: House):
+    await house.until(lambda: states(house) == ["bound"])
+    looks = [c.TraceBind(bind="smsc.0", looker=looker) for looker in "ab"]
+    for look in looks:
+        assert (await ask(house, look, reason=""))["pdus"] == []
+    await house.send_all()
+    seen = [(await ask(house, look, reason=""))["pdus"] for look in looks]
+    assert len(seen[0]) >= 40 and [pdu["octets"] for pdu in seen[1][: len(seen[0])]] == [
+        pdu["octets"] for pdu in seen[0]
+    ]
+    for looker in "cdefgh":
+        await ask(house, c.TraceBind(bind="smsc.0", looker=looker), reason="")
+    with pytest.raises(CommandRefused, match="8 look at") as refused:
+        await ask(house, c.TraceBind(bind="smsc.0", looker="i"), reason="")
+    assert refused.value.status == 409
+
+
 @in_house(50, accounts=(AccountOptions(system_id="volley", password="right"),), started=False)
 async def test_the_status_tells_figures_alarms_and_remedies_and_its_exit_status_is_for_scripts(house: House):
     house.endpoint(password="right")
     await house.start()
     house.smsc.change(status_every=((10, 0x0B),))
     await house.send_all()
+    await count_ids(house.dispatcher)
     told = json.loads(await volley(house, "smpp", "status", "--json"))
     assert [bind["state"] for bind in told["binds"]] == ["bound", "bound"] and told["alarms"] == []
     assert sum(bind["submits"] for bind in told["binds"]) == 50
@@ -107,6 +127,7 @@ async def test_the_status_tells_figures_alarms_and_remedies_and_its_exit_status_
     assert {error["name"] for error in refused} == {"ESME_RINVDSTADR"} and sum(e["count"] for e in refused) == 5
     shown = await volley(house, "smpp", "status")
     assert "smsc.0" in shown and "ESME_RINVDSTADR" in shown
+    assert told["kept_ids"]["ids"] == 0 and "message_ids: 0 kept in 0 segments, 0.0 MB; each for " in shown
     house.endpoint(password="wrong")
     await house.restart()
     await house.until(lambda: house.dispatcher.pool.alarms())
@@ -135,7 +156,7 @@ async def test_the_command_line_drains_connects_and_traces(house: House):
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trace)
-        await house.until(lambda: house.dispatcher.pool.binds[0].trace is not None)
+        await house.until(lambda: house.dispatcher.pool.binds[0].traces)
         await house.send_all()
     commands = [line["command"] for line in lines]
     assert commands.count("submit_sm") == commands.count("submit_sm_resp") == 30

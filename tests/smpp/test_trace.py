@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+import time
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,18 @@ from dispatcher.smpp import codec
 from dispatcher.smpp.consts import CommandId, Tag
 from dispatcher.smpp.pcap import Capture, file_header
 from dispatcher.smpp.pdu import Bind, Message
-from dispatcher.smpp.trace import Stream, Trace, masked
+from dispatcher.smpp.trace import (
+    LOOKERS_MAX,
+    SHOWN_MAX,
+    WAITING_MAX,
+    Chunk,
+    Crossed,
+    Stream,
+    TooManyLook,
+    Trace,
+    Traces,
+    masked,
+)
 from dispatcher.text.coding import Coding, encoder
 from tests.smpp.line import receipt, response
 from tests.smpp.pools import Rig, with_pool
@@ -25,6 +37,11 @@ NUMBER, OTHER = "4915112345678", "4915187654321"
 def submit(sequence: int, number: str = NUMBER, text: bytes = b"secret words", **more) -> bytes:
     message = Message(source_addr="SHOP", destination_addr=number, short_message=text, **more)
     return codec.encode_message(CommandId.SUBMIT_SM, sequence, message)
+
+
+def fed(trace: Trace, chunks: list[Chunk], lost: int = 0) -> list[Crossed]:
+    trace.offer(chunks, lost)
+    return trace.take()
 
 
 STREAM = [submit(1), response(1, 0, "id1"), codec.encode(CommandId.ENQUIRE_LINK, 0, 2), submit(3, OTHER), submit(4)]
@@ -43,7 +60,7 @@ def test_a_stream_is_found_wherever_the_trace_begins(cut, step):
 def test_any_octets_are_no_error(chunks):
     trace = Trace("49")
     for chunk in chunks:
-        for crossed in trace.feed([(1, False, chunk)], 0):
+        for crossed in fed(trace, [(1, False, chunk)]):
             masked(crossed.octets)
 
 
@@ -88,7 +105,7 @@ def test_a_trace_of_one_number_has_its_requests_their_answers_and_nothing_else()
     trace = Trace("+" + NUMBER, reveal=True)
     sent = [submit(1), submit(2, OTHER), submit(3, text=NUMBER.encode()), submit(4, OTHER, NUMBER.encode())]
     came = [response(4), response(2), response(3, 0x14), response(1, 0, "x"), receipt("x", number=int(NUMBER))]
-    crossed = trace.feed([(5, True, b"".join(sent)), (6, False, b"".join(came))], 0)
+    crossed = fed(trace, [(5, True, b"".join(sent)), (6, False, b"".join(came))])
     assert [each.octets for each in crossed] == [sent[0], sent[2], came[2], came[3], came[4]]
     assert [each.at_ns for each in crossed] == [5, 5, 6, 6, 6]
 
@@ -96,9 +113,50 @@ def test_a_trace_of_one_number_has_its_requests_their_answers_and_nothing_else()
 def test_what_was_lost_is_told_and_the_stream_found_again():
     trace = Trace(reveal=True)
     first, last = submit(1), submit(9)
-    assert [each.octets for each in trace.feed([(1, True, first + last[:20])], 700)] == [first]
+    assert [each.octets for each in fed(trace, [(1, True, first + last[:20])], 700)] == [first]
     assert trace.lost_octets == 700
-    assert [each.octets for each in trace.feed([(2, True, submit(5)[30:] + last)], 0)] == [last]
+    assert [each.octets for each in fed(trace, [(2, True, submit(5)[30:] + last)])] == [last]
+
+
+def test_who_looks_seldom_keeps_the_newest_is_told_of_the_rest_and_finds_the_stream_again():
+    trace, pdu = Trace(reveal=True), submit(1)
+    many = WAITING_MAX // len(pdu)
+    for sequence in range(many + 50):
+        trace.offer([(sequence, True, submit(sequence))], 0)
+    assert trace.lost_octets >= 50 * len(pdu)
+    seen = []
+    while crossed := trace.take():
+        assert len(crossed) <= SHOWN_MAX
+        seen += crossed
+    assert [each.at_ns for each in seen] == list(range(many + 50 - len(seen), many + 50))
+    assert sum(len(each.octets) for each in seen) + trace.lost_octets == (many + 50) * len(pdu)
+
+
+def test_each_who_looks_is_shown_all_by_their_own_wishes():
+    traces, now_ns = Traces(), 1_000_000_000
+    ann, bob = traces.of("ann", "", True, now_ns), traces.of("bob", NUMBER, False, now_ns)
+    for trace in traces:
+        trace.offer([(1, True, submit(1) + submit(2, OTHER))], 0)
+    assert traces.of("ann", "", True, now_ns) is ann and [each.octets for each in ann.take()] == [
+        submit(1),
+        submit(2, OTHER),
+    ]
+    assert [each.octets for each in bob.take()] == [masked(submit(1))]
+    assert traces.of("bob", OTHER, False, now_ns) is not bob, "asked for otherwise it begins anew"
+    traces.of("ann", "", True, now_ns + 4_000_000_000)
+    traces.end_old(now_ns + 6_000_000_000)
+    assert list(traces) == [ann]
+
+
+def test_so_many_may_look_and_no_more_until_one_has_ended():
+    traces = Traces()
+    for who in range(LOOKERS_MAX):
+        traces.of(str(who), "", False, 0)
+    with pytest.raises(TooManyLook):
+        traces.of("one more", "", False, 1)
+    assert traces.of("0", "", False, 6_000_000_000) is not None
+    traces.end_old(6_000_000_000)
+    assert len(traces) == 1 and traces.of("one more", "", False, 6_000_000_000)
 
 
 def test_a_capture_is_read_by_wireshark_or_at_least_adds_up(tmp_path):
@@ -124,22 +182,25 @@ def test_a_live_bind_is_traced_while_somebody_looks_and_not_after():
     async def test(rig: Rig) -> None:
         await rig.bound()
         bind = rig.bind()
-        trace = Trace()
-        assert bind.look_at(trace) == []
+        assert bind.look("ann") == bind.look("bob") == ([], 0)
         await rig.send(5)
-        crossed = bind.look_at(trace)
+        crossed, _ = bind.look("ann")
+        assert bind.look("bob") == (crossed, 0), "each sees all of it"
         names = [codec.decode_header(each.octets).command_id for each in crossed if each.sent]
         assert names.count(CommandId.SUBMIT_SM) == 5
         assert len([each for each in crossed if not each.sent]) >= 5
-        bind.end_trace(bind.traced_ns + 6_000_000_000)
-        assert bind.trace is None and bind.pump is not None
+        bind.end_traces(time.monotonic_ns() + 6_000_000_000)
+        assert not bind.traces and bind.pump is not None
         await rig.send(5)
         assert bind.pump.take_trace() == ([], 0)
-        bind.look_at(trace)
+        bind.look("ann")
+        await rig.send(2)
         rig.smsc.close_all()
         await rig.until(lambda: bind.binds == 2 and bind.pump is not None)
         await rig.send(3)
-        assert len(bind.look_at(trace)) >= 6  # over the new connection
+        crossed, _ = bind.look("ann")
+        submits = [each for each in crossed if codec.decode_header(each.octets).command_id == CommandId.SUBMIT_SM]
+        assert len(submits) == 5, "what crossed before the end, and over the new connection"
 
     with_pool(test, endpoint={"binds": 1})
 
@@ -147,11 +208,11 @@ def test_a_live_bind_is_traced_while_somebody_looks_and_not_after():
 def test_the_mirror_is_bounded_and_tells_what_it_could_not_keep():
     async def test(rig: Rig) -> None:
         await rig.bound()
-        trace = Trace()
-        rig.bind().look_at(trace)
+        rig.bind().look("ann")
         for _ in range(4):
             await rig.send(3_000)
-        assert len(rig.bind().look_at(trace)) == 2_000
-        assert trace.lost_octets > 100_000
+        crossed, lost_octets = rig.bind().look("ann")
+        assert len(crossed) == SHOWN_MAX and lost_octets > 100_000
+        assert len(rig.bind().look("ann")[0]) == SHOWN_MAX, "what is behind them is of the next look"
 
     with_pool(test, endpoint={"binds": 1, "window": 1_000})
