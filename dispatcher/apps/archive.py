@@ -3,7 +3,8 @@
 Touches: the data folder's `archive`, ledger arrays, rows of `campaigns` and `archives`, through views; zstandard.
 
     archive/cmp_....ndjson.zst  a line a recipient by rank: {rank, member, group, decision, state, parts, tries, error,
-                                submitted_at, final_at, message_id}; zstd frames of FRAME_ROWS lines, any zstd reads it
+                                submitted_at, final_at, message_id}, of several parts also message_ids, null where the
+                                log no longer tells; zstd frames of FRAME_ROWS lines, any zstd reads it
     archives: tenant:2 campaign:8 -> msgpack {at_ms, file, octets, sha256, recipients, frames: u64 offsets, rows of one,
                                 errors, endpoints, dropped: the arrays are gone}
 
@@ -11,8 +12,7 @@ Audience, decisions, states (of parts too) and times stay in the store, 11 octet
 effects, days and the line of a report go on as before. The other arrays go, a slice a commit, after the file is on disk
 and its row with it; then the log may age away. A receipt that comes later settles what stayed; its error makes an array
 anew, which is never dropped and counts beside what the file knows. The file names members by id and has no number and
-no value of theirs: whoever is erased is nobody in it.
-Weak spot: of a message of several parts it keeps the first one's message_id.
+no value of theirs: whoever is erased is nobody in it. Files of earlier versions have the first part's message_id alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import json
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ from dispatcher.records.keys import public_id
 from dispatcher.records.states import State
 from dispatcher.store import Snapshot, audit, ledger
 from dispatcher.store.layout import ARCHIVE_FOLDER, ARRAYS, LEDGER_KEY, TENANT_U64
+from dispatcher.store.part_ids import PartIds
+from dispatcher.store.trail import Trail
 from dispatcher.store.values import pack, unpack
 
 FRAME_ROWS = 512  # some 80 kB of text: one person's line in 0.2 ms, and a file 6 % larger than with 4,096
@@ -89,18 +92,19 @@ def next_to_archive(view: View, now_ms: int, after_days: float) -> tuple[int, in
 
 
 def write(snapshot: Callable[[], Snapshot], folder: Path, tenant: int, campaign: int, now_ms: int) -> Row:
-    """The file, on disk when this returns, and the row that is to be kept of it. Some 20 us a recipient: not for the
-    process that sends."""
+    """The file, on disk when this returns, and the row that is to be kept of it. Some 20 us a recipient, 40 more
+    where messages have several parts: not for the process that sends."""
     place = folder / ARCHIVE_FOLDER
     place.mkdir(mode=0o770, exist_ok=True)
     name = f"{public_id('cmp', campaign)}.ndjson.zst"
     frames, many, digest = array("Q"), 0, hashlib.sha256()
-    compressor = zstandard.ZstdCompressor(level=6)
+    compressor, ids = zstandard.ZstdCompressor(level=6), PartIds(campaign)
     after: int | None = None
     with open(place / f"{name}.part", "wb") as file:
         while True:
             with snapshot() as view:
                 rows = recipients(view, tenant, campaign, after_rank=after, limit=FRAME_ROWS)
+                _tell_parts(view, ids, rows)
             if not rows:
                 break
             for row in rows:
@@ -123,6 +127,19 @@ def write(snapshot: Callable[[], Snapshot], folder: Path, tenant: int, campaign:
         "file": name, "octets": octets, "sha256": digest.digest(), "recipients": many, "frames": frames.tobytes(),
         "errors": told["errors"], "endpoints": told["endpoints"], "rows": FRAME_ROWS,
     }  # fmt: skip
+
+
+def _tell_parts(view: Snapshot, ids: PartIds, rows: list[Row]) -> None:
+    """Give rows of several parts the message_id of each."""
+    look = Trail(view)
+    for row in rows:
+        if row["parts"] > 1 and row["submitted_at"] is not None:
+            since_ms, until_ms = _ms(row["submitted_at"]), row["final_at"] and _ms(row["final_at"])
+            row["message_ids"] = ids.of(look, row["rank"], row["parts"], row["message_id"], since_ms, until_ms)
+
+
+def _ms(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 def keep(view: View, tenant: int, campaign: int, written: Row, now_ms: int) -> Changes:
@@ -173,27 +190,33 @@ def recipients_anywhere(view: Snapshot, tenant: int, campaign: int, *, folder: P
 def filled(folder: Path, archive: Row, rows: Iterable[Row]) -> Iterator[Row]:
     """The same rows, by ascending rank, with what their lines in the file say and the store no more. Raises
     StoreError."""
+    for row, line in _with_lines(folder, archive, rows):
+        yield row | {name: line[name] for name in FILLED if not row[name]}
+
+
+def _with_lines(folder: Path, archive: Row, rows: Iterable[Row]) -> Iterator[tuple[Row, Row]]:
     frames, size = array("Q", archive["frames"]), archive.get("rows", FRAME_ROWS_ONCE)
     at, lines = -1, list[bytes]()
     for row in rows:
         frame, number = divmod(row["rank"], size)
         if frame != at:
             at, lines = frame, _frame(folder / ARCHIVE_FOLDER / archive["file"], frames, frame, archive["octets"])
-        line = json.loads(lines[number])
-        yield row | {name: line[name] for name in FILLED if not row[name]}
+        yield row, json.loads(lines[number])
 
 
 def filled_one(view: View, tenant: int, campaign: int, row: Row, folder: Path | None) -> tuple[Row, bool]:
     """One recipient with what an archive says of it, and whether that is all: a file that is missing or damaged keeps
-    nobody from the rest. folder: of the data; None: only what the store has."""
+    nobody from the rest. `message_ids` has those of all parts, where the file knows them. folder: of the data; None:
+    only what the store has."""
     archive = kept(view, tenant, campaign)
     if archive is None or folder is None:
         return row, archive is None
     try:
-        (row,) = filled(folder, archive, [row])
+        ((row, line),) = _with_lines(folder, archive, [row])
     except StoreError:  # `volley verify` names the file
         return row, False
-    return row, True
+    more = {"message_ids": line["message_ids"]} if "message_ids" in line else {}
+    return row | {name: line[name] for name in FILLED if not row[name]} | more, True
 
 
 def _frame(path: Path, frames: array[int], frame: int, octets: int) -> list[bytes]:

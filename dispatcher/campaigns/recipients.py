@@ -25,6 +25,7 @@ from dispatcher.records.states import Decision, State
 from dispatcher.store import ledger
 from dispatcher.store.columns import BlockView, Column, ColumnKind, open_block
 from dispatcher.store.layout import ARRAYS, BLOCK, FIELD_MSISDN
+from dispatcher.store.part_ids import id_text
 from dispatcher.store.snapshot import Snapshot
 
 MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
@@ -221,5 +222,4 @@ class MessageIds:
         at = 8 * (position - self._begin)
         if at + _ID_AT > len(self._value):
             return None
-        octets = bytes(self._value[at + _ID_AT : at + _ID_AT + self._value[at + _ID_OCTETS_AT]])
-        return octets.rstrip(b"\0").decode("latin-1")
+        return id_text(bytes(self._value[at + _ID_AT : at + _ID_AT + self._value[at + _ID_OCTETS_AT]]))

@@ -6,7 +6,7 @@ Rests on: records/outcome_log.h; the meaning is that of ledger.records(), kept t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from dispatcher.records.layouts cimport (
-    K_CLAIM, K_HELD, LOG_MAGIC, log_claim, log_header, log_record, log_record_octets, log_run,
+    K_ACCEPTED, K_CLAIM, K_HELD, LOG_MAGIC, log_claim, log_header, log_record, log_record_octets, log_run,
 )
 
 cdef enum:
@@ -16,24 +16,14 @@ cdef enum:
 def trail(const uint8_t[::1] value, uint64_t campaign, uint32_t rank):
     """Its records as (kind, part, state, status, id, at_ms), in log order. Of a claim: part is the bits of the parts
     claimed, 0 for all; state the number of parts, or 128 + the decision that skips."""
-    cdef const uint8_t *p = &value[0] if value.shape[0] else NULL
+    cdef size_t at = sizeof(log_header), end = _end_of(value), size
+    cdef const uint8_t *p = &value[0]
     cdef const log_header *h = <const log_header *>p
-    cdef size_t at = sizeof(log_header), end, size
     cdef const log_record *x
     cdef const log_claim *c
-    cdef const log_run *t
     cdef uint32_t i, found = 0
-    cdef int run = -1
+    cdef int run = _run_of(p, end, campaign)
     cdef size_t[FOUND_MAX] where
-    if value.shape[0] < <Py_ssize_t>sizeof(log_header) or h.magic != LOG_MAGIC:
-        raise ValueError("not a value of the outcome log")
-    end = sizeof(log_header) + h.octets
-    if end + h.runs * sizeof(log_run) > <size_t>value.shape[0]:
-        raise ValueError("not a value of the outcome log")
-    t = <const log_run *>(p + end)
-    for i in range(h.runs):
-        if t[i].id == campaign:
-            run = t[i].run
     if run < 0:
         return []
     with nogil:
@@ -73,17 +63,12 @@ def trail(const uint8_t[::1] value, uint64_t campaign, uint32_t rank):
 
 def of_kind(const uint8_t[::1] value, int kind):
     """Every record of one kind, for kinds that are few: (campaign, rank, part, state, status, at_ms), in log order."""
-    cdef const uint8_t *p = &value[0] if value.shape[0] else NULL
+    cdef size_t at = sizeof(log_header), end = _end_of(value), size
+    cdef const uint8_t *p = &value[0]
     cdef const log_header *h = <const log_header *>p
-    cdef size_t at = sizeof(log_header), end, size
     cdef const log_record *x
     cdef const log_run *t
     cdef uint32_t i
-    if value.shape[0] < <Py_ssize_t>sizeof(log_header) or h.magic != LOG_MAGIC:
-        raise ValueError("not a value of the outcome log")
-    end = sizeof(log_header) + h.octets
-    if end + h.runs * sizeof(log_run) > <size_t>value.shape[0]:
-        raise ValueError("not a value of the outcome log")
     out = []
     ids = None
     while at < end:
@@ -105,3 +90,52 @@ def of_kind(const uint8_t[::1] value, int kind):
         out.append((ids.get(x.run), x.rank, x.part, x.state, x.status, h.base_ms + x.delta_ms))
         at += size
     return out
+
+
+def later_ids(const uint8_t[::1] value, uint64_t campaign):
+    """message_ids of the parts after the first of a campaign's messages: (rank, part, id), in log order."""
+    cdef size_t at = sizeof(log_header), end = _end_of(value), size
+    cdef const uint8_t *p = &value[0]
+    cdef const log_record *x = NULL
+    cdef int run = _run_of(p, end, campaign)
+    out = []
+    if run < 0:
+        return out
+    while at < end:
+        with nogil:
+            while at < end:
+                size = log_record_octets(p + at, end - at)
+                if size == 0:
+                    at = end
+                    break
+                x = <const log_record *>(p + at)
+                if x.kind == K_ACCEPTED and x.part and x.run == run:
+                    break
+                at += size
+        if at < end:
+            out.append((x.rank, x.part, (<const char *>x + sizeof(log_record))[:x.id_octets]))
+            at += size
+    return out
+
+
+cdef size_t _end_of(const uint8_t[::1] value) except 0:
+    """Where the records of a value end. Raises ValueError for octets that are no value."""
+    cdef const log_header *h
+    cdef size_t end
+    if value.shape[0] >= <Py_ssize_t>sizeof(log_header):
+        h = <const log_header *>&value[0]
+        end = sizeof(log_header) + h.octets
+        if h.magic == LOG_MAGIC and end + h.runs * sizeof(log_run) <= <size_t>value.shape[0]:
+            return end
+    raise ValueError("not a value of the outcome log")
+
+
+cdef int _run_of(const uint8_t *p, size_t end, uint64_t campaign) noexcept:
+    """A campaign's number in a value; -1: nothing in it is its."""
+    cdef const log_run *t = <const log_run *>(p + end)
+    cdef uint32_t i
+    cdef int run = -1
+    for i in range((<const log_header *>p).runs):
+        if t[i].id == campaign:
+            run = t[i].run
+    return run

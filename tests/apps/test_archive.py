@@ -9,6 +9,7 @@ from datetime import date
 import pytest
 import zstandard
 
+from dispatcher.apps import archive as archive_room
 from dispatcher.apps.archive import (
     DAY_MS,
     ask_archive,
@@ -141,6 +142,8 @@ def test_the_file_is_what_any_zstd_reads_and_names_nobody(store, campaign):
     octets = (store.folder / ARCHIVE_FOLDER / written["file"]).read_bytes()
     text = zstandard.ZstdDecompressor().stream_reader(octets, read_across_frames=True).read()
     lines = [json.loads(line) for line in text.splitlines()]
+    assert [line["rank"] for line in lines if "message_ids" in line] == [2]
+    assert lines[2]["message_ids"] == ["2", "2b"]
     assert by(lines, "rank") == list(range(MEMBERS))
     assert (lines[7]["error"], lines[1]["message_id"], lines[-1]["decision"]) == (0x0B, "1", "opted_out")
     assert b"msisdn" not in text and b"+4915" not in text
@@ -148,6 +151,29 @@ def test_the_file_is_what_any_zstd_reads_and_names_nobody(store, campaign):
     with store.snapshot() as view:
         (line,) = recipients_anywhere(view, 1, campaign, folder=store.folder, after_rank=2, limit=1)
     assert (line["msisdn"], line["message_id"]) == (None, "3")
+
+
+def story_of(store, member_no: int):
+    """Its one campaign, with the log gone."""
+    changes = Changes()
+    with store.snapshot() as view:
+        for key, _ in view.range("outcome_log"):
+            changes.delete("outcome_log", key)
+    store.apply(changes)
+    with store.snapshot() as view:
+        (found,) = messages(view, 1, member_no, NOW_MS + 10**6, folder=store.folder)["data"]
+    return found
+
+
+def test_the_ids_of_all_parts_outlive_the_log_and_a_story_tells_them(store, campaign):
+    archived(store, campaign)
+    assert by(story_of(store, 2)["parts"], "message_id") == ["2", "2b"]
+
+
+def test_a_file_of_before_has_the_first_parts_id_and_is_read_as_ever(store, campaign, monkeypatch):
+    monkeypatch.setattr(archive_room, "_tell_parts", lambda view, ids, rows: None)
+    archived(store, campaign)
+    assert by(story_of(store, 2)["parts"], "message_id") == ["2", None]
 
 
 def test_a_kill_between_file_and_commit_or_in_mid_drop_changes_nothing(store, campaign):

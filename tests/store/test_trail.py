@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.store import ledger, open_store
+from dispatcher.store._trail import later_ids, of_kind
 from dispatcher.store.trail import Trail, endpoints_of, trail
 from tests.store.logs import BASE_MS, Claim, Record, append, value_of
 
@@ -44,6 +46,24 @@ def test_the_compiled_look_finds_what_the_records_say(items, rank):
     value = value_of(items)
     for campaign in (ID_1, ID_2, 9):
         assert trail(value, campaign, rank) == expected(value, campaign, rank)
+
+
+@settings(max_examples=150, deadline=None)
+@given(items=st.lists(st.one_of(claims, record_), min_size=1, max_size=40))
+def test_the_ids_of_later_parts_are_those_that_the_records_say(items):
+    value = value_of(items)
+    for campaign in (ID_1, ID_2, 9):
+        wanted = [
+            (one[2], one[3], one[6]) for one in ledger.records(value) if one[0] == 2 and one[1] == campaign and one[3]
+        ]
+        assert later_ids(value, campaign) == wanted
+
+
+@given(octets=st.binary(max_size=23))
+def test_octets_too_few_for_a_value_raise_only_ValueError(octets):
+    for look in (lambda: trail(octets, ID_1, 0), lambda: of_kind(octets, 2), lambda: later_ids(octets, ID_1)):
+        with pytest.raises(ValueError, match="outcome log"):
+            look()
 
 
 def test_a_message_is_found_between_two_instants_and_a_small_budget_says_so(store):

@@ -28,6 +28,7 @@ from dispatcher.apps.timeline import Person, person_of
 from dispatcher.campaigns.campaign import LATER
 from dispatcher.campaigns.contacts import rank_of
 from dispatcher.campaigns.recipients import recipients
+from dispatcher.campaigns.states import PLANNED
 from dispatcher.clock import rfc3339
 from dispatcher.records.batches import CONFIRMATIONS_BIT, batches_of, is_message_batch, message_id, purpose_of_batch
 from dispatcher.records.keys import public_id, public_member_id
@@ -36,6 +37,7 @@ from dispatcher.segments.caps import capped_by
 from dispatcher.store import ledger
 from dispatcher.store.endpoints import endpoint_numbers
 from dispatcher.store.layout import ARRAYS, BLOCK, TENANT, TENANT_U64, U64, U64_U32
+from dispatcher.store.part_ids import id_text
 from dispatcher.store.replies import REPLY
 from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.trail import (
@@ -75,7 +77,8 @@ WHY = {
     Decision.NO_VALUE: "a field of the text has no value and no fallback",
     Decision.TEXT_GREW: "the text would need more parts than allowed",
     Decision.CANCELLED: "the campaign was cancelled first",
-    Decision.NO_ROUTE: "no endpoint takes the number, or the characters of the text",
+    Decision.NO_ALPHABET: "the endpoint has no alphabet for the characters of the text",
+    Decision.NO_ROUTE: "no route fits the number, or, in an older campaign, no alphabet the text",
 }
 UNCERTAIN_BY = {1: "no answer in time", 2: "the bind was lost", 3: "the process was killed", 4: "the power was cut"}
 _FINAL = [state.word for state in State if state.final]
@@ -116,14 +119,15 @@ def messages(
 def _audiences(
     view: Snapshot, tenant: int, person: Person, before: int | None
 ) -> Iterator[tuple[int, dict[str, Any], int, int]]:
-    """(campaign, row, member_no, rank), newest first. Members merged into this one are the person too."""
+    """(campaign, row, member_no, rank), newest first, of those that began, or were held or cancelled first. Members
+    merged into this one are the person too."""
     after = None if before is None else TENANT_U64.pack(tenant, before)
     for key, octets in view.buffers("campaigns", TENANT.pack(tenant), after=after, reverse=True):
         campaign = TENANT_U64.unpack(key)[1]
         ranks = [(no, rank) for no in person.members if (rank := rank_of(view, campaign, no)) is not None]
         if ranks:
             row = LATER | unpack(octets)
-            for no, rank in ranks if row["audience"] else ():
+            for no, rank in ranks if row["audience"] and row["state"] not in PLANNED else ():
                 yield campaign, row, no, rank
 
 
@@ -207,16 +211,16 @@ class _Teller:
 
     def _parts(self, campaign: int, rank: int, known: Found, steps: list[Step]) -> list[Found]:
         parts: list[Found] = []
+        ids = dict(enumerate(known.get("message_ids") or [known["message_id"]]))  # all of them out of an archive
         for part in range(known["parts"]):
             mine = [step for step in steps if step.part == part and step.kind != CLAIM]
             accepted = next((step for step in reversed(mine) if step.kind == ACCEPTED), None)
             receipt = next((step for step in reversed(mine) if step.kind in (RECEIPT, SETTLED)), None)
-            first = known["message_id"] if part == 0 else None
             parts.append(
                 {
                     "part": part + 1,
                     "state": ledger.state_of(self._view, campaign, rank, part).word,
-                    "message_id": _id(accepted.id) if accepted else first,
+                    "message_id": id_text(accepted.id) if accepted else ids.get(part),
                     "accepted_at": rfc3339(accepted.at_ms) if accepted else None,
                     "final_at": rfc3339(receipt.at_ms) if receipt else None,
                 }
@@ -232,7 +236,7 @@ class _Teller:
             return {**said, "parts": [part + 1 for part in taken], "endpoint": self._endpoints.get(step.endpoint)}
         said["part"] = step.part + 1
         if step.kind == ACCEPTED:
-            said["message_id"] = _id(step.id)
+            said["message_id"] = id_text(step.id)
         elif step.kind in (REFUSED, RETRY):
             said["command_status"] = f"0x{step.status:08X}"
         elif step.kind == UNCERTAIN:
@@ -335,10 +339,6 @@ def _word(kind: type[Decision] | type[State], number: int) -> str:
         return kind(number).word
     except ValueError:
         return str(number)
-
-
-def _id(octets: bytes) -> str:
-    return octets.rstrip(b"\0").decode("latin-1")
 
 
 def _ms(text: str | None) -> int | None:
