@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dispatcher.campaigns.campaign import EDITABLE, TITLE_CHARACTERS, campaign_json, made, need_campaign
+from dispatcher.campaigns.campaign import EDITABLE, campaign_json, made, need_campaign
+from dispatcher.campaigns.schedule import RECIPIENT
 from dispatcher.campaigns.states import OVER, conflict
+from dispatcher.campaigns.written import TITLE_CHARACTERS
 from dispatcher.control.commands import CloneCampaign, Envelope, ResendCampaign
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
@@ -48,8 +50,9 @@ def resend_campaign(view: View, command: ResendCampaign, envelope: Envelope) -> 
 
 def _written(row: dict[str, Any], **other: Any) -> dict[str, Any]:
     schedule = row["schedule"]
-    if schedule is not None:
-        schedule = {**schedule, "at": None, "repeat": ""}
+    if schedule is not None:  # everybody's own clock is about the time, and goes with it
+        zone = "tenant" if schedule["zone"] == RECIPIENT else schedule["zone"]
+        schedule = {**schedule, "at": None, "repeat": "", "zone": zone}
     return {**{name: row[name] for name in EDITABLE}, "schedule": schedule, **other}
 
 

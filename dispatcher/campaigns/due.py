@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from dispatcher.campaigns import schedule as schedules
 from dispatcher.campaigns import winner
 from dispatcher.campaigns.campaign import LATER, drop_audience, load, save
+from dispatcher.campaigns.coupon_pool import hold_previewed
 from dispatcher.campaigns.life import drifted
 from dispatcher.campaigns.money import hold_money
 from dispatcher.campaigns.preview import Frozen, counted, put_audience
@@ -150,8 +151,7 @@ def _begin(view: View, tenant: int, campaign: int, row: Row, frozen: Frozen, now
     row["preview"] = {**row["preview"], "at_ms": now_ms, "audience": frozen.matched, **counted(frozen)}
     row["audience"] = frozen.matched
     row["deal"] = frozen.deal.row if frozen.deal else None
-    begin_ms = schedules.first_ms(row["schedule"], schedules.zone_of(row["schedule"], row["zone"]))
-    row["local_at"] = row["local_at"] or schedules.local_at(row["schedule"], begin_ms)
+    row["local_at"] = row["local_at"] or schedules.local_at(row["schedule"])
     row["quote"], money = None, Changes()
     percent = drifted(need_tenant(view, tenant), row, row["count"], found)
     if percent is not None or not found:
@@ -159,7 +159,7 @@ def _begin(view: View, tenant: int, campaign: int, row: Row, frozen: Frozen, now
         apart = f"more than {percent} % apart" if percent is not None else "nobody to send to"
         detail = f"{found:,} messages were found instead of {row['count']:,}, {apart}: resume or cancel it"
         enter(row, HELD, now_ms, ACTOR, detail)
-    elif (refusal := _unpaid(view, tenant, campaign, row, now_ms, money)) is not None:
+    elif (refusal := _refusal(view, tenant, campaign, row, now_ms, money)) is not None:
         row["held"] = {"expected": row["count"], "found": found, "percent": None, "code": refusal.code}
         enter(row, HELD, now_ms, ACTOR, f"{refusal.detail}; then resume it")
     else:
@@ -171,9 +171,10 @@ def _begin(view: View, tenant: int, campaign: int, row: Row, frozen: Frozen, now
     return changes
 
 
-def _unpaid(view: View, tenant: int, campaign: int, row: Row, now_ms: int, money: Changes) -> CommandRefused | None:
-    """Why its credit, plan or budget does not let it begin; else None, and `money` has what it reserves."""
+def _refusal(view: View, tenant: int, campaign: int, row: Row, now_ms: int, money: Changes) -> CommandRefused | None:
+    """Why its coupons, credit, plan or budget do not let it begin; else None, and `money` has what it reserves."""
     try:
+        hold_previewed(view, tenant, row, now_ms, "see that this is meant")
         money.merge(hold_money(view, need_tenant(view, tenant), campaign, row, now_ms))
     except CommandRefused as exc:
         return exc
@@ -208,9 +209,12 @@ class Gate:
         return max(0, int(slices * SLICE_MS / 1000 * self.per_s) - self.taken)
 
     def holds(self, now_ms: int) -> str:
-        """What keeps back who could be taken now, as an ETA names it: `window`, `spread`, or nothing."""
+        """What sets the pace now, as an ETA names it: `window`, `spread`, or nothing. A spread does unless more than
+        the last slice of it waits to be taken: then something else is slower."""
         room = self.room(now_ms)
-        return "window" if not self._open else "" if room or not self.per_s else "spread"
+        if not self._open:
+            return "window"
+        return "spread" if self.per_s and room <= SLICE_MS / 1000 * self.per_s else ""
 
     def took(self, recipients: int) -> None:
         self.taken += recipients

@@ -19,11 +19,12 @@ from typing import Any
 
 from dispatcher.campaigns import schedule as schedules
 from dispatcher.campaigns.arms import WHICH_EXCEPTIONS, Dealt, arms_of, deal, put_deal
-from dispatcher.campaigns.campaign import bitmap_key, compile_text, drop_audience
+from dispatcher.campaigns.campaign import bitmap_key, drop_audience
 from dispatcher.campaigns.guards import Guards
 from dispatcher.campaigns.money import meter_of
 from dispatcher.campaigns.price import Bill, Meter
 from dispatcher.campaigns.render import PartCounts
+from dispatcher.campaigns.written import compile_of
 from dispatcher.fastmatch import BITMAP_OCTETS
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Decision
@@ -73,7 +74,7 @@ def freeze_row(
     """A campaign's audience as of now. Raises CommandRefused when its segment or text holds no more."""
     compiled = compile_segment(view, tenant, row["expr"], as_of_ms=as_of_ms)
     for text in (row["text"], *(arm["text"] for arm in row["arms"] if arm["text"])):
-        compile_text(view, tenant, text, row["max_parts"])
+        compile_of(view, tenant, row, text)
     return freeze(view, need_tenant(view, tenant), row, compiled, as_of_ms, campaign, coding, router)
 
 
@@ -86,6 +87,7 @@ def freeze(
     coding: how endpoints take texts; None: as most do. router: where numbers lead; None: it is not known.
     """
     frozen = Frozen(starts_ms=start_of(row, as_of_ms))
+    row = {**row, "local_at": row["local_at"] or schedules.local_at(row["schedule"], row["due_ms"])}
     for block, bitmap, matched in select(view, tenant.number, compiled):
         frozen.blocks.append((block, frozen.matched, bitmap))
         frozen.matched += matched

@@ -211,7 +211,7 @@ def test_submit_and_approve_are_safe_to_repeat(shop):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"approval_above": -1}, {"approval_above": True}, {"count_change_percent": "5"}, {"zone": "UTC"}]
+    "changes", [{"approval_above": -1}, {"approval_above": True}, {"count_change_percent": "5"}, {"zone": "Mars"}]
 )
 def test_a_wrong_setting_of_a_tenant_is_refused_with_its_name(shop, changes):
     refusal = refused(shop, edit_tenant, EditTenant(changes=changes))

@@ -9,10 +9,11 @@ import pytest
 
 from dispatcher.campaigns import schedule as schedules
 from dispatcher.campaigns.campaign import create_campaign, load
+from dispatcher.campaigns.clone import clone_campaign
 from dispatcher.campaigns.due import Due, due_before, start_due
 from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import freeze_row, preview_campaign
-from dispatcher.control.commands import CreateCampaign, PreviewCampaign, StartCampaign
+from dispatcher.control.commands import CloneCampaign, CreateCampaign, PreviewCampaign, StartCampaign
 from dispatcher.errors import CommandRefused
 from dispatcher.records.keys import parse_public_id
 from dispatcher.store import audit
@@ -78,6 +79,35 @@ def test_each_repetition_has_its_own_local_time(store):
     assert (run != campaign, row["local_at"]) == (True, "2026-09-25T09:00:00")
     run, row = begun(store, campaign, first_ms + 24 * HOUR_MS)
     assert row["local_at"] == "2026-09-26T09:00:00"
+
+
+def test_the_first_repetition_keeps_its_hour_where_some_clocks_have_passed_it(store):
+    campaign, _ = scheduled(store, at="2026-09-21T18:00", repeat="FREQ=DAILY")  # 06:13 of the next day in Kiritimati
+    _, row = begun(store, campaign, NOW_MS + 1)
+    assert row["local_at"] == "2026-09-21T18:00:00"
+    _, row = begun(store, campaign, at_ms("2026-09-22T18:00", "Pacific/Kiritimati"))
+    assert row["local_at"] == "2026-09-22T18:00:00"
+
+
+def test_a_preview_counts_those_whose_clock_is_waited_for(store):
+    schedule = {"zone": "recipient", "at": "2026-09-21T18:00"}
+    command = CreateCampaign(title="Spring", text="Hi", sender="SHOP", schedule=schedule)
+    campaign = parse_public_id("cmp", do(store, create_campaign, command)["id"])
+    seen = do(store, preview_campaign, PreviewCampaign(campaign=campaign))
+    opens = datetime.fromtimestamp(at_ms("2026-09-21T18:00", "Europe/Berlin") / 1_000, UTC)
+    opens_at = opens.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert (seen["will_send"], seen["waiting"]) == (1, 1)
+    assert seen["waiting_until"] == [{"at": opens_at, "recipients": 1}]
+    assert (seen["eta"]["start"], seen["eta"]["limit"]) == (opens_at, "quiet")
+    assert seen["warnings"] == [f"1 member waits for their own clock to show the time, the first until {opens_at}."]
+
+
+def test_a_clone_leaves_everybodys_own_clock_out_with_the_time(store):
+    campaign, _ = scheduled(store, at="2026-09-25T09:00")
+    assert do(store, clone_campaign, CloneCampaign(campaign=campaign))["schedule"] is None
+    campaign, _ = scheduled(store, at="2026-09-25T09:00", spread_over_s=60)
+    copied = do(store, clone_campaign, CloneCampaign(campaign=campaign))["schedule"]
+    assert (copied["zone"], copied["at"], copied["spread_over_s"]) == ("tenant", None, 60)
 
 
 def test_an_hour_that_a_zone_leaves_out_comes_an_hour_later_there():
