@@ -74,6 +74,9 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("ids", {"type": click.Choice(ID_FORMS)}, "message_id in the answer."),
     ("receipt-ids", {"type": click.Choice(ID_FORMS)}, "And in receipt texts."),
     ("states", {"metavar": "WORD:WEIGHT[:ERR],...", "default": "DELIVRD:1"}, ""),
+    ("delivery-acks", {"type": PCT, "metavar": "PCT"}, "The phone acknowledges what arrived: esm_class 0x08."),
+    ("user-acks", {"type": PCT, "metavar": "PCT"}, "And who holds it: esm_class 0x10."),
+    ("ack-text", {"metavar": "TEXT"}, "What they say."),
     ("mo", {"type": FILE}, "Followed: from TAB to TAB text; `wait SECONDS`; `pdu HEX` sends any octets."),
     ("mo-rate", {"type": float, "metavar": "PER_S"}, "Texts from phones, made up."),
     ("mo-from", {"metavar": "NUMBER"}, "The first source."),
@@ -119,6 +122,7 @@ EPILOG = (
     "  volley smsc --port 2775 --tps 500 --congestion auto --log smsc.log\n"
     "  volley smsc --port 2775 --account shop:secret:binds=4:tps=1000 --delay-ms lognormal:20:0.8\n"
     "  volley smsc --port 2775 --status-of-numbers 5%:0x14 --drop-every 5000 --drop-how rst\n"
+    "  volley smsc --port 2775 --delivery-acks 100 --user-acks 5 --ack-text 'menu 2'\n"
     "  volley smsc --port 2775 --scenario night.toml --summary night.json\n\n"
     "\b\nA scenario, night.toml:\n" + "\n".join(f"  {line}" for line in EXAMPLE.splitlines())
 )

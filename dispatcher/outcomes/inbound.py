@@ -27,12 +27,14 @@ from dispatcher.store.values import pack
 from dispatcher.tenants import market
 from dispatcher.tenants.market import plain
 from dispatcher.tenants.profile import Profile, get_profile
-from dispatcher.tenants.tenant import Tenant, list_tenants
+from dispatcher.tenants.senders import users_of
+from dispatcher.tenants.tenant import list_tenants
 from dispatcher.text.decode import decode
 
 __all__ = ["RECENT_MAX", "REPEAT_MS", "Heard", "Recent", "hear", "is_stop", "overdue", "plain", "seal_of"]
 
 OPERATOR = 0
+_TYPE, _USER_ACK = 0x3C, 0x10  # of esm_class (SMPP v3.4, 5.2.12): an acknowledgement that a person made
 _NUMBER = re.compile(r"\+?[0-9]{1,15}")  # a sender with letters is nobody's phone
 
 
@@ -45,6 +47,7 @@ class Heard:
     number: int  # 0: not a phone number
     answer_from: str
     first: bool = False  # of a stop: the number was not opted out before
+    others: tuple[int, ...] = ()  # of a stop: tenants beside the one that answers, for whom it holds too
 
 
 @dataclass(slots=True)
@@ -92,8 +95,7 @@ def hear(
             _take(view, changes, _Owner(view, given), given, now_ms)
     if found and not found[-1].missing:
         return changes, _take(view, changes, owner, _written(found[-1]), now_ms)
-    word = plain(text or "")
-    if owner.knows and (word in owner.words.opt_out_first or word in owner.words.opt_out_alone):
+    if owner.stops(plain(text or ""), alone=True):
         return changes, owner.heard("stop", first=_opt_out(view, changes, owner, text or "", now_ms))
     return changes, owner.heard("part", reply=False)
 
@@ -117,12 +119,23 @@ def is_stop(word: str) -> bool:
 
 
 class _Owner:
-    """Whose number was written to, by whom, and what words mean there."""
+    """Whose number was written to, by whom, and what words mean there.
+
+    Several tenants may send under one number. What is written to it is then for those who know the phone: a STOP holds
+    for all of them, anything else is the first one's. A number that no tenant is known to use is the only tenant's, or
+    of the only one that knows the phone; a STOP to it holds for all that know the phone.
+    """
 
     def __init__(self, view: View, written: _Written) -> None:
-        self.tenant = _tenant_of(view, written.destination)
         self.number = int(written.source.lstrip("+")) if _NUMBER.fullmatch(written.source) else 0
         self.destination = written.destination
+        tenants = list_tenants(view)
+        users = users_of(view, tenants, written.destination)
+        concerned = users or tenants
+        if len(concerned) > 1:
+            concerned = [one for one in concerned if writer_of(view, one.number, written.source) is not None] or users
+        self.concerned = concerned
+        self.tenant = concerned[0] if concerned and (users or len(concerned) == 1) else None
         self.words = _profile(self.tenant.market_profile if self.tenant else None).words
 
     @property
@@ -134,22 +147,35 @@ class _Owner:
         """Words mean something: a phone wrote to a tenant."""
         return self.tenant is not None and self.number > 0
 
+    def stops(self, word: str, *, alone: bool = False) -> bool:
+        """Whether a plain text opts out by the words of one whom it concerns; alone: and says nothing else."""
+        if not self.number:
+            return False
+        words = [_profile(one.market_profile).words for one in self.concerned]
+        if alone:
+            return any(word in one.opt_out_first or word in one.opt_out_alone for one in words)
+        return any(one.is_opt_out(word) for one in words)
+
     def heard(self, what: str, *, first: bool = False, reply: bool = True) -> Heard:
         answer_from = self.destination if reply else ""
-        return Heard(what=what, tenant=self.no, number=self.number, answer_from=answer_from, first=first)
+        tenant, *others = [one.number for one in self.concerned] if what == "stop" else [self.no]
+        return Heard(
+            what=what, tenant=tenant, number=self.number, answer_from=answer_from, first=first, others=tuple(others)
+        )
 
 
 def _take(view: View, changes: Changes, owner: _Owner, written: _Written, now_ms: int) -> Heard:
     """A whole message: its row, and what it asks for."""
     word, what, first = plain(written.text or ""), "inbox", False
     words = owner.words
-    if owner.knows and words.is_opt_out(word):
+    if owner.stops(word):
         what, first = "stop", _opt_out(view, changes, owner, written.text or "", now_ms)
     elif written.acknowledges:
         what = "acknowledgement"
     elif owner.knows and word in words.opt_in:
         what, evidence = "start", f"SMS: {written.text}"
-        changes.merge(lift_optout(view, owner.no, owner.number, tuple(OPTOUT_GROUPS), now_ms, evidence))
+        for one in owner.concerned:
+            changes.merge(lift_optout(view, one.number, owner.number, tuple(OPTOUT_GROUPS), now_ms, evidence))
     elif owner.knows and word in words.help:
         what = "help"
     elif owner.knows and word in market.POINTS_WORDS:
@@ -167,25 +193,33 @@ def _take(view: View, changes: Changes, owner: _Owner, written: _Written, now_ms
         "probable_opt_out": what == "inbox" and word.split(" ")[0] in words.opt_out_first | words.opt_out_alone,
         **written.more,
     }
+    heard = owner.heard(what, first=first)
     message_id = next_id(changes, view, now_ms)
-    changes.put("inbound", TENANT_U64.pack(owner.no, message_id), pack(row))
-    if owner.tenant is not None and (member_no := writer_of(view, owner.no, written.source)) is not None:
-        put_reply(changes, owner.no, message_id, member_no, now_ms, word)
-    return owner.heard(what, first=first)
+    changes.put("inbound", TENANT_U64.pack(heard.tenant, message_id), pack(row))
+    # what a phone acknowledges by itself is no reply of its owner
+    by_hand = what != "acknowledgement" or written.esm_class & _TYPE == _USER_ACK
+    if by_hand and heard.tenant and (member_no := writer_of(view, heard.tenant, written.source)) is not None:
+        put_reply(changes, heard.tenant, message_id, member_no, now_ms, word)
+    return heard
 
 
 def _stops(view: View, owner: _Owner, text: str | None) -> bool:
     """It opts out who is not: that is never taken for a repeat on suspicion."""
-    if not owner.knows or not owner.words.is_opt_out(plain(text or "")):
-        return False
-    return not all(opted_out(view, owner.no, owner.number, group) for group in OPTOUT_GROUPS)
+    return owner.stops(plain(text or "")) and _is_first(view, owner)
 
 
 def _opt_out(view: View, changes: Changes, owner: _Owner, text: str, now_ms: int) -> bool:
     """Whether the number was not opted out before."""
-    first = not all(opted_out(view, owner.no, owner.number, group) for group in OPTOUT_GROUPS)
-    changes.merge(record_optout(view, owner.no, owner.number, tuple(OPTOUT_GROUPS), now_ms, f"SMS: {text}"))
+    first = _is_first(view, owner)
+    for one in owner.concerned:
+        changes.merge(record_optout(view, one.number, owner.number, tuple(OPTOUT_GROUPS), now_ms, f"SMS: {text}"))
     return first
+
+
+def _is_first(view: View, owner: _Owner) -> bool:
+    return not all(
+        opted_out(view, one.number, owner.number, group) for one in owner.concerned for group in OPTOUT_GROUPS
+    )
 
 
 def _written(whole: Whole) -> _Written:
@@ -204,12 +238,3 @@ def _profile(name: str | None) -> Profile:
         return get_profile(name or "none")
     except SettingError:
         return get_profile("none")
-
-
-def _tenant_of(view: View, destination: str) -> Tenant | None:
-    """Whose number was written to: the tenant with that sender, or the only tenant there is."""
-    tenants = list_tenants(view)
-    for tenant in tenants:
-        if tenant.sender and tenant.sender == destination:
-            return tenant
-    return tenants[0] if len(tenants) == 1 else None

@@ -74,6 +74,7 @@ cdef extern from "smsc.h" nogil:
     ctypedef struct smsc:
         uint64_t tps, drop_every, mute_every, lost_every, answer_twice_every, garbage_every, twice_every, pending_every, unknown_every
         uint64_t early_every, receipt_share, elsewhere_share, shuffle, hold, queue_max, holding
+        uint64_t delivery_ack_share, user_ack_share, acks_sent, acks_answered
         int64_t queue_step_ns
         delays answer_delay, receipt_delay
         int ids, receipt_ids, receipt_tlvs, states, rules, blobs, congestion, drop_how, count_repeats
@@ -81,6 +82,8 @@ cdef extern from "smsc.h" nogil:
         rule *rules_of "rule"
         blob *garbage
         uint8_t *garbage_octets
+        uint8_t *ack_text
+        uint8_t ack_octets
         uint64_t submits, accepted, refused, throttled, dropped, muted, answers_lost, answers_doubled, receipts_owed
         uint64_t receipts_sent, receipts_answered, mo_sent, mo_answered, mo_refused, receipts_refused, came_again
         uint64_t unexpected_answers, enquire_links, malformed, garbage_sent, repeats, deleted, replaced, next_id

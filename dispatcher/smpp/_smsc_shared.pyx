@@ -126,6 +126,11 @@ cdef class Smsc:
         s.early_every = o.receipt_early_every
         s.receipt_share = <uint64_t>(o.receipts / 100 * 4294967296.0)
         s.elsewhere_share = <uint64_t>(o.receipt_other_bind / 100 * 4294967296.0)
+        s.delivery_ack_share = <uint64_t>(o.delivery_acks / 100 * 4294967296.0)
+        s.user_ack_share = <uint64_t>(o.user_acks / 100 * 4294967296.0)
+        octets = o.ack_text.encode("ascii")[:20]
+        memcpy(s.ack_text, <const char *>octets, len(octets))
+        s.ack_octets = len(octets)
         s.ids, s.receipt_ids, s.receipt_tlvs = ID_FORMS.index(o.ids), ID_FORMS.index(o.receipt_ids), o.receipt_tlvs
         s.queue_max, s.queue_step_ns = o.queue[0], 1_000_000_000 // o.queue[1] if o.queue[0] else 0
         s.congestion = 255 if o.congestion is None else 254 if o.congestion == "auto" else o.congestion
@@ -205,7 +210,8 @@ cdef class Smsc:
             "receipts_refused": s.receipts_refused, "mo_refused": s.mo_refused, "unexpected_answers": s.unexpected_answers,
             "enquire_links": s.enquire_links, "malformed": s.malformed, "garbage_sent": s.garbage_sent,
             "answers_lost": s.answers_lost, "answers_doubled": s.answers_doubled, "receipts_held": s.holding,
-            "repeats": s.repeats, "deleted": s.deleted, "replaced": s.replaced, "most_in_a_second": s.seconds.most, "accepted_ns": s.last_ns - s.first_ns,
+            "acks_sent": s.acks_sent, "acks_answered": s.acks_answered, "repeats": s.repeats, "deleted": s.deleted,
+            "replaced": s.replaced, "most_in_a_second": s.seconds.most, "accepted_ns": s.last_ns - s.first_ns,
         }
 
     def message(self, Account account, uint64_t id, int64_t now_ns):

@@ -101,6 +101,7 @@ static uint64_t accept_submit(smsc *s, conn *c, submit *m, int64_t *least_ns, ui
     if (s->count_repeats) note_repeat(s, m);
     keep_message(s, c, m, id);
     if (m->registered_delivery & 3) owe_receipt(s, c, m, id, least_ns);
+    if (s->delivery_ack_share | s->user_ack_share) owe_acks(s, c, m, id);
     return id;
 }
 static int drop(smsc *s, conn *c, submit *m, uint32_t status) { /* 1: nothing more to do for this submit_sm */

@@ -149,6 +149,10 @@ class SmscOptions:
     ids: str = "decimal"  # form of message_id in answers, TLVs and the log
     receipt_ids: str = "decimal"  # form in the receipt's text
     states: tuple[tuple[str, int, str], ...] = (("DELIVRD", 1, "000"),)  # (word, weight, err)
+    # acknowledgements of the phones (5.2.12), of what was delivered, asked for or not
+    delivery_acks: float = 0.0  # per cent that the phone acknowledges: esm_class 0x08
+    user_acks: float = 0.0  # per cent that who holds it acknowledges: esm_class 0x10
+    ack_text: str = "1"  # what they say
     # texts from phones
     mo: Path | None = None  # followed: lines of from, to, text, separated by tabs; `wait SECONDS`; `pdu HEX`
     mo_parts: Callable[[str, int], Sequence[PartOctets]] = plain_parts
@@ -170,6 +174,7 @@ class SmscOptions:
             if getattr(self, name) not in words:
                 raise ValueError(f"{name} {getattr(self, name)!r}: {', '.join(words)}")
         most_of: dict[str, int] = {"port": 65535, "receipts": 100, "receipt_other_bind": 100, "refuse_for_s": 10**6}
+        most_of |= {"delivery_acks": 100, "user_acks": 100}
         most_of |= {"shuffle_answers": 10**6, "hold_idle_s": 10**6, "mo_rate": 10**7}
         most_of |= dict.fromkeys(
             ("tps", "account_tps", "bind_tps", "hold_receipts", "delay_ms", "receipt_delay_ms"), 10**8
@@ -188,6 +193,8 @@ class SmscOptions:
             raise ValueError(
                 f"mo_from {self.mo_from!r}, mo_sources {self.mo_sources}: 1 to 20 digits, 1 to 10^9 of them"
             )
+        if len(self.ack_text) > 20 or not self.ack_text.isascii():
+            raise ValueError(f"ack_text {self.ack_text!r}: at most 20 characters of ASCII")
         if not self.mo_texts:
             raise ValueError("mo_texts: at least one")
         if bool(self.tls_cert) != bool(self.tls_key):

@@ -6,6 +6,9 @@
 #define VOLLEY_SMSC_RECEIPTS_H
 #include "smsc_kept.h"
 #define PENDING 0xFFu /* state of an item that is an intermediate notification (5.2.12) */
+#define DELIVERY_ACK 0xFEu /* by the phone, and by who holds it: no receipts of ours, and what they say is a text of theirs */
+#define USER_ACK 0xFDu
+static inline int is_ack(const item *it) { return !it->pdu && (it->state == DELIVERY_ACK || it->state == USER_ACK); }
 
 static void release_receipts(smsc *s);
 static void keep(smsc *s, account *a, item *it) {
@@ -33,9 +36,10 @@ static int64_t owe(smsc *s, conn *c, const submit *m, uint64_t id, uint8_t state
     memcpy(it->source, m->source, m->source_octets);
     memcpy(it->dest, m->dest, m->dest_octets);
     it->text_octets = 0; /* appendix B: the first 20 characters; those of other alphabets are left out */
-    if (m->data_coding == 0 && !(m->esm_class & 0x40)) it->text_octets = m->text_octets < 20 ? (uint8_t)m->text_octets : 20;
-    memcpy(it->text, m->text, it->text_octets);
-    s->receipts_owed++;
+    if (is_ack(it)) it->text_octets = s->ack_octets;
+    else if (m->data_coding == 0 && !(m->esm_class & 0x40)) it->text_octets = m->text_octets < 20 ? (uint8_t)m->text_octets : 20;
+    memcpy(it->text, is_ack(it) ? s->ack_text : m->text, it->text_octets);
+    s->receipts_owed += !is_ack(it);
     keep(s, c->account, it);
     return wait_ns;
 }
@@ -55,6 +59,13 @@ static void owe_receipt(smsc *s, conn *c, const submit *m, uint64_t id, int64_t 
     if (every(s->twice_every, k)) owe(s, c, m, id, state);
     if (every(s->unknown_every, k)) owe(s, c, m, draw | 1ull << 63, state); /* our own ids stay below 2^63 */
     if (s->hold && s->holding >= s->hold) release_receipts(s);
+}
+/* Of what arrived, asked for or not: what comes of that is the ESME's to bear. */
+static void owe_acks(smsc *s, conn *c, const submit *m, uint64_t id) {
+    uint64_t draw = mix(id ^ 0xD1B54A32D192ED03u);
+    if (s->states && s->state[drawn_state(s, id)].number != 2) return;
+    if ((draw & 0xFFFFFFFF) < s->delivery_ack_share) owe(s, c, m, id, DELIVERY_ACK);
+    if (draw >> 32 < s->user_ack_share) owe(s, c, m, id, USER_ACK);
 }
 /* All that are held back may go, of each account in any order. */
 static void release_receipts(smsc *s) {
@@ -120,8 +131,16 @@ static void send_receipt(smsc *s, conn *c, const item *it, uint32_t sequence) {
     p = put(p, it->dest, it->dest_octets); *p++ = 0;
     *p++ = it->source_ton; *p++ = it->source_npi;
     p = put(p, it->source, it->source_octets); *p++ = 0;
-    p = put(p, it->state == PENDING ? "\x20\0\0\0\0\0\0\0\0" : "\4\0\0\0\0\0\0\0\0", 9); /* esm_class; then nothing */
+    *p++ = is_ack(it) ? it->state == DELIVERY_ACK ? 0x08 : 0x10 : it->state == PENDING ? 0x20 : 0x04; /* esm_class */
+    p = put(p, "\0\0\0\0\0\0\0\0", 8);
     text = ++p;
+    if (is_ack(it)) {
+        p = put(p, it->text, it->text_octets);
+        text[-1] = it->text_octets;
+        put_header(begin, (uint32_t)(p - begin), 5, 0, sequence);
+        c->out_end += (uint32_t)(p - begin);
+        return;
+    }
     p = put_id(put(p, "id:", 3), it->id, s->receipt_ids);
     p = put(p, state->number == 2 ? " sub:001 dlvrd:001 submit date:" : " sub:001 dlvrd:000 submit date:", 31);
     p = put_minute(s, p, it->minute, 0);
@@ -168,7 +187,7 @@ static int deliver(smsc *s, conn *c) { /* what is due, as far as the window and 
             s->mo_sent++;
         } else {
             send_receipt(s, c, it, c->sequence);
-            s->receipts_sent++;
+            if (is_ack(it)) s->acks_sent++; else s->receipts_sent++;
         }
     }
     return 0;
@@ -188,6 +207,7 @@ static void on_deliver_answer(smsc *s, conn *c, uint32_t sequence, uint32_t stat
         return;
     }
     if (it->pdu) { if (status) s->mo_refused++; else s->mo_answered++; }
+    else if (is_ack(it)) s->acks_answered++;
     else if (status) s->receipts_refused++;
     else s->receipts_answered++;
     free_item(s, it);

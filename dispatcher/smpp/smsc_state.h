@@ -107,7 +107,7 @@ typedef struct {
     /* options */
     uint64_t tps, drop_every, mute_every, lost_every, answer_twice_every, garbage_every, twice_every, unknown_every, early_every,
         pending_every;
-    uint64_t receipt_share, elsewhere_share; /* of 2^32 */
+    uint64_t receipt_share, elsewhere_share, delivery_ack_share, user_ack_share; /* of 2^32 */
     uint64_t shuffle, hold, queue_max;
     int64_t queue_step_ns;
     delays answer_delay, receipt_delay;
@@ -116,10 +116,11 @@ typedef struct {
     rule rule[RULES_MAX];
     blob garbage[RULES_MAX];
     uint8_t garbage_octets[GARBAGE_OCTETS];
+    uint8_t ack_text[20], ack_octets;
     /* counted */
     uint64_t submits, accepted, refused, throttled, dropped, muted, answers_lost, answers_doubled, receipts_owed, receipts_sent;
     uint64_t receipts_answered, mo_sent, mo_answered, mo_refused, receipts_refused, came_again, unexpected_answers, enquire_links;
-    uint64_t malformed, garbage_sent, repeats, deleted, replaced;
+    uint64_t malformed, garbage_sent, repeats, deleted, replaced, acks_sent, acks_answered;
     int64_t first_ns, last_ns;
     /* running */
     int64_t now_ns, now_ms, ms_shown;

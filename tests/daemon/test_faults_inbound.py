@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 import trio
 
+from dispatcher.errors import CommandRefused
 from dispatcher.records.batches import batch_of
 from dispatcher.records.states import State
 from dispatcher.smpp import codec
@@ -46,6 +48,28 @@ async def test_stop_in_mid_send_makes_its_confirmation_the_last_message_to_that_
     assert counts["skipped"] == {"opted_out": len(without)}
     assert 0 < len(without) < len(stopped)
     assert counts["states"]["delivered"] == 3_000 - len(without)
+
+
+@in_house(40, delivery_acks=100, user_acks=50, ack_text="points", receipt_tlvs=True)
+async def test_what_phones_acknowledge_is_kept_settles_nothing_and_is_not_answered(house: House):
+    campaign = await house.send_all()
+    await house.until(lambda: house.smsc.summary()["acks_answered"] == house.smsc.summary()["acks_sent"] > 40)
+    summary = house.smsc.summary()
+    assert summary["receipts_answered"] == 40 and summary["accepted"] == 40, "nobody was told their points"
+    heard = Counter((row["what"], row["esm_class"]) for row in house.inbox())
+    assert heard.keys() <= {("acknowledgement", 0x08), ("acknowledgement", 0x10)}
+    assert heard["acknowledgement", 0x08] == 40
+    assert house.judge(campaign)["states"]["delivered"] == 40
+    told = (await house.status())["faults"]
+    assert (told["receipts_unread"], told["receipts_unmatched"], told["receipts_odd"]) == (0, 0, 0)
+
+
+@in_house(30, user_acks=100, ack_text="STOP")
+async def test_an_end_in_an_acknowledgement_is_an_end(house: House):
+    await house.send_all()
+    await house.until(lambda: len([row for row in house.inbox() if row["what"] == "stop"]) == 30)
+    with pytest.raises(CommandRefused, match="all 30 members are skipped"):
+        await house.send("Once more")
 
 
 @in_house(10)

@@ -4,27 +4,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dispatcher.control.commands import CreateTenant
+from dispatcher.apps.messages import send_messages
+from dispatcher.campaigns.campaign import create_campaign
+from dispatcher.campaigns.life import start_campaign
+from dispatcher.campaigns.preview import preview_campaign
+from dispatcher.control.commands import CreateCampaign, CreateTenant, PreviewCampaign, SendMessages, StartCampaign
 from dispatcher.members.consent import opted_out
 from dispatcher.outcomes.inbound import RECENT_MAX, REPEAT_MS, Recent, hear, is_stop, plain, seal_of
 from dispatcher.records.events import Delivered
-from dispatcher.store.layout import OPTOUT_GROUPS, TENANT
-from dispatcher.store.values import unpack
+from dispatcher.records.keys import parse_public_id
+from dispatcher.store.layout import OPTOUT_GROUPS
 from dispatcher.tenants.tenant import create_tenant
-from tests.fakes.shop import NOW_MS, do
+from tests.fakes.shop import NOW_MS, do, new_member
+from tests.outcomes.inbox import inbox
 
 NUMBER = 4915100000001
-
-
-@pytest.fixture
-def shop(store):
-    do(
-        store,
-        create_tenant,
-        CreateTenant(title="Corner Shop", zone="Europe/Berlin", region="DE", sender="SHOP"),
-        tenant=0,
-    )
-    return store
 
 
 def said(
@@ -41,11 +35,6 @@ def heard(store, message: Delivered, at_ms: int = NOW_MS, recent: Recent | None 
         changes, what = hear(view, message, at_ms, Recent() if recent is None else recent)
         view.apply(changes)
     return what
-
-
-def inbox(store, tenant: int = 1):
-    with store.snapshot() as view:
-        return [unpack(row) for _, row in view.range("inbound", TENANT.pack(tenant))]
 
 
 @pytest.mark.parametrize(
@@ -109,12 +98,61 @@ def test_octets_that_no_alphabet_reads_are_kept_as_they_are(shop):
     assert [row["octets"] for row in inbox(shop)] == [b"\xff\x00\x01", b"\x05\x00\x03"]
 
 
+def other(shop, sender: str = "OTHER") -> None:
+    """A second tenant."""
+    do(shop, create_tenant, CreateTenant(title="Other", zone="Europe/Berlin", region="DE", sender=sender), tenant=0)
+
+
+def stopped(shop) -> list[bool]:
+    """Whether each tenant's marketing has ended for the number."""
+    with shop.snapshot() as view:
+        return [opted_out(view, tenant, NUMBER, "marketing") for tenant in (1, 2)]
+
+
 def test_it_belongs_to_whose_number_was_written_to(shop):
     assert heard(shop, said("hi", to="ELSE")).tenant == 1  # the only tenant there is
-    do(shop, create_tenant, CreateTenant(title="Other", zone="Europe/Berlin", region="DE", sender="OTHER"), tenant=0)
-    assert heard(shop, said("hi", to="OTHER")).tenant == 2
+    other(shop, "+4915799999999")
+    assert heard(shop, said("hi", to="4915799999999")).tenant == 2
     assert heard(shop, said("STOP", to="ELSE")).what == "inbox"  # nobody's: the operator's inbox
     assert [len(inbox(shop, tenant)) for tenant in (0, 1, 2)] == [1, 1, 1]
+    assert inbox(shop, 0)[0]["probable_opt_out"]
+
+
+def test_a_stop_to_a_number_that_only_a_campaign_or_a_message_was_sent_under_is_its_tenants(shop):
+    other(shop)
+    new_member(shop, 4915100000002, tenant=2)
+    draft = CreateCampaign(title="Sale", text="Hi", sender="+4915788888888")
+    campaign = parse_public_id("cmp", do(shop, create_campaign, draft, tenant=2)["id"])
+    token = do(shop, preview_campaign, PreviewCampaign(campaign=campaign), tenant=2)["token"]
+    do(shop, start_campaign, StartCampaign(campaign=campaign, token=token), tenant=2)
+    asked = [{"to": f"+{NUMBER}", "text": "Hi", "purpose": "care", "sender": "CODE"}]
+    do(shop, send_messages, SendMessages(messages=asked), tenant=2)
+    assert heard(shop, said("hello", to="CODE")).tenant == 2
+    told = heard(shop, said("STOP", to="4915788888888"))
+    assert (told.what, told.tenant, told.first, told.others, stopped(shop)) == ("stop", 2, True, (), [False, True])
+
+
+def test_a_stop_to_a_shared_number_holds_for_every_tenant_that_knows_the_phone(shop):
+    other(shop, "SHOP")
+    stranger = heard(shop, said("STOP", number="4915100000009"))
+    assert (stranger.tenant, stranger.others) == (1, (2,)), "whom nobody knows may mean either"
+    new_member(shop, NUMBER, tenant=2)
+    assert (heard(shop, said("hello")).tenant, heard(shop, said("STOP")).others) == (2, ())
+    assert stopped(shop) == [False, True]
+    new_member(shop, NUMBER)
+    told = heard(shop, said("Stop, thanks"))
+    assert (told.tenant, told.others, told.first, stopped(shop)) == (1, (2,), True, [True, True])
+    assert heard(shop, said("START"), NOW_MS + 1_000).what == "start" and stopped(shop) == [False, False]
+
+
+def test_a_stop_to_a_number_that_nobody_is_known_to_use_holds_for_all_that_know_the_phone(shop):
+    other(shop)
+    new_member(shop, NUMBER, tenant=2)
+    assert heard(shop, said("hello", to="777")).tenant == 2, "the only one that knows the phone"
+    new_member(shop, NUMBER)
+    assert heard(shop, said("hello", to="777")).tenant == 0
+    told = heard(shop, said("STOP", to="777"))
+    assert ((told.tenant, *told.others), told.first, stopped(shop)) == ((1, 2), True, [True, True])
 
 
 @pytest.mark.parametrize("esm_class", [0x08, 0x10, 0x18])
@@ -123,6 +161,15 @@ def test_an_acknowledgement_by_a_phone_is_kept_and_asks_for_nothing_but_an_end(s
     assert heard(shop, said("start", esm_class=esm_class)).what == "acknowledgement"
     assert heard(shop, said("STOP", esm_class=esm_class)).what == "stop"
     assert len(inbox(shop)) == 3
+
+
+@pytest.mark.parametrize(("esm_class", "replies"), [(0, 1), (0x08, 0), (0x10, 1), (0x18, 0), (0x08 | 0x80, 0)])
+def test_what_a_phone_says_by_itself_is_no_reply_of_its_owner(shop, esm_class, replies):
+    new_member(shop, NUMBER)
+    heard(shop, said("1", esm_class=esm_class))
+    assert heard(shop, said("STOP", esm_class=esm_class)).what == "stop"
+    with shop.snapshot() as view:
+        assert view.count("replies") == replies + 1, "an end is one, whoever sent it"
 
 
 @pytest.mark.parametrize(

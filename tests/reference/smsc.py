@@ -91,14 +91,14 @@ class ReferenceSmsc:
         line = [str(now_ms).encode(), shown(m["source"]), shown(m["dest"]), b"%08x" % zlib.crc32(m["text"])]
         self.log.append(b"\t".join([*line, b"%d" % part, b"%d" % total, self.id_text(id_, self.options.ids)]) + b"\n")
         self.owe_receipt(m, id_, now_ms)
+        self.owe_acks(m, id_)
         return id_
 
     def owe_receipt(self, m: dict, id_: int, now_ms: int) -> None:
         o, draw, wanted = self.options, mix(id_), m["registered_delivery"] & 3
         if not wanted or draw & 0xFFFFFFFF >= int(o.receipts / 100 * (1 << 32)):
             return
-        words = [(word, error) for word, weight, error in o.states for _ in range(weight)]
-        word, error = words[(draw >> 32) % len(words)]
+        word, error = self.state_of(id_)
         if (wanted == 2 and word == "DELIVRD") or (wanted == 3 and word != "DELIVRD"):
             return
         date = time.strftime("%y%m%d%H%M", time.gmtime(now_ms // 1000)).encode()
@@ -107,12 +107,29 @@ class ReferenceSmsc:
             self.id_text(id_, o.receipt_ids), b"001" if word == "DELIVRD" else b"000", date, date,
             word.encode(), error.encode().rjust(3, b"0"), quoted,
         )  # fmt: skip
-        ends = bytes(m["dest_ton"]) + m["dest"] + b"\0" + bytes(m["source_ton"]) + m["source"] + b"\0"
-        body = b"\0" + ends + b"\4" + bytes(8) + bytes((len(text),)) + text
+        tlvs = b""
         if o.receipt_tlvs:
             tlv = self.id_text(id_, o.ids) + b"\0"
-            body += b"\0\x1e" + len(tlv).to_bytes(2, "big") + tlv
-            body += b"\x04\x27\0\1" + bytes((NUMBER_OF_STATE[word],))
+            tlvs += b"\0\x1e" + len(tlv).to_bytes(2, "big") + tlv
+            tlvs += b"\x04\x27\0\1" + bytes((NUMBER_OF_STATE[word],))
+        self.deliver(m, 0x04, text, tlvs)
+
+    def owe_acks(self, m: dict, id_: int) -> None:
+        o, draw = self.options, mix(id_ ^ 0xD1B54A32D192ED03)
+        if self.state_of(id_)[0] != "DELIVRD":
+            return
+        if draw & 0xFFFFFFFF < int(o.delivery_acks / 100 * (1 << 32)):
+            self.deliver(m, 0x08, o.ack_text.encode())
+        if draw >> 32 < int(o.user_acks / 100 * (1 << 32)):
+            self.deliver(m, 0x10, o.ack_text.encode())
+
+    def state_of(self, id_: int) -> tuple[str, str]:
+        words = [(word, error) for word, weight, error in self.options.states for _ in range(weight)]
+        return words[(mix(id_) >> 32) % len(words)]
+
+    def deliver(self, m: dict, esm_class: int, text: bytes, tlvs: bytes = b"") -> None:
+        ends = bytes(m["dest_ton"]) + m["dest"] + b"\0" + bytes(m["source_ton"]) + m["source"] + b"\0"
+        body = b"\0" + ends + bytes((esm_class,)) + bytes(8) + bytes((len(text),)) + text + tlvs
         self.receipts.append(pdu_of(DELIVER_SM, 0, len(self.receipts) + 1, body))
 
     @staticmethod

@@ -61,6 +61,8 @@ settings_of_smsc = st.builds(
     tps=st.sampled_from([0, 0, 1, 4]),
     receipts=st.sampled_from([0.0, 50.0, 100.0]),
     receipt_tlvs=st.booleans(),
+    delivery_acks=st.sampled_from([0.0, 0.0, 40.0]),
+    user_acks=st.sampled_from([0.0, 0.0, 70.0]),
     drop_every=every,
     mute_every=every,
     status_every=st.sampled_from([(), ((3, 0x58),), ((2, 0x14), (3, 0x0B))]),
@@ -322,6 +324,40 @@ def test_an_intermediate_notification_comes_before_and_behind_a_receipt_as_told(
         assert words == [final, pending, final, pending]
         assert [message.tlvs[Tag.MESSAGE_STATE] for message in told] == [b"\2", b"\1", b"\2", b"\1"]
         assert len({message.tlvs[Tag.RECEIPTED_MESSAGE_ID] for message in told}) == 2
+
+
+def test_phones_acknowledge_what_arrived_behind_its_receipt_and_are_counted_apart():
+    with Rig(SmscOptions(delivery_acks=100, user_acks=100, ack_text="menu 2", receipt_tlvs=True)) as rig:
+        rig.theirs.send(submit(1))
+        rig.wake()
+        came = by_kind(rig.read(), DELIVER_SM)
+        told = [codec.decode_message(pdu) for pdu in came]
+        assert [(message.esm_class, bytes(message.short_message)) for message in told[1:]] == [
+            (0x08, b"menu 2"),
+            (0x10, b"menu 2"),
+        ]
+        receipt = told[0]
+        assert receipt.esm_class == 0x04
+        assert {(one.source_addr, one.destination_addr) for one in told} == {(receipt.source_addr, "777")}
+        for pdu in came:
+            rig.theirs.send(codec.encode(0x80000000 | DELIVER_SM, 0, codec.decode_header(pdu).sequence_number, b"\0"))
+        rig.wake()
+        count = rig.smsc.count()
+        assert (count["acks_sent"], count["acks_answered"]) == (2, 2)
+        assert (count["receipts_owed"], count["receipts_sent"], count["receipts_answered"]) == (1, 1, 1)
+
+
+def test_only_what_arrived_is_acknowledged_and_a_share_is_of_all():
+    with Rig(SmscOptions(delivery_acks=100, states=(("UNDELIV", 1, "001"),))) as rig:
+        rig.theirs.send(submit(1))
+        rig.wake()
+        assert [codec.decode_message(pdu).esm_class for pdu in by_kind(rig.read(), DELIVER_SM)] == [0x04]
+    with Rig(SmscOptions(user_acks=25, receipts=0), window=10_000) as rig:
+        for sequence in range(1, 1_001):
+            rig.theirs.send(submit(sequence))
+            rig.wake()
+            rig.read()
+        assert 200 <= rig.smsc.count()["acks_sent"] <= 300
 
 
 def test_a_whole_deliver_window_arrives_though_none_of_it_is_answered():
