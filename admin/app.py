@@ -20,6 +20,7 @@ from admin import problems
 from admin.counting import Counting
 from admin.limits import Limits
 from admin.link import Link
+from admin.misses import Misses
 from admin.reads import Reads
 from admin.rehearsing import Rehearsals
 from admin.routes import ROUTERS, takes_stream
@@ -75,6 +76,7 @@ def create_app(settings: Settings, *, opener: Callable[[], Store] | None = None,
     app.state.ported = None  # a file of ported numbers that is being loaded
     app.state.pieces = set()  # imports of which a piece is arriving
     app.state.counting = Counting()
+    app.state.misses = Misses()
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

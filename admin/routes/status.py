@@ -69,7 +69,8 @@ async def get_metrics(request: Request, reads: Reading) -> Response:
     with contextlib.suppress(StoreError):
         counts = await reads.scan(metrics.store_counts)
         found = reads.care(request.app.state.settings.store)
-    return Response(metrics.text(status, counts, link.statistics(), found), media_type=metrics.CONTENT_TYPE)
+    told = metrics.text(status, counts, link.statistics(), found, request.app.state.misses.total)
+    return Response(told, media_type=metrics.CONTENT_TYPE)
 
 
 async def live_status(request: Request) -> dict[str, Any]:

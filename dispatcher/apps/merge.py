@@ -1,6 +1,6 @@
-"""A merge as a whole, and its taking back: what is in the members' room, and the points, in one transaction.
+"""A merge as a whole, and its taking back: what is in the members' room, points and coupons, in one transaction.
 
-Touches: what members/merge.py, members/unmerge.py and points/account.py touch.
+Touches: what members/merge.py, members/unmerge.py, points/account.py and coupons/redeem.py touch.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import Any
 
 from dispatcher.apps.points.account import move_all, move_back
 from dispatcher.control.commands import Envelope, MergeMembers, UnmergeMembers
+from dispatcher.coupons.redeem import hand_back, hand_over
 from dispatcher.members.merge import merge
 from dispatcher.members.unmerge import unmerge
 from dispatcher.records.changes import Changes, View
@@ -21,6 +22,7 @@ def merge_members(view: View, command: MergeMembers, envelope: Envelope) -> tupl
     moved, balance = move_all(
         changes, view, envelope.tenant, loser=command.loser, winner=command.winner, at_ms=envelope.at_ms
     )
+    hand_over(changes, view, envelope.tenant, loser=command.loser, winner=command.winner)
     reply |= {"points_moved": moved, "points": balance, "dry_run": command.dry_run}
     return (Changes() if command.dry_run else changes), reply
 
@@ -34,6 +36,7 @@ def unmerge_members(view: View, command: UnmergeMembers, envelope: Envelope) -> 
     back = move_back(
         changes, view, envelope.tenant, loser=command.member_no, winner=winner, points=moved, at_ms=envelope.at_ms
     )
+    hand_back(changes, view, envelope.tenant, loser=command.member_no, winner=winner)
     if back != moved:
         reply["changed_since"].append("points")
     reply |= {"points_back": back, "points_missing": moved - back, "dry_run": command.dry_run}

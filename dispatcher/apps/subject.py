@@ -1,4 +1,4 @@
-"""Everything that is held about one person, for the person: values with their sources, consent, points, messages.
+"""Everything held about one person, for the person: values with their sources, consent, points, coupons, messages.
 
 Touches: what timeline.py reads, in one snapshot. What stays out: other people's data, seals and hashes, the audit.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dispatcher.apps.points.account import balance, opening, statement
-from dispatcher.apps.timeline import events, imports_of, inbound, person_of
+from dispatcher.apps.timeline import coupons, events, imports_of, inbound, person_of
 from dispatcher.clock import rfc3339
 from dispatcher.members import provenance
 from dispatcher.members.attributes import decode
@@ -40,6 +40,7 @@ def subject(
         "numbers": [_number(view, tenant, number) for number in person.numbers],
         "consent": [{"number": f"+{n}", **word} for n in person.numbers for word in history(view, tenant, n)],
         "points": [_account(view, tenant, no) for no in person.members],
+        "coupons": list(coupons(view, tenant, person)),
         "messages": [event for event in told if event["kind"] in ("message", "receipt")],
         "answers": [event for event in told if event["kind"] == "answer"],
         "inbound": list(inbound(view, tenant, person)),

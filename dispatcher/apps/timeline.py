@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dispatcher.apps.archive import filled_one
+from dispatcher.apps.coupons import redemptions_of
 from dispatcher.apps.points.account import statement
 from dispatcher.campaigns.contacts import messages_of
 from dispatcher.clock import rfc3339
@@ -37,6 +38,7 @@ LOOKED_AT = 200_000  # messages
 STATEMENT_PAGE = 200
 MESSAGE = ("campaign", "title", "purpose", "member", "decision", "state", "parts", "message_id")
 RECEIPT = ("campaign", "state", "error", "message_id")
+COUPON = ("id", "code", "state", "pool", "value", "campaign", "arm", "shop", "reference", "amount_micros", "undone")
 POINTS = ("at_ms", "id", "member", "delta", "balance", "source", "reason")
 Event = dict[str, Any]
 
@@ -109,12 +111,19 @@ def events(view: Snapshot, tenant: int, person: Person, folder: Path | None = No
         inbound(view, tenant, person),
         _newest(_answers(view, tenant, person)),
         *(_points(view, tenant, no) for no in person.members),
+        coupons(view, tenant, person),
         _newest(_consent(view, tenant, person)),
         _newest(_merges(person)),
         _newest(_values(view, tenant, person)),
         _newest(imports_of(view, tenant, person)),
     ]
     return heapq.merge(*sources, key=_at, reverse=True)
+
+
+def coupons(view: Snapshot, tenant: int, person: Person) -> Iterator[Event]:
+    """What was redeemed or made void, newest first; with what was taken back of it."""
+    for row in redemptions_of(view, tenant, person.members):
+        yield {"kind": "coupon", "at_ms": row["at_ms"], "what": row["kind"], **{name: row[name] for name in COUPON}}
 
 
 def inbound(view: Snapshot, tenant: int, person: Person) -> Iterator[Event]:

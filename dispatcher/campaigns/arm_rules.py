@@ -32,7 +32,7 @@ def check(row: Row, fields: Mapping[str, Field], compile_text: Callable[[str], s
     if problems:
         codes = {problem["code"] for problem in problems}
         code = codes.pop() if len(codes) == 1 else "invalid_campaign"
-        code = code if code in ("arm_shares", "not_available", "unknown_field") else "invalid_campaign"
+        code = code if code in ("arm_shares", "coupon_pool_missing", "unknown_field") else "invalid_campaign"
         raise CommandRefused(422, code, "; ".join(problem["detail"] for problem in problems), errors=problems)
     for number, arm in enumerate(row["arms"]):
         arm["share"] = int(arm["share"]) if arm["share"] == int(arm["share"]) else arm["share"]
@@ -126,9 +126,9 @@ def _winner(row: Row) -> list[Problem]:
     by, after_s = winner["by"], winner["after_s"]
     if by not in BY:
         problems.append(_problem("/winner/by", "invalid", f"winner by {by!r}: one of {', '.join(BY)}"))
-    elif by == "redeemed":
-        detail = "winner by redeemed: there are no coupons yet, so nothing is redeemed; by delivered or replied"
-        problems.append(_problem("/winner/by", "not_available", detail))
+    elif by == "redeemed" and row.get("coupon_pool") is None:
+        detail = "winner by redeemed needs coupons: name a coupon_pool whose codes the texts hold, as {coupon}"
+        problems.append(_problem("/winner/by", "coupon_pool_missing", detail))
     elif by == "delivered" and not row["receipts"]:
         detail = "winner by delivered needs receipts: ask for them, or decide by replied"
         problems.append(_problem("/winner/by", "invalid", detail))

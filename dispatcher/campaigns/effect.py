@@ -8,6 +8,7 @@ estimation for the difference between independent proportions", Statistics in Me
 
     base      of an arm those it was sent to, of the holdout those held out by it: guards skipped in both alike
     delivered, replied     only where something was sent
+    redeemed               too, and only of a campaign with a coupon pool
     opted_out              took back consent since the campaign's start
     goal                   match an expression now, as bought since the start: what a holdout is for
 """
@@ -70,7 +71,7 @@ def counted(
     now_ms: int,
     *,
     goal: str | None = None,
-    measures: tuple[str, ...] = ("replied", "opted_out"),
+    measures: tuple[str, ...] = ("replied", "redeemed", "opted_out"),
 ) -> list[Group]:
     """The holdout, each arm and the rest, in that order; one arm `all` where there are none.
 
@@ -78,11 +79,11 @@ def counted(
     """
     arms = arms_of(row, campaign)
     names = [arms.word(group) for group in range(len(arms.names) + 2)] if arms and row["arms"] else list(EVERYBODY)
-    groups = [Group(name) for name in names]
     deeds = _deeds(view, tenant, campaign, row, now_ms, measures)
     if goal is not None:
         compiled = compile_text(view, tenant, goal, as_of_ms=now_ms)
         deeds["goal"] = {block: bitmap for block, bitmap, _ in select(view, tenant, compiled)}
+    groups = [Group(name, of=dict.fromkeys(deeds, 0)) for name in names]
     run = Run(view, campaign, row)
     for block in run.blocks:
         _count_block(view, run, arms, block, groups, deeds)
@@ -120,6 +121,8 @@ def _deeds(
     keys: dict[str, Key] = {}
     if "replied" in measures:
         keys["replied"] = Engaged("replied", campaign)
+    if "redeemed" in measures and row.get("coupon_pool") is not None:
+        keys["redeemed"] = Engaged("redeemed", campaign)
     consent = group_of(Purpose(row["purpose"]))
     if "opted_out" in measures and consent is not None and row["started_ms"]:
         keys["opted_out"] = ConsentChanged("opted_out", consent, row["started_ms"])
@@ -166,7 +169,9 @@ def _measures(group: Group) -> dict[str, int]:
     """Measure -> members of the base that it holds for."""
     found = {name: group.of.get(name, 0) for name in ("opted_out", "goal") if name != "goal" or "goal" in group.of}
     if not group.held:
-        found = {"delivered": group.state(State.DELIVERED), "replied": group.of.get("replied", 0), **found}
+        redeemed = {"redeemed": group.of["redeemed"]} if "redeemed" in group.of else {}
+        replied = group.of.get("replied", 0)
+        found = {"delivered": group.state(State.DELIVERED), "replied": replied, **redeemed, **found}
     return found
 
 

@@ -53,6 +53,7 @@ VERBS: dict[str, Verb] = {
     "money": Verb("dispatcher.cli.money:money_group", "A tenant's credit: top-up, ledger."),
     "usage": Verb("dispatcher.cli.money:usage_command", "What a tenant used in a month, and what is left."),
     "points": Verb("dispatcher.cli.points:points_group", "Points: add, show."),
+    "coupon": Verb("dispatcher.cli.coupons:coupon_group", "Coupons: pools, codes, redeem, void, undo, log."),
     "smpp": Verb("dispatcher.cli.smpp_tools:smpp_group", "Binds: status, trace, drain; PDUs by hand: decode, encode."),
     "route": Verb(
         "dispatcher.cli.routes:route_group", "Which endpoints messages take: list, put, delete; ported numbers."

@@ -32,6 +32,14 @@ def merged_into(view: View, tenant: int, member_no: int) -> int | None:
     return found
 
 
+def line_of(view: View, tenant: int, member_no: int) -> list[int]:
+    """A member, whom it was merged into, whom that one was merged into, and so on: the last one stands for all."""
+    line = [member_no]
+    while (row := view.get("merges", MERGE_KEY.pack(tenant, line[-1]))) is not None:
+        line.append(int(unpack(row)["into"]))
+    return line
+
+
 def gone(view: View, tenant: int, member_no: int) -> CommandRefused:
     """The refusal for a member who is not there: 404, with `merged_into` where another took over."""
     into = merged_into(view, tenant, member_no)

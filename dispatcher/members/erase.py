@@ -2,14 +2,15 @@
 
 Touches: at once the slot, `phones`, `merges`, `optouts`, `suppressions` (the tenant's), `provenance`, `erased_numbers`;
 later `blocks`, `optout_history`, `points_entries`, `merges`, `import_undo`, `import_rejects`, `inbound`, `replies`,
-`requests`, `mo_parts`, `outbox`.
+`requests`, `mo_parts`, `redemptions`, `redeemed`, `coupons`, `outbox`.
 
     gone     values and number (the job's first slice folds their block), numbers that led here, opt-outs and their
              history (the hash suppresses every purpose), texts from and to the numbers, parts of long ones that wait
              for the rest, what an import replaced, rejected cells that hold a number, sources of values, conflicts of
              merges; a backup taken after the job's end has nothing of it
     kept     a salted hash of each number, so that a later import of it makes a suppressed member; points entries with
-             amount, source and time (accounts must add up), without reason and key; ledgers, archives and kept
+             amount, source and time (accounts must add up), without reason and key; redemptions
+             with pool, shop, amount and campaign (they must add up too), of no member; ledgers, archives and kept
              message_ids, which know slots and ranks and no numbers; receipts of unknown ids in the outcome log, number
              and time without a text, until it is dropped by age; the audit; the operator's suppressions, which are
              its own and hold for other tenants; backups of before, which age out
@@ -44,6 +45,7 @@ from dispatcher.store.ids import next_id
 from dispatcher.store.layout import (
     BLOCK,
     CONSENT_GROUPS,
+    COUPON_KEY,
     DELTA_KEY,
     OPTOUT_GROUPS,
     OPTOUT_KEY,
@@ -257,6 +259,35 @@ def _waiting_parts(view: View, who: _Who, after: bytes) -> Rows:
         yield key, b"" if octets is not None and unpack(octets)["to"] in others else octets or _ALONE
 
 
+def _coupons(view: View, who: _Who, after: bytes) -> Rows:
+    for key, _ in view.range("coupon_pools", TENANT.pack(who.tenant)):
+        for no in sorted(who.members):
+            place = COUPON_KEY.pack(*TENANT_U64.unpack(key), no)
+            if place > after and (row := view.get("coupons", place)) is not None:
+                yield place, row
+
+
+def _redemptions(view: View, who: _Who, after: bytes) -> Rows:
+    """What their coupons lead to, step by step back."""
+    found = dict[bytes, bytes]()
+    for _, octets in _coupons(view, who, b""):
+        wanted = [U64.unpack(octets)[0]]
+        while wanted:
+            key = TENANT_U64.pack(who.tenant, wanted.pop())
+            if key not in found and (row := view.get("redemptions", key)) is not None:
+                found[key] = row
+                wanted += unpack(row)["before"].values()
+    for key in sorted(found):
+        if key > after:
+            yield key, found[key]
+
+
+def _redeemed(view: View, who: _Who, after: bytes) -> Rows:
+    for key, _ in _redemptions(view, who, after):
+        if (row := view.get("redeemed", key)) is not None:
+            yield key, row
+
+
 def _outbox(view: View, who: _Who, after: bytes) -> Rows:
     return _after(view, "outbox", [U64.pack(batch) for batch in batches_of(who.tenant)], after)
 
@@ -313,13 +344,26 @@ def _clean_reply(place: bytes, octets: bytes, who: _Who) -> bytes | None:
     return None if REPLY.unpack(octets)[1] in who.members else _AS_IT_IS
 
 
-def _clean_request(place: bytes, octets: bytes, who: _Who) -> bytes:
-    """An answer kept for its Idempotency-Key: a merge's tells values and numbers."""
+def _clean_request(place: bytes, octets: bytes, who: _Who) -> bytes | None:
+    """An answer kept for its Idempotency-Key: a merge's tells values and numbers, a coupon's whose a code is."""
     row = unpack(octets)
     reply, ids = row["reply"], {public_member_id(no) for no in who.members}
+    if reply.get("code") and reply.get("member") in ids:
+        return None  # asked again it is done again, and nobody has the code
     if "conflicts" not in reply or not ids & {reply.get("id"), reply.get("merged")}:
         return _AS_IT_IS
     return pack({**row, "reply": {**reply, "conflicts": [], "msisdn": None, "alias": None}})
+
+
+_NOBODYS: dict[str, Any] = {"member_no": None, "sent_to": None, "reference": "", "reason": "", "key": "", "before": {}}
+
+
+def _clean_redemption(place: bytes, octets: bytes, who: _Who) -> bytes:
+    row = unpack(octets)
+    if row["member_no"] not in who.members:
+        return _AS_IT_IS
+    undone = row["undone"] and {**row["undone"], "reason": ""}
+    return pack({**row, **_NOBODYS, "undone": undone})
 
 
 def _clean_outbox(place: bytes, octets: bytes, who: _Who) -> bytes:
@@ -341,5 +385,8 @@ _STEPS = (
     _Step("replies", _replies, _clean_reply),
     _Step("requests", _requests, _clean_request),
     _Step("mo_parts", _waiting_parts, _clean_part),
+    _Step("redeemed", _redeemed, _drop, weight=10),
+    _Step("redemptions", _redemptions, _clean_redemption, weight=10),
+    _Step("coupons", _coupons, _drop),  # by which the two before are found
     _Step("outbox", _outbox, _clean_outbox),  # last: its rows may have to wait
 )

@@ -1,13 +1,15 @@
 """Who was sent to, who got it, who answered: conditions on what happened, as a bitmap a block.
 
-Touches: campaigns' ledgers through runs.py, messages from phones through replies.py, the history of consent through
-consents.py, rows of `merges`; through one View. Of a campaign one chunk is in memory at a time, whatever its audience.
+Touches: campaigns' ledgers through runs.py, messages from phones through replies.py, coupons through redemptions.py,
+the history of consent through consents.py, rows of `merges`; through one View. Of a campaign one chunk is in memory at
+a time, whatever its audience.
 
     sent         the message was claimed for sending; its time is the last submit
     received     the state is delivered, at its final time
     undelivered  failed or expired, at its final time: also what was rejected, or could not be delivered
     held_out     held back on purpose to compare with; its time is the campaign's start
     replied      a message from the member's number, the campaign the last that was sent to it, at most 72 h before
+    redeemed     a coupon that the campaign brought, when the till took it (redemptions.py)
 
 A merged member has what happened to those it took over. Weak spot: where two of them got two campaigns, a reply
 answers the last of each.
@@ -23,6 +25,7 @@ from dispatcher.members.aliases import taken_over
 from dispatcher.records.changes import View
 from dispatcher.segments.consents import changed
 from dispatcher.segments.given import ConsentChanged, Engaged, FrozenMembers, Key, MessagesIn
+from dispatcher.segments.redemptions import redeemed
 from dispatcher.segments.replies import replied
 from dispatcher.segments.runs import BITMAP_OCTETS, DEEDS, NO_TIME, kernel, runs, seconds
 from dispatcher.store.columns import blocks_of, next_member_no
@@ -55,7 +58,7 @@ def evaluate(view: View, tenant: int, keys: Iterable[Key], as_of_ms: int) -> dic
             case Engaged(verb=verb) if verb in DEEDS:
                 found[key] = _handed_on(_deeds(view, tenant, key, as_of_ms), merged)
             case Engaged(verb="redeemed"):
-                raise _not_yet("redeemed", "there are no coupons yet, so nobody can have redeemed one")
+                found[key] = _handed_on(redeemed(view, tenant, key, as_of_ms), merged)
             case _:
                 raise _not_yet(str(key), "nothing is kept about this")
     return found

@@ -32,8 +32,10 @@ _UNFIT = "its seal does not fit its words and the seal before"
 LOOKED_AT_ONCE = 10_000  # entries a page may pass over in search of one tenant's: below 100 ms
 
 # whose rows an edit is told of, before and after; members' never, for an audit is not erased with them
-_EDITED = {"tenants": "ten", "keys": "key", "fields": "fld", "segments": "seg", "campaigns": "cmp"}
-_EDITING = tuple(f"{room}." for room in ("tenant", "key", "field", "segment", "campaign"))
+_EDITED = {
+    "tenants": "ten", "keys": "key", "fields": "fld", "segments": "seg", "campaigns": "cmp", "coupon_pools": "cpl",
+}  # fmt: skip
+_EDITING = tuple(f"{room}." for room in ("tenant", "key", "field", "segment", "campaign", "coupon_pool"))
 _NOT_TOLD = {
     "version", "history", "preview", "outdated", "changed_ms", "next_member_no", "ref_seed", "log_base", "started_ms",
 }  # fmt: skip
@@ -44,6 +46,10 @@ _ANSWERED = {
     "campaign.release": ("resumed", "campaigns"),
     "money.top_up": ("micros", "balance"),
     "prices.set": ("prices",),
+    "coupon.issue": ("member", "pool"),
+    "coupon.redeem": ("pool", "state"),
+    "coupon.void": ("pool", "state"),
+    "coupon.undo": ("pool", "kind"),
 }
 EDITS_MAX = 32  # objects of one command: a field's new name may reach into many segments
 TEXT_MAX = 500  # characters of a value; longer ones are cut

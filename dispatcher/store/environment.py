@@ -136,7 +136,7 @@ def _open_tables(root: Path, env: lmdb.Environment, *, create: bool) -> dict[str
 def _check_schema(store: Store) -> None:
     """Mark a new store, bring an earlier one on, refuse a later one.
 
-    Schemas 2 to 4 added tables and changed no row, and open_store has made them by now: only the number is left.
+    Schemas 2 to 5 added tables and changed no row, and open_store has made them by now: only the number is left.
     """
     with store.snapshot() as view:
         row = view.get("meta", b"schema")

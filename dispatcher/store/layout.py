@@ -1,6 +1,6 @@
 """Every table of the store, key and value drawn. Numbers in keys are big-endian so that they sort.
 
-Schema 4; an earlier store lacks the tables of SINCE_2 to SINCE_4 and is brought on when a dispatcher opens it. msgpack
+Schema 5; an earlier store lacks the tables of SINCE_2 to SINCE_5 and is brought on when a dispatcher opens it. msgpack
 values are maps whose "v" is the row's own version (store/values.py).
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-SCHEMA = 4
+SCHEMA = 5
 BLOCK = 16_320  # members a column block: 255 x 64; LMDB header 16 + ours 48 + array fill whole pages (DESIGN 5)
 BLOCK_WORDS = BLOCK // 64
 HEADER = 48
@@ -62,6 +62,12 @@ TABLES: dict[str, str] = {
     "singles": "tenant:2 group:1 who:8 at_ms:8 -> batch:8 position:4: messages of the API that caps count (singles.py)",
     "ported": "generation:4 first:8 -> u64 entries: number << 14 | network (routes/ported.py)",
     "routes": "name -> msgpack of its keys (routes/stored.py)",
+    "coupon_pools": "tenant:2 pool:8 -> msgpack {name, value, key:16, state, stock, redeemed, ...} (coupons/pool.py)",
+    "coupon_campaigns": "tenant:2 pool:8 campaign:8 -> nothing: campaigns whose texts may hold codes of the pool",
+    "redemptions": "tenant:2 redemption:8 -> msgpack {pool, member_no, kind, state, at_ms, ...} (coupons/redeem.py)",
+    "coupons": "tenant:2 pool:8 member_no:4 -> redemption:8, the newest of that coupon; none where nothing happened",
+    "coupon_keys": "tenant:2 sha256(key):32 -> redemption:8",
+    "redeemed": "tenant:2 redemption:8 -> at_ms:8 member_no:4 zero:4 campaign:8, what a campaign earned, as `replies`",
     "audit": "seq:8 -> msgpack {actor, command, reason, tenant, at_ms, object, edits, seal:32} (audit.py)",
 }
 
@@ -73,6 +79,7 @@ SINCE_3 = (
     "money", "usage", "ported", "routes", "mo_parts", "mo_due", "mo_seals",
 )  # fmt: skip
 SINCE_4 = ("message_ids", "singles")
+SINCE_5 = ("coupon_pools", "coupon_campaigns", "redemptions", "coupons", "coupon_keys", "redeemed")
 LAYERS = {"phones": "phones_new"}  # tables whose rows stand in one of two; Snapshot reads both as one
 
 ARCHIVE_FOLDER = "archive"  # of the data folder: files that rows of `archives` name
@@ -89,6 +96,9 @@ SNAPSHOT = 5  # `which` of bitmaps whose id is a segment's (segments/snapshot.py
 POINTS_KEY = struct.Struct(">HIQ")
 OPTOUT_KEY = struct.Struct(">HQB")
 USAGE_KEY = struct.Struct(">HHQ")
+COUPON_KEY = struct.Struct(">HQI")
+COUPON_CAMPAIGN_KEY = struct.Struct(">HQQ")
+REDEEMED = struct.Struct("<QIIQ")  # at_ms, member_no, zero, campaign
 MEMBER_NO = struct.Struct("<I")
 
 # fields every tenant has; a tenant's own begin at FIELD_FIRST

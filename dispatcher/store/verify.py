@@ -2,7 +2,8 @@
 
 Touches: every table, read-only, in one snapshot, files of archives; memory is one tenant's open blocks (of the map).
 A check is a function of the view that yields problems; those of what was sent are in verify_ledger.py, of members who
-are gone in verify_members.py, of files in verify_archives.py; other rooms append theirs to CHECKS.
+are gone in verify_members.py, of coupons in verify_coupons.py, of files in verify_archives.py; other rooms append
+theirs to CHECKS.
 Weak spot: rows are walked in Python, about a second for a million members; the snapshot holds pages so long.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 
 from dispatcher.errors import StoreError
 from dispatcher.records.changes import View
-from dispatcher.store import ids_kept, verify_archives, verify_ledger, verify_members
+from dispatcher.store import ids_kept, verify_archives, verify_coupons, verify_ledger, verify_members
 from dispatcher.store.audit import audit_is_sealed
 from dispatcher.store.blocks import Column, ColumnKind, blocks_of, next_member_no, slots_of, stored_array
 from dispatcher.store.columns import FLAGS, BlockView, open_block
@@ -207,6 +208,7 @@ CHECKS: list[Check] = [
     points_add_up,
     *verify_members.CHECKS,
     *verify_ledger.CHECKS,
+    *verify_coupons.CHECKS,
     *ids_kept.CHECKS,
     audit_is_sealed,
 ]

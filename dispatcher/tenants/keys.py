@@ -21,7 +21,7 @@ from dispatcher.store.ids import next_id
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.tenant import TITLE_MAX, need_tenant
 
-_SCOPE = re.compile(r"\*|[a-z_]+:(read|write|send|approve)")
+_SCOPE = re.compile(r"\*|[a-z_]+:(read|write|send|approve|redeem)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,14 @@ from dispatcher.apps.reports.days import days
 from dispatcher.campaigns.campaign import create_campaign
 from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
-from dispatcher.control.commands import CreateCampaign, PreviewCampaign, StartCampaign
+from dispatcher.campaigns.price import set_prices
+from dispatcher.control.commands import CreateCampaign, PreviewCampaign, SetPrices, StartCampaign
 from dispatcher.records.keys import parse_public_id
 from dispatcher.records.states import Decision, State
 from dispatcher.store.endpoints import number_endpoints
 from tests.campaigns.log import ACCEPTED, RECEIPT, REFUSED, claim, log, log_begins, record
+from tests.coupons.tills import code, new_pool, redeemed, undone, voided
+from tests.coupons.tills import sent_with as with_codes
 from tests.fakes.shop import NOW_MS, do, new_member, new_shop
 from tests.reference import report as reference
 from tests.reference.report import One
@@ -133,6 +136,35 @@ def test_a_report_goes_from_planned_to_replied_and_names_the_errors(store):
         ("receipt", "delivered", None): 3, ("receipt", "failed", 27): 1,
     }  # fmt: skip
     assert {one["endpoint"] for one in found["endpoints"]["data"]} == {"main"}
+
+
+def test_a_report_of_a_campaign_with_coupons_ends_with_what_was_redeemed_and_what_one_cost(store):
+    do(store, set_prices, SetPrices(prices={"": 30_000}))
+    pool = new_pool(store)
+    campaign = with_codes(store, pool, "Mail", [])
+    sent(store, campaign)
+    with store.snapshot() as view:
+        none = report(view, 1, campaign, NOW_MS + 200_000)
+    assert (none["funnel"][-1], none["cost"]["per_redemption_micros"]) == (
+        {"step": "redeemed", "count": 0, "of_before": 0.0}, None,
+    )  # fmt: skip
+    for member_no in (0, 3):
+        redeemed(store, code(store, pool, member_no), at_ms=NOW_MS + 100_000)
+    with store.snapshot() as view:
+        found = report(view, 1, campaign, NOW_MS + 200_000)
+    assert found["funnel"][-1] == {"step": "redeemed", "count": 2, "of_before": round(2 / 3, 6)}
+    assert found["cost"]["per_redemption_micros"] == found["cost"]["micros"] / 2 > 0
+
+
+def test_a_day_says_how_many_coupons_were_redeemed_on_it_that_stand(store):
+    pool = new_pool(store)
+    for member_no in range(3):
+        redeemed(store, code(store, pool, member_no), at_ms=NOW_MS + member_no // 2 * DAY_MS)
+    voided(store, code(store, pool, 3))
+    undone(store, code(store, pool, 0), at_ms=NOW_MS + DAY_MS)
+    with store.snapshot() as view:
+        told = days(view, 1, date(2026, 9, 20), date(2026, 9, 22), NOW_MS + DAY_MS)
+    assert [day["redeemed"] for day in told] == [0, 1, 1]
 
 
 def test_a_draft_has_a_report_without_figures(store):

@@ -231,7 +231,11 @@ WRONG = [
     ({"holdout": {"percent": 10, "size": 5}}, "invalid_campaign", "either percent or size"),
     ({"holdout": {"percent": 100}}, "invalid_campaign", "below 100"),
     ({"winner": {"by": "delivered", "after_s": 3600, "test_percent": 20}}, "invalid_campaign", "two arms"),
-    ({"arms": TWO, "winner": {"by": "redeemed", "after_s": 3600, "test_percent": 20}}, "not_available", "no coupons"),
+    (
+        {"arms": TWO, "winner": {"by": "redeemed", "after_s": 3600, "test_percent": 20}},
+        "coupon_pool_missing",
+        "name a coupon_pool",
+    ),
     ({"arms": TWO, "winner": {"by": "delivered", "after_s": 5, "test_percent": 20}}, "invalid_campaign", "60 to"),
     (
         {"arms": TWO, "receipts": False, "winner": {"by": "delivered", "after_s": 60, "test_percent": 20}},

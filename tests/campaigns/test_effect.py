@@ -12,11 +12,12 @@ from dispatcher.campaigns.winner import choose_winner, decide, due_ms, leading
 from dispatcher.control.commands import ChooseWinner, CreateCampaign, PauseCampaign
 from dispatcher.fastmatch import BITMAP_OCTETS, slots_of
 from dispatcher.records.changes import Changes
-from dispatcher.records.keys import new_id, parse_public_id
+from dispatcher.records.keys import new_id, parse_public_id, public_id
 from dispatcher.records.states import Decision, State
 from dispatcher.store.layout import BLOCK, LEDGER_KEY
 from dispatcher.store.replies import put_reply
 from tests.campaigns.log import ACCEPTED, RECEIPT, claim, log, log_begins, record
+from tests.coupons.tills import code, new_pool, redeemed
 from tests.fakes.shop import NOW_MS, do, refused
 from tests.segments.crowd import new_crowd, settle
 
@@ -195,6 +196,34 @@ def test_replies_decide_where_the_rule_says_so(crowd):
         True,
         [3, 30],
     )
+
+
+def test_redemptions_decide_where_the_rule_says_so_and_are_measured_of_what_was_sent(crowd):
+    pool = new_pool(crowd)
+    campaign = running(
+        crowd, arms=TWO, winner={**TEST, "by": "redeemed"}, holdout={"percent": 10},
+        coupon_pool=public_id("cpl", pool),
+    )  # fmt: skip
+    groups = sent(crowd, campaign, lambda group, nth: False)
+    with crowd.snapshot() as view:
+        none = effect(view, 1, campaign, load(view, 1, campaign), NOW_MS)
+    assert [group["rates"]["redeemed"]["count"] for group in none["groups"] if group["sent"]] == [0, 0]
+    for group, many in ((0, 2), (1, 3), (2, 30)):
+        for rank in [rank for rank, of in enumerate(groups) if of == group][:many]:
+            found = redeemed(crowd, code(crowd, pool, rank), at_ms=NOW_MS + 60_000)
+            assert (found["campaign"], found["arm"]) == (
+                (public_id("cmp", campaign), "AB"[group - 1]) if group else (None, None)
+            )
+    with crowd.snapshot() as view:
+        row = load(view, 1, campaign)
+        won = leading(view, 1, campaign, row, NOW_MS + 3_600_000)
+        measured = effect(view, 1, campaign, row, NOW_MS + 3_600_000)
+    assert (won["arm"], won["by"], won["clear"], [one["count"] for one in won["rates"]]) == (
+        1, "redeemed", True, [3, 30],
+    )  # fmt: skip
+    compared = {(one["group"], one["against"]): one for one in measured["differences"] if one["measure"] == "redeemed"}
+    assert list(compared) == [("B", "A")], "who was held out got no code"
+    assert compared["B", "A"]["clear"] and compared["B", "A"]["lift"] == pytest.approx(9.0, abs=0.01)
 
 
 def test_a_test_that_guards_skipped_whole_does_not_wait_for_ever(crowd):

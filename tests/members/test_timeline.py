@@ -22,6 +22,7 @@ from dispatcher.members.fields import define_field
 from dispatcher.outcomes.inbound import Recent, hear
 from dispatcher.records.events import Delivered
 from dispatcher.store import Store
+from tests.coupons.tills import code, new_pool, redeemed, undone
 from tests.fakes.house import SENDER, House, in_house
 from tests.fakes.people import run_import
 from tests.fakes.shop import NOW_MS, do, new_member, new_shop
@@ -65,6 +66,24 @@ def test_events_of_every_kind_come_newest_first(shop: Store):
     ] == ["points", "consent", "inbound", "inbound", "points"]
     assert more is None and [event["at_ms"] for event in events] == sorted((e["at_ms"] for e in events), reverse=True)
     assert events[0]["at"].startswith("20")
+
+
+def test_a_coupon_redeemed_and_taken_back_is_told_with_those_of_who_was_merged_in(shop: Store):
+    for number in (ONE, TWO):
+        new_member(shop, number)
+    pool = new_pool(shop)
+    texts = [code(shop, pool, no) for no in (0, 1)]
+    redeemed(shop, texts[0], "a", at_ms=NOW_MS + 1, shop="Mitte")
+    undone(shop, texts[0], at_ms=NOW_MS + 2)
+    redeemed(shop, texts[1], "b", at_ms=NOW_MS + 3)
+    do(shop, merge_members, c.MergeMembers(winner=0, loser=1), at_ms=NOW_MS + 4)
+    events = [event for event in told(shop)[0] if event["kind"] == "coupon"]
+    assert [(event["code"], event["what"], event["state"], event["shop"]) for event in events] == [
+        (texts[1], "redeemed", "redeemed", ""), (texts[0], "redeemed", "undone", "Mitte"),
+    ]  # fmt: skip
+    with shop.snapshot() as view:
+        found = subject(view, 1, 0, NOW_MS)
+    assert found is not None and [event["code"] for event in found["coupons"]] == [texts[1], texts[0]]
 
 
 def test_a_single_message_is_told_apart_from_an_answer(shop: Store):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dispatcher.campaigns.campaign import create_campaign
 from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
@@ -17,9 +19,10 @@ PHONE = 4915100000000
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
 
-def started(store: Store, title: str, expr: str = "everyone", at_ms: int = NOW_MS) -> int:
+def started(store: Store, title: str, expr: str = "everyone", at_ms: int = NOW_MS, **parts: Any) -> int:
     """A campaign that runs; what is sent of it a test writes into the log (tests/campaigns/log.py)."""
-    made = do(store, create_campaign, CreateCampaign(title=title, expr=expr, text="Hi", sender="SHOP"), at_ms=at_ms)
+    draft = CreateCampaign(title=title, expr=expr, **{"text": "Hi", "sender": "SHOP", **parts})
+    made = do(store, create_campaign, draft, at_ms=at_ms)
     campaign = parse_public_id("cmp", made["id"])
     assert campaign is not None
     token = do(store, preview_campaign, PreviewCampaign(campaign=campaign), at_ms=at_ms)["token"]

@@ -223,8 +223,8 @@ def test_a_rule_names_campaigns_by_title(store):
 
 
 def test_what_nothing_is_kept_about_is_refused_in_words(store):
-    with store.snapshot() as view, pytest.raises(CommandRefused, match="no coupons yet") as caught:
-        evaluate(view, 1, [Engaged("redeemed", 5)], NOW_MS)
+    with store.snapshot() as view, pytest.raises(CommandRefused, match="nothing is kept about this") as caught:
+        evaluate(view, 1, [Engaged("applauded", 5)], NOW_MS)
     assert (caught.value.status, caught.value.code) == (422, "not_available")
 
 

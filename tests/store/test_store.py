@@ -15,7 +15,7 @@ from dispatcher.errors import NewerSchema, StoreError, StoreLocked
 from dispatcher.records.changes import Changes
 from dispatcher.store import Store, open_store
 from dispatcher.store.ids import next_id
-from dispatcher.store.layout import SCHEMA, TABLES
+from dispatcher.store.layout import SCHEMA, SINCE_5, TABLES
 from dispatcher.store.values import pack, unpack
 
 
@@ -72,6 +72,25 @@ def test_a_newer_schema_is_refused_and_the_lock_let_go(tmp_path: Path):
     for write in (True, False, True):
         with pytest.raises(NewerSchema, match=f"schema {SCHEMA + 1}"):
             open_store(tmp_path, write=write)
+
+
+def test_a_store_of_schema_4_gets_the_tables_of_coupons_when_a_dispatcher_opens_it(tmp_path: Path):
+    with open_store(tmp_path, write=True, create=True) as store:
+        changes = Changes()
+        changes.put("meta", b"schema", pack({"schema": 4, "map_size": 1}))
+        changes.put("tenants", b"\0\1", b"one")
+        store.apply(changes)
+        with store.env.begin(write=True) as txn:
+            for table in SINCE_5:
+                txn.drop(store.tables[table])
+    with pytest.raises(StoreError, match="start the dispatcher once"):
+        open_store(tmp_path)
+    with open_store(tmp_path, write=True) as store, store.snapshot() as view:
+        assert unpack(view.get("meta", b"schema") or b"") == {"schema": SCHEMA, "map_size": 1}
+        assert view.get("tenants", b"\0\1") == b"one"
+        assert [view.count(table) for table in SINCE_5] == [0] * len(SINCE_5)
+    with open_store(tmp_path) as store:
+        assert not store.writable
 
 
 def test_a_new_store_has_every_table_and_its_schema(store: Store):

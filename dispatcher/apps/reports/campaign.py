@@ -56,7 +56,8 @@ def report(
     if row is None:
         return None
     people, counts = recipients_of(row, ledger.read_counts(view, campaign)), ledger.read_counts(view, campaign)
-    replied = _replied(view, tenant, campaign, now_ms) if row["started_ms"] else 0
+    replied = _did(view, tenant, Engaged("replied", campaign), now_ms) if row["started_ms"] else 0
+    redeemed = None if row["coupon_pool"] is None else _did(view, tenant, Engaged("redeemed", campaign), now_ms)
     archived = view.get("archives", TENANT_U64.pack(tenant, campaign))
     archive = unpack(archived) if archived else None  # its errors and endpoints are as they were then (apps/archive.py)
     sums = _Sums(view, campaign, bucket_s, 0 if since_ms is None else -(-since_ms // 1_000))
@@ -65,7 +66,7 @@ def report(
         "title": row["title"],
         "state": row["state"],
         "as_of": rfc3339(now_ms),
-        "funnel": _funnel(people, counts, replied),
+        "funnel": _funnel(people, counts, replied, redeemed),
         **{name: people[name] for name in ("audience", "unsent", "skipped", "sent", "pending", "uncertain")},
         "parts": {"sent": counts.parts_sent, "accepted": counts.parts_accepted},
         "retries": counts.retries,
@@ -73,15 +74,16 @@ def report(
         "endpoints": archive["endpoints"] if archive else _endpoints(view, campaign, row),
         "line": sums.line(),
         "delivery_s": sums.percentiles(),
-        "cost": _cost(view, tenant, campaign, row, now_ms),
+        "cost": _cost(view, tenant, campaign, row, now_ms, redeemed),
     }
     if since_ms is not None:
         found["changed_since"] = {"since": rfc3339(since_ms), "recipients": sums.changed}
     return found
 
 
-def _funnel(people: Found, counts: ledger.Counts, replied: int) -> list[Found]:
-    """Each step with its share of the step before."""
+def _funnel(people: Found, counts: ledger.Counts, replied: int, redeemed: int | None) -> list[Found]:
+    """Each step with its share of the step before; who redeemed, where there are coupons, of those delivered: they need
+    not have replied."""
     steps = [
         ("planned", people["audience"]),
         ("sent", people["sent"]),
@@ -93,11 +95,16 @@ def _funnel(people: Found, counts: ledger.Counts, replied: int) -> list[Found]:
     for step, many in steps:
         found.append({"step": step, "count": many, "of_before": round(many / before, 6) if before else None})
         before = many
+    if redeemed is not None:
+        delivered = people["delivered"]
+        share = round(redeemed / delivered, 6) if delivered else None
+        found.append({"step": "redeemed", "count": redeemed, "of_before": share})
     return found
 
 
-def _cost(view: Snapshot, tenant: int, campaign: int, row: Found, now_ms: int) -> Found | None:
-    """As metered: what a preview said until the campaign is settled, then what the ledger says (usage.py)."""
+def _cost(view: Snapshot, tenant: int, campaign: int, row: Found, now_ms: int, redeemed: int | None) -> Found | None:
+    """As metered: what a preview said until the campaign is settled, then what the ledger says (usage.py). With coupons
+    also what one that was redeemed has cost so far."""
     if not row["started_ms"]:
         return None
     of = need_tenant(view, tenant)
@@ -107,11 +114,13 @@ def _cost(view: Snapshot, tenant: int, campaign: int, row: Found, now_ms: int) -
     if not rows:
         return None
     total = {name: sum(one[name] for one in rows) for name in ("messages", "parts", "billed", "micros")}
-    return {**total, "currency": of.currency, "settled": all(one["settled"] for one in rows)}
+    found = {**total, "currency": of.currency, "settled": all(one["settled"] for one in rows)}
+    if redeemed is not None:
+        found["per_redemption_micros"] = round(total["micros"] / redeemed) if redeemed else None
+    return found
 
 
-def _replied(view: Snapshot, tenant: int, campaign: int, now_ms: int) -> int:
-    key = Engaged("replied", campaign)
+def _did(view: Snapshot, tenant: int, key: Engaged, now_ms: int) -> int:
     return sum(map(ledger.popcount, evaluate(view, tenant, [key], now_ms)[key].values()))
 
 
