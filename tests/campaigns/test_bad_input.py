@@ -88,6 +88,15 @@ def test_without_approval(shop):
     assert ":submit" in refusal.detail and refusal.extra == {"count": 3, "approval_above": 2}
 
 
+def test_started_while_it_waits_for_its_approval(shop):
+    campaign = drafted(shop)
+    token = token_of(shop, campaign)
+    do(shop, submit_campaign, SubmitCampaign(campaign=campaign))
+    refusal = refusal_of(shop, campaign, token)
+    assert (refusal.status, refusal.code, refusal.extra["state"]) == (409, "approval_required", "awaiting_approval")
+    assert "test asked for it at" in refusal.detail and ":approve" in refusal.detail
+
+
 def test_approved_by_its_own_author(shop):
     do(shop, edit_tenant, EditTenant(changes={"approval_above": 2}))
     campaign = drafted(shop)
