@@ -50,7 +50,7 @@ def progress(
         "settled_by_number": counts.by_number,
         "resent": counts.resent,
         "due_at": rfc3339(row["due_ms"]),
-        "waiting_until": rfc3339(waiting_until(row, now_ms)) if now_ms is not None else None,
+        "waiting_until": rfc3339(_waiting_until(row, live or {}, now_ms)),
         "started_at": rfc3339(row["started_ms"]),
         "finished_at": rfc3339(row["finished_ms"]),
         "per_s": per_s,
@@ -61,6 +61,12 @@ def progress(
     if live and row["state"] in (RUNNING, FINISHING):
         answer["eta_s"] = _eta_s(answer, live, now_ms or 0)
     return answer
+
+
+def _waiting_until(row: dict[str, Any], live: Mapping[str, Any], now_ms: int | None) -> int | None:
+    """When somebody may be sent to again: the window opens, or the first of those whose own hours all wait for."""
+    window_ms = None if now_ms is None else waiting_until(row, now_ms)
+    return live.get("opens_ms") if window_ms is None and live.get("limit") == "quiet" else window_ms
 
 
 def _eta_s(answer: Mapping[str, Any], live: Mapping[str, Any], now_ms: int) -> int | None:

@@ -359,6 +359,16 @@ def test_what_is_spread_goes_out_evenly_a_second_at_a_time_and_never_in_a_burst(
     assert gate.opens_ms(NOW_MS + 250) == NOW_MS + 1_000
 
 
+def test_a_spread_is_what_limits_until_something_slower_leaves_it_behind():
+    gate = gate_of(running(spread_over_s=60))
+    for second in range(5):
+        now_ms = NOW_MS + 1_000 * second
+        assert gate.holds(now_ms) == "spread", "before the second's recipients are taken"
+        gate.took(gate.room(now_ms))
+        assert gate.holds(now_ms) == "spread", "and after"
+    assert gate.holds(NOW_MS + 10_000) == ""
+
+
 def test_what_is_spread_waits_while_its_window_is_shut():
     begin = ms("2026-12-01T19:59:30")
     gate = gate_of(running(spread_over_s=60, window=DAY))

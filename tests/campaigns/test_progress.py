@@ -52,6 +52,15 @@ def adds_up(answer) -> bool:
     )
 
 
+def test_whoever_waits_for_their_own_hours_is_told_when_the_first_of_them_come(crowd):
+    campaign = started(crowd)
+    opens_ms = NOW_MS + 3_600_000
+    waits = {"per_s": 0, "waiting": AUDIENCE, "opens_ms": opens_ms, "limit": "quiet"}
+    assert seen(crowd, campaign, live=waits, now_ms=NOW_MS)["waiting_until"] == "2026-09-21T15:13:20.000Z"
+    some = {**waits, "waiting": 3, "limit": "endpoint_rate"}
+    assert seen(crowd, campaign, live=some, now_ms=NOW_MS)["waiting_until"] is None, "the others are being sent to"
+
+
 def test_before_the_first_claim_everyone_is_unsent(crowd):
     campaign = started(crowd)
     answer = seen(crowd, campaign)
