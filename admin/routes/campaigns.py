@@ -39,7 +39,7 @@ _RANK = struct.Struct(">I")
 
 Title = Annotated[str, Field(min_length=1, max_length=200)]
 Expr = Annotated[str, Field(min_length=1, max_length=1_000_000)]
-Text = Annotated[str, Field(max_length=65_536, description="`{name}` `{points|0}` `{name|friend:12}`")]
+Text = Annotated[str, Field(max_length=65_536, description="`{name}` `{points|0}` `{name|friend:12}` `{coupon}`")]
 Sender = Annotated[str, Field(max_length=20)]
 MaxParts = Annotated[int, Field(ge=1, le=255)]
 Validity = Annotated[int, Field(ge=1, le=1 << 31)]
@@ -47,10 +47,11 @@ Stratify = Annotated[str, Field(max_length=100, description="a dictionary field:
 Signature = Annotated[str, Field(max_length=40, description="who the text says it is from; empty: the tenant's")]
 Budget = Annotated[int, Field(ge=0, le=1 << 53, description="micro-units; a start above it is refused")]
 Rate = Annotated[int, Field(ge=0, le=1_000_000, description="parts a second; 0: no limit of its own")]
+CouponPool = Annotated[str, Field(max_length=100, description="id or name: `{coupon}` is each member's code there")]
 Reason = Annotated[str, Field(max_length=500, description="kept in the campaign's history and in the audit")]
 IfMatch = Annotated[str | None, Header(max_length=100, description="412 unless it is the campaign's ETag still")]
 # null takes them away; of anything else it is as if not given
-NULLABLE = ("schedule", "holdout", "winner", "options", "budget_micros")
+NULLABLE = ("schedule", "holdout", "winner", "options", "budget_micros", "coupon_pool")
 
 
 class WindowBody(Body):
@@ -61,7 +62,9 @@ class WindowBody(Body):
 
 class ScheduleBody(Body):
     at: Annotated[str | None, Field(max_length=40, description="as 2026-12-01T09:00 in `zone`, or with Z")] = None
-    zone: Annotated[str, Field(max_length=64, description="`tenant`, or an IANA time zone")] = "tenant"
+    zone: Annotated[
+        str, Field(max_length=64, description="`tenant`, `recipient` (each number's own), or an IANA time zone")
+    ] = "tenant"
     window: WindowBody | None = None
     spread_over_s: Annotated[int, Field(ge=0, le=SPREAD_MAX_S)] = 0
     repeat: Annotated[str, Field(max_length=200, description="RRULE, such as FREQ=WEEKLY;BYDAY=MO; needs `at`")] = ""
@@ -115,6 +118,7 @@ class CampaignBody(Body):
     budget_micros: Budget | None = None
     caps: Annotated[list[OwnCapBody], Field(max_length=12, default_factory=list)]
     rate: Rate = 0
+    coupon_pool: CouponPool | None = None
 
 
 class CampaignPatch(Body):
@@ -136,6 +140,7 @@ class CampaignPatch(Body):
     budget_micros: Budget | None = None
     caps: Annotated[list[OwnCapBody] | None, Field(max_length=12)] = None
     rate: Rate | None = None
+    coupon_pool: CouponPool | None = None
 
 
 class StartBody(Body):

@@ -86,7 +86,7 @@ async def list_recipients(
         group=group,
     )
     if NDJSON in accept:
-        return StreamingResponse(_lines(reads, read, caller.tenant, number, rank), media_type=NDJSON)
+        return StreamingResponse(await _lines(reads, read, caller.tenant, number, rank), media_type=NDJSON)
     rows = await reads.scan(read, caller.tenant, number, after_rank=rank, limit=limit + 1)
     cursor = cursor_of(_RANK.pack(rows[min(limit, len(rows)) - 1]["rank"])) if rows else None
     return page(rows, limit, cursor)
@@ -95,7 +95,8 @@ async def list_recipients(
 async def _lines(
     reads: Reads, read: Callable[..., list[dict[str, Any]]], tenant: int, campaign: int, rank: int | None
 ) -> AsyncIterator[bytes]:
-    """A snapshot for each slice: the list goes on while the campaign does, and each line is true when written."""
+    """A snapshot for each slice: the list goes on while the campaign does, and each line is true when written. The
+    first is read here, so that a refusal is the answer and no broken stream."""
 
     def lines(view: Snapshot, after: int | None) -> tuple[bytes, int | None]:
         rows = read(view, tenant, campaign, after_rank=after, limit=STREAM_ROWS)
@@ -104,8 +105,9 @@ async def _lines(
         )
         return text.encode(), rows[-1]["rank"] if rows else None
 
-    while True:
-        octets, rank = await reads.scan(lines, rank)
-        if rank is None:
-            return
-        yield octets
+    async def slices(octets: bytes, last: int | None) -> AsyncIterator[bytes]:
+        while last is not None:
+            yield octets
+            octets, last = await reads.scan(lines, last)
+
+    return slices(*await reads.scan(lines, rank))
