@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dispatcher.campaigns.template import BOOL_WORDS, Reference, Template
+from dispatcher.campaigns.template import BOOL_WORDS, Coupon, Reference, Template
+from dispatcher.coupons.code import KEY_OCTETS
 from dispatcher.records.batch import PAYLOAD, ROW, SAR, SHORT, TOLD_ROW, Batch, Row, octets_of, read_rows
 from dispatcher.records.states import Decision, Purpose
 from dispatcher.store.blocks import FLAGS, WIDTH, Column, ColumnKind
@@ -95,7 +96,7 @@ class PartCounts:
 def spared(before: PartCounts, after: PartCounts) -> dict[str, Any]:
     """What look-alikes change and save, for a preview: `after` is counted by a Renderer that makes them."""
     parts_before, parts_after = (sum(n * count for n, count in of.billed.items()) for of in (before, after))
-    costly = [of.ucs2 + of.decisions[Decision.NO_ROUTE] for of in (before, after)]  # or not to be said at all
+    costly = [of.ucs2 + of.decisions[Decision.NO_ALPHABET] for of in (before, after)]  # or not to be said at all
     return {
         "changed": dict(sorted(after.changed.items())),
         "recipients": costly[0] - costly[1],
@@ -119,7 +120,8 @@ class Renderer:
     """`columns` is what open_block must be asked for: the template's fields, the planes of FLAGS, MSISDN.
 
     `coding`: how the endpoint takes texts. `message_class` 0 is flash. `transliterate`: look-alikes of GSM 7-bit where
-    they spare UCS-2. `billing`: what count_parts calls billed.
+    they spare UCS-2. `billing`: what count_parts calls billed. `coupon_key`: the pool's, for who renders what leaves;
+    without it `{coupon}` is twelve X, as many octets in every alphabet.
     """
 
     def __init__(
@@ -132,16 +134,19 @@ class Renderer:
         message_class: int | None = None,
         transliterate: bool = False,
         billing: Billing | None = None,
+        coupon_key: bytes | None = None,
     ) -> None:
         if not 1 <= max_parts <= MAX_PARTS:
             raise ValueError(f"max_parts is 1 to {MAX_PARTS}, not {max_parts}")
+        if coupon_key is not None and len(coupon_key) != KEY_OCTETS:
+            raise ValueError(f"a pool's key has {KEY_OCTETS} octets, not {len(coupon_key)}")
         self.template = template
         self.encoder = encoder(coding, message_class, transliterate)
         self.billing = billing
         self.purpose = purpose
         self.max_parts = max_parts
         self.columns: list[Column] = list(dict.fromkeys([FLAGS, MSISDN, *template.columns]))
-        program = _Program(template, self.encoder.alphabets)
+        program = _Program(template, self.encoder.alphabets, coupon_key)
         self._program, self._changed = program.octets, program.changed
         self._read = template.columns
         self._widths = bytes(WIDTH.get(kind, 0) for _, _, kind in self._read)
@@ -183,7 +188,8 @@ class Renderer:
         )
 
     def sample(self, block: BlockView, slot: int) -> Sample:
-        """What the member of one slot would get now: rendered by the kernel and read back."""
+        """What the member of one slot would get now: rendered by the kernel and read back. Never with a pool's key."""
+        assert self._program[-1] is None
         only = bytearray(8 * (slot // 64 + 1))
         only[slot // 8] = 1 << slot % 8
         batch = self.render(block, 0, only, only, 0, 1)
@@ -243,7 +249,7 @@ def render_singles(
     messages: Iterable[tuple[str, int, int, int]], ref_seed: int = 0, by: Encoder | None = None
 ) -> Batch:
     """Texts born alone, as (text, destination, rank, slot), in one Batch. Over 255 parts: a row text_grew;
-    what the endpoint has no alphabet for: no_route.
+    what the endpoint has no alphabet for: no_alphabet.
 
     last_slot is the greatest slot. `by`: how the endpoint takes texts. About 4 us a message: for replies, not for
     broadcasts.
@@ -256,7 +262,7 @@ def render_singles(
         try:
             of_text = parts_by(by, text, rank + ref_seed * _REF_STEP)
         except (TextTooLong, NotSayable) as exc:
-            why = Decision.NO_ROUTE if isinstance(exc, NotSayable) else Decision.TEXT_GREW
+            why = Decision.NO_ALPHABET if isinstance(exc, NotSayable) else Decision.TEXT_GREW
             rows += ROW.pack(0, rank, 0, 0, 0, 0, 0, 0, 0, why, 0, slot, 0)
             count += 1
             continue
@@ -297,8 +303,8 @@ class _Program:
     `changed`: what look-alikes stand for in its literals, fallbacks and dictionary values.
     """
 
-    def __init__(self, template: Template, alphabets: Sequence[Alphabet]) -> None:
-        self._alphabets = alphabets
+    def __init__(self, template: Template, alphabets: Sequence[Alphabet], coupon_key: bytes | None) -> None:
+        self._alphabets, self._coupon_key = alphabets, coupon_key
         self._ops, self._heap = bytearray(), bytearray()
         self._pieces: list[tuple[int, int]] = []
         self._laid: dict[bytes, int] = {}
@@ -310,6 +316,8 @@ class _Program:
         for piece in template.pieces:
             if isinstance(piece, str):
                 self._literal(piece, in_address)
+                if isinstance(piece, Coupon) and coupon_key is not None:
+                    self._coupon()
                 in_address = ends_in_address(piece, in_address)
             else:
                 self._field(piece, columns[piece.field.number, 0, piece.field.column], in_address)
@@ -317,9 +325,9 @@ class _Program:
             self.changed = {}
 
     @property
-    def octets(self) -> tuple[bytes, bytes, bytes, bytes, int]:
-        pieces = b"".join(_PIECE.pack(*piece) for piece in self._pieces)
-        return bytes(self._ops), pieces, bytes(self._heap), kernel.leaps_of(self._literals), self.possible
+    def octets(self) -> tuple[bytes, bytes, bytes, bytes, int, bytes | None]:
+        pieces, leaps = b"".join(_PIECE.pack(*piece) for piece in self._pieces), kernel.leaps_of(self._literals)
+        return bytes(self._ops), pieces, bytes(self._heap), leaps, self.possible, self._coupon_key
 
     def _literal(self, text: str, in_address: bool) -> None:
         said = transliterate(text, in_address)
@@ -329,6 +337,10 @@ class _Program:
                 self.possible &= ~(1 << no)
         self._ops += _OP.pack(kernel.OPS["literal"], 0, at, len(self._literals), kernel.NO_PIECE, 0, 0)
         self._literals += [mine or b"" for mine in octets]
+
+    def _coupon(self) -> None:
+        """A member's code in the place of the literal laid last, which has said which alphabets have its letters."""
+        self._ops[-_OP.size :] = _OP.pack(kernel.OPS["coupon"], 0, 0, 0, kernel.NO_PIECE, 0, 0)
 
     def _field(self, ref: Reference, column: int, verbatim: bool) -> None:
         asked, at = ref.field, len(self._pieces)

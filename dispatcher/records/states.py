@@ -38,7 +38,7 @@ class Decision(IntEnum):
     UNDECIDED = 0
     SENT = 1
     NO_VALID_NUMBER = 16
-    NOT_A_MEMBER = 17
+    NO_ALPHABET = 17  # the endpoint cannot say the text; ledgers of before have NO_ROUTE for it
     DUPLICATE_NUMBER = 18
     SUPPRESSED = 19
     OPTED_OUT = 20

@@ -118,7 +118,7 @@ def test_an_endpoint_that_makes_look_alikes_shows_them_whatever_the_campaign_ask
 
 def test_an_endpoint_without_ucs2_skips_what_it_cannot_say_and_the_preview_names_the_characters(shop):
     seen = previewed(shop, drafted(shop, text="It’s 日"), coding=Coding(ucs2=False))
-    assert (seen["will_send"], seen["skipped"]) == (0, {"no_route": 20})
+    assert (seen["will_send"], seen["skipped"]) == (0, {"no_alphabet": 20})
     assert any("no UCS-2 and has no “’”, “日”; look-alikes" in warning for warning in seen["warnings"])
     spared = previewed(shop, drafted(shop, text="It’s"), coding=Coding(ucs2=False, transliterate=True))
     assert (spared["will_send"], spared["look_alikes"]["recipients"]) == (20, 20)

@@ -127,7 +127,7 @@ def test_each_endpoints_alphabets_count_for_what_goes_by_it(shop, spare, parts_e
     by_spare = parts["spare", 49] + parts["spare", 33]
     if skipped:
         assert by_spare == 0 and "spare" not in by
-        assert seen["skipped"]["no_route"] + seen["will_send"] == MEMBERS + 4
+        assert seen["skipped"]["no_alphabet"] + seen["will_send"] == MEMBERS + 4
         assert any("no UCS-2 and has no “ç”" in warning for warning in seen["warnings"])
     else:
         assert by["spare"]["billed"] == by_spare == by["spare"]["messages"] * parts_each
@@ -143,6 +143,18 @@ def test_who_has_no_route_is_not_counted_as_sent_to(shop):
     _, seen = previewed(shop, router())
     assert (seen["skipped"], seen["matched"], seen["will_send"]) == ({"no_route": 1}, MEMBERS + 5, MEMBERS + 4)
     assert seen["no_price"] == 0
+
+
+def test_a_number_without_a_route_and_a_text_without_an_alphabet_are_told_apart(shop):
+    new_member(shop, SPANISH)
+    of = router()
+    of.settings = {
+        name: Endpoint(name=name, host="h", system_id="s", ucs2=name == "main") for name in ("main", "spare")
+    }
+    _, seen = previewed(shop, of, text="ça")
+    assert seen["skipped"]["no_route"] == 1 < seen["skipped"]["no_alphabet"]
+    assert any("1 member is skipped because no route fits their number" in warning for warning in seen["warnings"])
+    assert any("takes no UCS-2 and has no “ç”" in warning for warning in seen["warnings"])
 
 
 def test_what_was_previewed_is_reserved_held_to_and_settled_whoever_carries_it(shop):

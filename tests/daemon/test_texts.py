@@ -187,7 +187,7 @@ async def test_what_an_endpoint_has_no_alphabet_for_is_not_sent_and_says_why(hou
         with house.store.snapshot() as view:
             return get_message(view, 1, reply["results"][0]["id"], 0) or {}
 
-    await house.until(lambda: shown().get("decision") == "no_route")
+    await house.until(lambda: shown().get("decision") == "no_alphabet")
 
 
 @in_house(20)

@@ -4,7 +4,7 @@ import datetime
 import struct
 from collections.abc import Iterator
 
-from dispatcher.campaigns.template import Reference, Template
+from dispatcher.campaigns.template import Coupon, Reference, Template
 from dispatcher.records.batch import Row
 from dispatcher.records.states import Decision, Purpose
 from dispatcher.store.blocks import ColumnKind
@@ -12,6 +12,7 @@ from dispatcher.store.columns import BlockView
 from dispatcher.store.layout import FIELD_FLAGS, FIELD_MSISDN
 from dispatcher.text.coding import Coding
 from dispatcher.text.transliterate import ends_in_address, transliterate
+from tests.reference import coupons
 from tests.reference.coding import Said, alike_value, cleaned, made, say, split, text_hash
 
 OPTOUT = {Purpose.MARKETING: 2, Purpose.CARE: 3, Purpose.SERVICE: 4}
@@ -64,6 +65,8 @@ def message(
     coding: Coding = Coding(),
     message_class: int | None = None,
     transliterated: bool = False,
+    coupon_key: bytes | None = None,
+    first_member_no: int = 0,
 ) -> tuple[Decision, str, Said | None]:
     """The decision on one slot, its text, and its octets."""
 
@@ -86,7 +89,10 @@ def message(
             found = piece.fallback
         if found is None:
             return Decision.NO_VALUE, "", None
-        if isinstance(piece, str):
+        if isinstance(piece, Coupon) and coupon_key is not None:
+            found = coupons.code_of(coupon_key, first_member_no + slot)
+            alikes += found
+        elif isinstance(piece, str):
             alikes += transliterate(piece, in_address)
             in_address = ends_in_address(piece, in_address)
         else:
@@ -94,7 +100,7 @@ def message(
         text += found
     said = say(text, coding, message_class, alikes if transliterated or coding.transliterate else None)
     if said is None:
-        return Decision.NO_ROUTE, text, None
+        return Decision.NO_ALPHABET, text, None
     return (Decision.SENT if len(split(said, coding)) <= max_parts else Decision.TEXT_GREW), text, said
 
 
@@ -118,10 +124,11 @@ def render(
     coding: Coding = Coding(),
     message_class: int | None = None,
     transliterated: bool = False,
+    coupon_key: bytes | None = None,
 ) -> Iterator[list[tuple[Row, bytes]]]:
     """Each recipient's rows with their octets, the lowest slot first. octets_at is 0 here."""
     ranks = {slot: rank_base + at for at, slot in enumerate(sorted(audience))}
-    how = (coding, message_class, transliterated)
+    how = (coding, message_class, transliterated, coupon_key, first_member_no)
     for slot in sorted(todo & audience):
         decision, _, said = message(block, template, purpose, max_parts, slot, *how)
         rank, member_no = ranks[slot], first_member_no + slot
