@@ -2,7 +2,8 @@
 
 Touches: rows of `outbox`, by way of the single messages; reads the campaign, members and consent.
 A number that belongs to a member gets the member's own text; for another one, fields without a fallback stay visible
-as {name}. Each message carries `test cmp_...` as its ref. Neither the campaign's state nor its counts change.
+as {name}. `{coupon}` is twelve X. Each message carries `test cmp_...` as its ref. Neither the campaign's state nor its
+counts change.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from dispatcher.apps.messages import send_messages
-from dispatcher.campaigns.campaign import compile_text, need_campaign
+from dispatcher.campaigns.campaign import need_campaign
 from dispatcher.campaigns.render import Renderer
+from dispatcher.campaigns.written import compile_of
 from dispatcher.control.commands import Envelope, SendMessages, TestCampaign
 from dispatcher.errors import CommandRefused
 from dispatcher.members.consent import group_of, opted_out, suppressed
@@ -41,7 +43,7 @@ def send_proof(view: View, command: TestCampaign, envelope: Envelope) -> tuple[C
     if not row["text"]:
         raise CommandRefused(422, "text_missing", "the campaign has no text yet: write one, then test it")
     purpose = Purpose(row["purpose"])
-    renderer = Renderer(compile_text(view, tenant.number, row["text"], row["max_parts"]), purpose, row["max_parts"])
+    renderer = Renderer(compile_of(view, tenant.number, row, row["text"]), purpose, row["max_parts"])
     numbers, errors = _numbers(view, tenant.number, command.to, tenant.region, purpose)
     campaign = public_id("cmp", command.campaign)
     options = {name: value for name, value in row["options"].items() if name not in LATER}

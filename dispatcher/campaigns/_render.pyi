@@ -7,7 +7,7 @@ LONGEST_KEPT: int
 class Held:
     def __init__(
         self,
-        program: tuple[bytes, bytes, bytes, bytes, int],
+        program: tuple[bytes, bytes, bytes, bytes, int, bytes | None],
         by: Coder,
         buffers: list[Octets],
         widths: bytes,

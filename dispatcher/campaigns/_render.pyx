@@ -25,9 +25,15 @@ cdef extern from "../text/crc32.h" nogil:
     void crc_leap_init(crc_leap *leap, const uint8_t *p, size_t n)
 
 
+cdef extern from "../coupons/code.h" nogil:
+    ctypedef struct coupon_key:
+        pass
+    coupon_key coupon_key_of(const uint8_t *octets)
+
+
 cdef extern from "render.h" nogil:
     enum: NONE, LONGEST, BILLED
-    enum: OP_LITERAL, OP_TEXT, OP_DICT8, OP_DICT16, OP_I32, OP_I64, OP_U64, OP_DATE, OP_MONTH_DAY, OP_MONEY
+    enum: OP_LITERAL, OP_COUPON, OP_TEXT, OP_DICT8, OP_DICT16, OP_I32, OP_I64, OP_U64, OP_DATE, OP_MONTH_DAY, OP_MONEY
     ctypedef struct op:
         pass
     ctypedef struct piece:
@@ -47,7 +53,8 @@ cdef extern from "render.h" nogil:
         const column *columns
         const uint8_t *flags
         const uint8_t *msisdn
-        uint32_t op_count, slots, max_parts, optout_plane, possible, bill_first, bill_more
+        uint32_t op_count, slots, max_parts, optout_plane, possible, bill_first, bill_more, first_member
+        coupon_key coupon
         coder coder
         uint64_t *met
     ctypedef struct taken:
@@ -62,8 +69,7 @@ cdef extern from "render.h" nogil:
         uint32_t ucs2, longest_count
         longest *longest
     void render_slots(const job *j, const uint8_t *todo, const uint8_t *audience, size_t words, uint32_t rank_base,
-                      uint32_t first_member, uint32_t seed, uint32_t max_rows, part_row *rows, uint8_t *octets,
-                      uint8_t *scratch, taken *t)
+                      uint32_t seed, uint32_t max_rows, part_row *rows, uint8_t *octets, uint8_t *scratch, taken *t)
     void skip_slots(const uint8_t *skipped, const uint8_t *audience, size_t words, uint32_t rank_base,
                     uint32_t first_member, uint8_t decision, uint32_t max_rows, part_row *rows, taken *t)
     void count_slots(const job *j, const uint8_t *todo, size_t words, uint8_t *scratch, histogram *h)
@@ -72,7 +78,7 @@ cdef extern from "render.h" nogil:
 crc32_init()
 
 OPS = {
-    "literal": OP_LITERAL, "text": OP_TEXT, "dict8": OP_DICT8, "dict16": OP_DICT16, "i32": OP_I32, "i64": OP_I64,
+    "literal": OP_LITERAL, "coupon": OP_COUPON, "text": OP_TEXT, "dict8": OP_DICT8, "dict16": OP_DICT16, "i32": OP_I32, "i64": OP_I64,
     "u64": OP_U64, "date": OP_DATE, "month_day": OP_MONTH_DAY, "money": OP_MONEY,
 }
 NO_PIECE = <uint32_t>NONE
@@ -126,13 +132,15 @@ cdef class Held:
             self.columns[i].heap = self.at_least(3 * i + 4, 0)
             self.columns[i].heap_octets = self.views[3 * i + 4].len
         self.program, self.coder = program, by  # keep alive what the job points to
-        ops, pieces, heap, leaps, possible = program
+        ops, pieces, heap, leaps, possible, key = program
         self.j.ops = <const op *><const char *><bytes>ops
         self.j.op_count = len(ops) // sizeof(op)
         self.j.pieces = <const piece *><const char *><bytes>pieces
         self.j.heap = <const uint8_t *><const char *><bytes>heap
         self.j.leaps = <const crc_leap *><const char *><bytes>leaps
         self.j.possible = possible
+        if key is not None:
+            self.j.coupon = coupon_key_of(<const uint8_t *><const char *><bytes>key)
         self.j.met = self.met if by.look_alikes else NULL
         self.j.bill_first, self.j.bill_more = bill_first, bill_more
         self.j.columns = self.columns
@@ -166,9 +174,9 @@ def render(Held held not None, const uint8_t[::1] todo, const uint8_t[::1] audie
     octets = PyByteArray_FromStringAndSize(NULL, room * 160 + 16)
     cdef part_row *row = <part_row *>PyByteArray_AS_STRING(rows)
     cdef uint8_t *out = <uint8_t *>PyByteArray_AS_STRING(octets)
+    held.j.first_member = first_member
     with nogil:
-        render_slots(&held.j, &todo[0], &audience[0], words, rank_base, first_member, seed, max_rows, row, out,
-                     held.scratch, &t)
+        render_slots(&held.j, &todo[0], &audience[0], words, rank_base, seed, max_rows, row, out, held.scratch, &t)
     PyByteArray_Resize(rows, t.rows * <Py_ssize_t>sizeof(part_row))
     PyByteArray_Resize(octets, t.octets)
     return rows, octets, t.rows, t.last_slot, t.members

@@ -5,6 +5,7 @@ Touches: nothing; rates and instants are arguments. Rests on: DESIGN 6 (pace, wi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.campaigns import schedule as schedules
@@ -15,9 +16,28 @@ from dispatcher.tenants.tenant import Tenant
 STEPS_MAX = 400  # windows of the day that are looked at; what lasts longer has no end here
 
 
-def eta(row: dict[str, Any], tenant: Tenant, frozen: Frozen, endpoint_rate: int) -> dict[str, Any]:
-    """{start, end, limit, parts_per_s}: the end is null where nothing says how fast it goes. endpoint_rate: parts/s, 0
-    unknown. limit `winner`: the rest waits for the winning text longer than the sending takes."""
+@dataclass(frozen=True, slots=True)
+class Eta:
+    """`limit`: what makes it last; `winner`: the rest waits for the winning text longer than the sending takes."""
+
+    asked_ms: int  # when it would be started
+    start_ms: int
+    end_ms: int | None  # None: nothing says how fast it goes
+    limit: str | None
+    parts_per_s: int | None
+
+    @property
+    def ms(self) -> int:
+        """From its start to its end, 0 where that is not known."""
+        return 0 if self.end_ms is None else self.end_ms - self.asked_ms
+
+    def shown(self) -> dict[str, Any]:
+        times = {"start": rfc3339(self.start_ms), "end": rfc3339(self.end_ms)}
+        return {**times, "limit": self.limit, "parts_per_s": self.parts_per_s}
+
+
+def eta(row: dict[str, Any], tenant: Tenant, frozen: Frozen, endpoint_rate: int) -> Eta:
+    """endpoint_rate: parts/s, 0 unknown."""
     rates = {"endpoint_rate": endpoint_rate, "tenant_rate": tenant.rate, "campaign_rate": row["rate"]}
     known = {name: rate for name, rate in rates.items() if rate}
     limit = slowest(known)
@@ -48,7 +68,7 @@ def eta(row: dict[str, Any], tenant: Tenant, frozen: Frozen, endpoint_rate: int)
             limit, end_ms = "quiet", last + rest_ms
         if frozen.waiting.total() >= frozen.will_send:
             start_ms = max(start_ms, min(frozen.waiting))
-    return {"start": rfc3339(start_ms), "end": rfc3339(end_ms), "limit": limit, "parts_per_s": known.get(limit or "")}
+    return Eta(frozen.starts_ms, start_ms, end_ms, limit, known.get(limit or ""))
 
 
 def slowest(rates: dict[str, int]) -> str | None:

@@ -23,12 +23,14 @@ from typing import Any
 from dispatcher.campaigns._sent import sent_slots
 from dispatcher.campaigns.again import asked_again, marked, slots_of
 from dispatcher.campaigns.arms import arms_of
-from dispatcher.campaigns.campaign import bitmap_key, compile_text
+from dispatcher.campaigns.campaign import bitmap_key
+from dispatcher.campaigns.coupon_pool import key_of
 from dispatcher.campaigns.guards import Guards
 from dispatcher.campaigns.money import guards_of
 from dispatcher.campaigns.render import MSISDN, Renderer, clear_through, skip_rows
 from dispatcher.campaigns.repeats import ANY, NEVER_NS, Repeat, Repeats
 from dispatcher.campaigns.share import FOREVER_MS, Begun, Share, Split
+from dispatcher.campaigns.written import compile_of
 from dispatcher.records.batch import Batch
 from dispatcher.records.changes import View
 from dispatcher.records.states import Decision, Purpose
@@ -90,7 +92,8 @@ class Expansion:
         self._context = Context(self.purpose, self.tenant, row["sender"])
         self._arms = arms_of(row, self.campaign)
         texts = self._arms.texts if self._arms is not None else [row["text"]]
-        self._templates = [compile_text(view, self.tenant, text, row["max_parts"]) for text in texts]
+        self._templates = [compile_of(view, self.tenant, row, text) for text in texts]
+        self._coupon_key = key_of(view, self.tenant, row)
         self._renderers: dict[tuple[int, Coding], Renderer] = {}
         self._codings: dict[int, Coding] = {}
         self._close_guards()
@@ -351,7 +354,7 @@ class Expansion:
             asked = Options.of(self._row.get("options"))
             renderer = Renderer(
                 self._templates[arm], self.purpose, self._row["max_parts"], coding,
-                message_class=asked.message_class, transliterate=asked.transliterate,
+                message_class=asked.message_class, transliterate=asked.transliterate, coupon_key=self._coupon_key,
             )  # fmt: skip
             self._renderers[arm, coding] = renderer
         return renderer

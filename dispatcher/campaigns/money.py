@@ -18,12 +18,13 @@ from typing import Any
 
 from dispatcher.campaigns import usage
 from dispatcher.campaigns.arms import texts_of
-from dispatcher.campaigns.campaign import LATER, compile_text, need_campaign
+from dispatcher.campaigns.campaign import LATER, need_campaign
 from dispatcher.campaigns.guards import Guards, Limit
 from dispatcher.campaigns.price import Bill, Meter, PriceList
 from dispatcher.campaigns.render import Renderer
 from dispatcher.campaigns.states import CANCELLED, OVER
 from dispatcher.campaigns.template import Template
+from dispatcher.campaigns.written import compile_of
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import Envelope, TopUp
 from dispatcher.errors import CommandRefused
@@ -247,7 +248,7 @@ def meter_of(
     most endpoints do. router: where numbers lead, and how each endpoint takes them."""
     billing, options = market_of(tenant).billing, Options.of(row["options"])
     look_alikes = options.transliterate if transliterate is None else transliterate
-    templates = [compile_text(view, tenant.number, text, row["max_parts"]) for text in texts_of(row)]
+    templates = [compile_of(view, tenant.number, row, text) for text in texts_of(row)]
 
     def renderers(by: Coding) -> list[Renderer]:
         by = by if transliterate is None else replace(by, transliterate=False)

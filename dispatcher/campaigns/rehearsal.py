@@ -5,10 +5,10 @@ Rests on: preview.py and life.py, asked over the View with a draft in the campai
 and is refused exactly as a start now.
 
 Copied: columns that its texts and guards read, of the audience's blocks alone; where a cap counts, what of earlier
-campaigns' ledgers it looks at; prices, routes, signatures, the last line of the credit. No key, no audit, no outcome
-log, and no other tenant's row. Passed over, and said so in the answer: the hour it starts, windows, quiet hours, the
-wait for a winner, the approval. Cost: one read of these rows, held as one transaction; about what the copy takes of the
-disk, 60 octets a member for a name and the fixed columns.
+campaigns' ledgers it looks at; prices, routes, signatures, the last line of the credit, the coupon pool without what
+its codes are made with. No key, no audit, no outcome log, and no other tenant's row. Passed over, and said so in the
+answer: the hour it starts, windows, quiet hours, the wait for a winner, the approval. Cost: one read of these rows,
+held as one transaction; about what the copy takes of the disk, 60 octets a member for a name and the fixed columns.
 Weak spot: what other campaigns sent since the last fold is not in the copy, so a cap may let somebody pass here.
 """
 
@@ -28,6 +28,7 @@ from dispatcher.campaigns.schedule import DEFAULTS, RECIPIENT
 from dispatcher.campaigns.states import DONE, DRAFT, conflict
 from dispatcher.campaigns.usage import Used, measured
 from dispatcher.control.commands import Envelope, PreviewCampaign, RehearseCampaign, StartCampaign
+from dispatcher.coupons.pool import need_pool
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
@@ -178,6 +179,9 @@ def rows_of(view: Snapshot, made: Plan) -> Rows:
     for campaign in made.earlier:
         yield from _earlier(view, made.tenant, campaign)
     mine = unpack(bytes(made.rows["campaigns", TENANT_U64.pack(made.tenant, made.campaign)] or b""))
+    if mine["coupon_pool"] is not None:
+        pool = need_pool(view, made.tenant, mine["coupon_pool"])
+        yield "coupon_pools", TENANT_U64.pack(made.tenant, mine["coupon_pool"]), pack({**pool, "key": b""})
     counted = of_group(made.tenant, mine["purpose"])  # messages of the API, which caps count too
     yield from (("singles", key, value) for key, value in view.buffers("singles", counted))
     for number in sorted(made.fields):

@@ -4,6 +4,7 @@ Touches: nothing.
 A field may have a fallback for members of whom the value is unknown, and after the fallback a greatest
 length in characters; `{{` and `}}` are the braces themselves. There is no attribute access, index,
 conversion, format spec or code: what is not a field of the tenant is refused with its position.
+`{coupon}` in a text of a campaign with a coupon pool is the member's own code there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Protocol
 
+from dispatcher.coupons.code import CODE_CHARACTERS
 from dispatcher.errors import CommandRefused
 from dispatcher.store.blocks import ColumnKind
 from dispatcher.text.alphabet import is_forbidden, normalise
@@ -24,6 +26,7 @@ MAX_CHARACTERS = 100 * 153  # what the most parts of a campaign can hold at all
 MAX_REFERENCES = 32
 MAX_MAX = 1_000
 MICROS = 1_000_000  # a unit of money, as the store keeps it
+COUPON_NAME = "coupon"
 BOOL_WORDS = ("no", "yes")  # by code - 1
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 _NAME = re.compile(r"\w+\Z")
@@ -58,6 +61,16 @@ class Reference:
     max_characters: int = 0  # 0: whole
 
 
+class Coupon(str):
+    """The place of a member's code: a literal as long and of the same letters, so that whoever renders without the
+    pool's key counts exactly and shows nobody's code."""
+
+    __slots__ = ()
+
+
+COUPON = Coupon("X" * CODE_CHARACTERS)
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """Literals and references in order. `text` is what was written, normalised to NFC."""
@@ -66,8 +79,9 @@ class Template:
     pieces: tuple[str | Reference, ...]
 
     @classmethod
-    def compile(cls, text: str, fields: Mapping[str, Field]) -> Template:
-        """Raises CommandRefused 422: `unknown_field` with did_you_mean, or `template_syntax`; both with position."""
+    def compile(cls, text: str, fields: Mapping[str, Field], *, pool: bool = False) -> Template:
+        """pool: `{coupon}` is the member's code, whatever the fields. Raises CommandRefused 422: `unknown_field` with
+        did_you_mean, or `template_syntax`; both with position."""
         text = normalise(text)
         if not 1 <= len(text) <= MAX_CHARACTERS:
             raise _refused("template_syntax", f"a text has 1 to {MAX_CHARACTERS} characters, this one {len(text)}", 0)
@@ -87,7 +101,8 @@ class Template:
                     raise _refused("template_syntax", "this { is never closed; a brace itself is written {{", at)
                 if literal:
                     pieces.append(literal)
-                pieces.append(_reference(text[at + 1 : end], at + 1, fields))
+                inside = text[at + 1 : end]
+                pieces.append((pool and _coupon(inside, at + 1)) or _reference(inside, at + 1, fields))
                 literal, at = "", end + 1
             elif character == "}":
                 raise _refused("template_syntax", "this } closes nothing; a brace itself is written }}", at)
@@ -103,6 +118,15 @@ class Template:
     @property
     def references(self) -> list[Reference]:
         return [piece for piece in self.pieces if isinstance(piece, Reference)]
+
+    @property
+    def literals(self) -> str:
+        """What everybody gets, a code's letters counted among it."""
+        return "".join(piece for piece in self.pieces if isinstance(piece, str))
+
+    @property
+    def has_coupon(self) -> bool:
+        return any(isinstance(piece, Coupon) for piece in self.pieces)
 
     @property
     def columns(self) -> list[tuple[int, int, ColumnKind]]:
@@ -167,6 +191,16 @@ def _text_of(ref: Reference, values: Mapping[str, Any]) -> str | None:
     return ref.fallback if text is None else text[: ref.max_characters or None]
 
 
+def _coupon(inside: str, position: int) -> Coupon | None:
+    name, bar, _ = inside.partition("|")
+    if name.strip() != COUPON_NAME:
+        return None
+    if bar:
+        detail = f"{{{COUPON_NAME}}} has neither a fallback nor a length: every member has a code"
+        raise _refused("template_syntax", f"{detail}, of {CODE_CHARACTERS} characters", position)
+    return COUPON
+
+
 def _reference(inside: str, position: int, fields: Mapping[str, Field]) -> Reference:
     name, bar, rest = inside.partition("|")
     name = name.strip()
@@ -175,7 +209,8 @@ def _reference(inside: str, position: int, fields: Mapping[str, Field]) -> Refer
         raise _refused("template_syntax", f"{{{inside}}} is not a field's name{hint}", position)
     field = fields.get(name)
     if field is None:
-        raise _refused("unknown_field", f"there is no field {name!r}", position, _nearest(name, fields))
+        hint = "; codes of a coupon pool need a campaign that names it (coupon_pool)" if name == COUPON_NAME else ""
+        raise _refused("unknown_field", f"there is no field {name!r}{hint}", position, _nearest(name, fields))
     if field.kind not in _PRINTABLE:
         raise _refused("template_syntax", f"a text cannot show the field {name!r} of kind {field.kind}", position)
     if not bar:
@@ -199,7 +234,8 @@ def _nearest(name: str, fields: Mapping[str, Field]) -> dict[str, str | None]:
     """What a field of this name is called now, else one spelt like it."""
     shown = [field for field in fields.values() if field.kind in _PRINTABLE]
     renamed = (field.name for field in shown if name in field.aliases)
-    alike = difflib.get_close_matches(name.lower(), [field.name for field in shown], 1, 0.5)
+    names = [field.name for field in shown] if name != COUPON_NAME else []
+    alike = difflib.get_close_matches(name.lower(), names, 1, 0.5)
     return {"did_you_mean": next(renamed, None) or next(iter(alike), None)}
 
 

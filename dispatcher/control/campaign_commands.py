@@ -27,6 +27,7 @@ class CreateCampaign(Command):
     budget_micros: int | None = None
     caps: list[dict[str, int]] = field(default_factory=list)  # {max, within_s}, beside those of market and tenant
     rate: int = 0  # parts a second, 0: no limit of its own
+    coupon_pool: str | None = None  # its id or name: what `{coupon}` in the texts is of
     options: dict[str, Any] | None = None  # {class, flash, replace_type, priority, ...}: text/options.py
 
 

@@ -33,6 +33,7 @@ from dispatcher.text.coding import ALPHABETS, LONG_AS, Coding
 from dispatcher.text.decode import decode
 from dispatcher.text.parts import parts
 from tests.campaigns.test_template import FIELDS
+from tests.reference import coupons
 from tests.reference import render as reference
 from tests.reference.coding import split as cut
 
@@ -98,7 +99,17 @@ LITERALS = st.text(st.sampled_from("ab {}€[日😀é\n"), max_size=60) | st.ju
 REFERENCES = st.sampled_from(
     [f"{{{name}}}" for name in FIELDS if name != "likes"]
     + [f"‘https://x.example/{{{name}}}’" for name in FIELDS if name != "likes"]
-    + ["{name|friend:12}", "{name|}", "{city|日:3}", "{points|0}", "{joined|soon}", "{phone|-}", "{birthday|€}"]
+    + [
+        "{coupon}",
+        "‘https://x.example/{coupon}’",
+        "{name|friend:12}",
+        "{name|}",
+        "{city|日:3}",
+        "{points|0}",
+        "{joined|soon}",
+        "{phone|-}",
+        "{birthday|€}",
+    ]
 )
 TEMPLATES = st.lists(
     LITERALS.map(lambda s: s.replace("{", "{{").replace("}", "}}")) | REFERENCES, min_size=1, max_size=6
@@ -115,6 +126,7 @@ CODINGS = st.just(Coding()) | st.builds(
     long_as=st.sampled_from(LONG_AS),
 )
 CLASSES = st.none() | st.integers(0, 3)
+KEYS = st.none() | st.binary(min_size=16, max_size=16)
 
 
 @settings(max_examples=200, deadline=None)
@@ -126,11 +138,13 @@ CLASSES = st.none() | st.integers(0, 3)
     max_parts=st.sampled_from([1, 2, 3, 10]),
     max_rows=st.sampled_from([1, 2, 7, 1024]),
     rank_base=st.sampled_from([0, 250, 1_000_000]),
-    how=st.tuples(CODINGS, CLASSES, st.booleans()),
+    how=st.tuples(CODINGS, CLASSES, st.booleans(), KEYS),
 )
 def test_compiled_and_reference_give_the_same_rows(text, texts, seed, purpose, max_parts, max_rows, rank_base, how):
-    template = Template.compile(text, FIELDS)
-    renderer = Renderer(template, purpose, max_parts, how[0], message_class=how[1], transliterate=how[2])
+    template, (coding, message_class, transliterate, key) = Template.compile(text, FIELDS, pool=True), how
+    renderer = Renderer(
+        template, purpose, max_parts, coding, message_class=message_class, transliterate=transliterate, coupon_key=key
+    )
     block = block_of(renderer.columns, seed, texts)
     draw = random.Random(seed)
     audience = set(draw.sample(range(SLOTS), 150))
@@ -158,7 +172,9 @@ def test_compiled_and_reference_give_the_same_rows(text, texts, seed, purpose, m
     coding=CODINGS,
 )
 def test_counting_gives_what_rendering_gives(text, seed, max_parts, coding):
-    renderer = Renderer(Template.compile(text, FIELDS), Purpose.MARKETING, max_parts, coding, billing=China())
+    renderer = Renderer(
+        Template.compile(text, FIELDS, pool=True), Purpose.MARKETING, max_parts, coding, billing=China()
+    )
     block = block_of(renderer.columns, seed)
     everyone = set(range(SLOTS))
     counts = renderer.count_parts(block, FIRST, bitmap(everyone))
@@ -370,6 +386,47 @@ def test_buffers_that_are_too_short_or_uneven_are_refused():
     assert set(decisions(renderer, outside)) == {Decision.NO_VALUE}
     with pytest.raises(ValueError, match="max_parts"):
         Renderer(renderer.template, Purpose.CARE, 256)
+
+
+def test_with_the_pools_key_each_member_has_his_own_code():
+    template, key = Template.compile("{name}: {coupon}.", FIELDS, pool=True), bytes(range(16))
+    _, block = simple("{name}", [b"Ann", "李雷".encode()])
+    renderer = Renderer(template, Purpose.MARKETING, 1, coupon_key=key)
+    batch = renderer.render(block, FIRST, ALL, ALL, 0, 1_000)
+    texts = [decode(row.data_coding, octets_of(batch, row)) for row in read_rows(batch)]
+    names = ["Ann", "李雷"] * 32
+    assert texts == [f"{name}: {coupons.code_of(key, FIRST + slot)}." for slot, name in enumerate(names)]
+    assert str(key) not in repr(renderer)
+    with pytest.raises(ValueError, match="16 octets"):
+        Renderer(template, Purpose.MARKETING, 1, coupon_key=b"")
+
+
+def test_without_the_key_a_code_is_twelve_x():
+    _, block = simple("{name}", [b"Ann"])
+    renderer = Renderer(Template.compile("Code {coupon}", FIELDS, pool=True), Purpose.MARKETING, 1)
+    assert renderer.sample(block, 3).text == "Code XXXXXXXXXXXX"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    text=st.tuples(TEMPLATES.map("".join), TEMPLATES.map("".join)).map("{coupon}".join),
+    seed=st.integers(0, 2**32),
+    max_parts=st.sampled_from([1, 2, 10]),
+    coding=CODINGS,
+    key=st.binary(min_size=16, max_size=16),
+)
+def test_what_is_counted_without_codes_is_what_leaves_with_them(text, seed, max_parts, coding, key):
+    template, everyone = Template.compile(text, FIELDS, pool=True), set(range(SLOTS))
+    counting = Renderer(template, Purpose.MARKETING, max_parts, coding)
+    claiming = Renderer(template, Purpose.MARKETING, max_parts, coding, coupon_key=key)
+    block = block_of(counting.columns, seed)
+    counts = counting.count_parts(block, FIRST, bitmap(everyone))
+    found = all_batches(claiming, block, everyone, everyone, 0, 64, 0)
+    firsts = [row for batch in found for row in read_rows(batch) if row.part == 0]
+    assert counts.decisions == Counter(Decision(row.decision) for row in firsts)
+    sent = [row for row in firsts if row.decision == Decision.SENT]
+    assert counts.parts == Counter(row.parts for row in sent)
+    assert counts.ucs2 == sum(row.data_coding == 8 for row in sent)
 
 
 def test_counts_of_blocks_add_up_and_keep_the_five_longest():

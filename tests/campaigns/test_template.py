@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.campaigns.template import MAX_REFERENCES, Template
+from dispatcher.campaigns.template import COUPON, MAX_REFERENCES, Template
 from dispatcher.errors import CommandRefused
 from dispatcher.members.fields import SYSTEM_FIELDS, Field
 from dispatcher.store.blocks import ColumnKind
@@ -133,3 +133,28 @@ def test_any_text_compiles_or_is_refused(text):
     except CommandRefused:
         return
     assert isinstance(template.sample({}), str)
+
+
+def test_a_coupon_has_its_place_where_there_is_a_pool_and_shows_as_twelve_x():
+    template = Template.compile("Show { coupon } at the till, {name}", FIELDS, pool=True)
+    assert template.pieces[1] is COUPON and template.has_coupon
+    assert template.render_one({"name": "Ann"}) == "Show XXXXXXXXXXXX at the till, Ann"
+    assert template.literals == "Show XXXXXXXXXXXX at the till, "
+    assert [ref.field.name for ref in template.references] == ["name"]
+    assert not Template.compile("{{coupon}} {name}", FIELDS, pool=True).has_coupon
+
+
+@pytest.mark.parametrize("text", ["{coupon|none}", "{coupon|none:4}", "{coupon|}"])
+def test_a_coupon_has_no_fallback_and_no_length(text):
+    with pytest.raises(CommandRefused, match="every member has a code") as refused:
+        Template.compile(text, FIELDS, pool=True)
+    assert (refused.value.code, refused.value.extra["position"]) == ("template_syntax", 1)
+
+
+def test_without_a_pool_a_coupon_is_an_unknown_field_and_a_hint_says_what_it_needs():
+    with pytest.raises(CommandRefused, match="coupon_pool") as refused:
+        Template.compile("Show {coupon}", FIELDS)
+    assert (refused.value.code, refused.value.extra["position"]) == ("unknown_field", 6)
+    assert refused.value.extra["did_you_mean"] is None
+    own = {**FIELDS, "coupon": Field(30, "coupon", "text", ColumnKind.TEXT)}
+    assert Template.compile("Show {coupon}", own).render_one({"coupon": "mine"}) == "Show mine"
