@@ -1,7 +1,7 @@
 """What names a field: saved segments, campaigns, imports under way; and the changes to a field that they limit.
 
 Touches: rows of `fields`, and where a field is renamed those of `segments` and `campaigns` in the same commit.
-A field goes by its name in rules and texts, so a new name is written into each of them, also of campaigns that
+A field goes by its name in rules, texts and arms, so a new name is written into each of them, also of campaigns that
 run: what is sent stays the same. Campaigns that are over keep the words they were written in. A field is retired,
 or a word of it changed, only when nothing names it any more; the refusal lists what does.
 Weak spot: every campaign's row is read, some 10 us each, in the writer.
@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dispatcher.campaigns.campaign import fingerprint, save
-from dispatcher.campaigns.template import MAX_CHARACTERS
+from dispatcher.campaigns.campaign import LATER, fingerprint, save
+from dispatcher.campaigns.template import COUPON_NAME, MAX_CHARACTERS
 from dispatcher.control.commands import EditField, Envelope, RetireField
 from dispatcher.errors import CommandRefused
 from dispatcher.members.field_edits import edited, imports_under_way
@@ -95,14 +95,14 @@ def _naming(view: View, tenant: int, fields: Mapping[str, Field], name: str, wor
 
     found = [f"segment {row['title']!r} ({row['id']})" for row in list_segments(view, tenant) if named(row["expr"])]
     for campaign, row in _unfinished(view, tenant):
-        if named(row["canonical"]) or (word is None and name in names_in_text(row["text"])):
+        if named(row["canonical"]) or (word is None and (name == row["stratify"] or name in _in_texts(row))):
             found.append(f"campaign {row['title']!r} ({public_id('cmp', campaign)}), {row['state']}")
     return found
 
 
 def _unfinished(view: View, tenant: int) -> Iterator[tuple[int, dict[str, Any]]]:
     for key, value in view.range("campaigns", TENANT.pack(tenant)):
-        row = unpack(value)
+        row = LATER | unpack(value)
         if row["state"] not in OVER:
             yield TENANT_U64.unpack(key)[1], row
 
@@ -112,8 +112,8 @@ def _rename(view: View, changes: Changes, envelope: Envelope, fields: Mapping[st
     tenant = envelope.tenant
     rename_field(view, changes, tenant, old, new, at_ms=envelope.at_ms, actor=envelope.actor)
     for campaign, row in _unfinished(view, tenant):
-        renamed = {**row, "text": rename_in_text(row["text"], old, new)}
-        if len(renamed["text"]) > MAX_CHARACTERS:
+        renamed = {**row, **_renamed_texts(row, old, new)}
+        if max(len(text) for text in _texts(renamed)) > MAX_CHARACTERS:
             detail = f"the text of campaign {row['title']!r} would be longer than {MAX_CHARACTERS} characters"
             raise CommandRefused(409, "field_in_use", detail)
         for name in ("expr", "canonical"):
@@ -122,6 +122,28 @@ def _rename(view: View, changes: Changes, envelope: Envelope, fields: Mapping[st
             if row["preview"]:
                 renamed["preview"] = _stands_still(row, renamed)
             changes.merge(save(tenant, campaign, renamed))
+
+
+def _texts(row: dict[str, Any]) -> list[str]:
+    return [row["text"], *(arm["text"] for arm in row["arms"])]
+
+
+def _in_texts(row: dict[str, Any]) -> set[str]:
+    """The fields that a campaign's texts show; of one with a coupon pool `{coupon}` is none."""
+    names = set[str]().union(*map(names_in_text, _texts(row)))
+    return names if row["coupon_pool"] is None else names - {COUPON_NAME}
+
+
+def _renamed_texts(row: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """What of a row says a field's name beside its rule. Raises CommandRefused 409 where `{coupon}` is the pool's."""
+    stratify = {"stratify": new} if row["stratify"] == old else {}
+    if old not in _in_texts(row):
+        return stratify
+    if new == COUPON_NAME and row["coupon_pool"] is not None:
+        detail = f"in campaign {row['title']!r}, which has a coupon pool, {{{COUPON_NAME}}} is a member's code"
+        raise CommandRefused(409, "field_in_use", detail)
+    arms = [{**arm, "text": rename_in_text(arm["text"], old, new)} for arm in row["arms"]]
+    return {"text": rename_in_text(row["text"], old, new), "arms": arms, **stratify}
 
 
 def _renamed_rule(row: dict[str, Any], expr: str, old: str, new: str, fields: Mapping[str, Field]) -> str:

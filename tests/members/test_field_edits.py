@@ -14,6 +14,7 @@ from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.control.commands import (
     CreateCampaign,
+    CreateCouponPool,
     DefineField,
     EditField,
     OpenImport,
@@ -24,6 +25,7 @@ from dispatcher.control.commands import (
     StartCampaign,
     UpsertMember,
 )
+from dispatcher.coupons.pool import create_pool
 from dispatcher.members.field_edits import restore_field, retired_fields
 from dispatcher.members.fields import define_field, every_field, fields_of, unknown_field
 from dispatcher.members.importer import open_import
@@ -161,6 +163,43 @@ def test_everything_that_names_a_field_follows_its_new_name(store: Store):
     assert segment["expr"] == 'level = "gold" or has tag "tier"' and segment["version"] == 2
     assert row is not None and row["text"] == "{{tier}} {level|none:9}, {name|you}"
     assert row["expr"] == row["canonical"] == 'in segment "Golden" and level is known'
+
+
+def test_arms_and_strata_follow_a_new_name_too_and_the_preview_holds(store: Store):
+    for number in range(4915100000001, 4915100000005):
+        new_member(store, number, name="Ann", tier="gold")
+    arms = [{"name": "A", "share": 50, "text": "Hi {name|you}"}, {"name": "B", "share": 50, "text": "{tier}!"}]
+    draft = campaign(store, text="Hi", arms=arms, stratify="tier")
+    previewed = do(store, preview_campaign, PreviewCampaign(campaign=draft))
+    edit(store, "name", title="first_name")
+    edit(store, "tier", title="level")
+    with store.snapshot() as view:
+        row = load(view, 1, draft)
+    assert row is not None and [arm["text"] for arm in row["arms"]] == ["Hi {first_name|you}", "{level}!"]
+    assert row["stratify"] == "level"
+    do(store, start_campaign, StartCampaign(campaign=draft, token=previewed["token"]))
+
+
+@pytest.mark.parametrize(("said", "stratify"), [("{tier|-}", ""), ("Hi", "tier")])
+def test_a_field_that_an_arm_shows_or_that_arms_are_dealt_by_is_in_use(store: Store, said: str, stratify: str):
+    arms = [{"name": "A", "share": 50, "text": said}, {"name": "B", "share": 50, "text": "Ho"}]
+    campaign(store, text="Hi", arms=arms, stratify=stratify)
+    error = refused(store, retire_field, RetireField(title="tier"))
+    assert (error.status, error.code) == (409, "field_in_use")
+
+
+def test_beside_a_coupon_pool_coupon_is_no_field(store: Store):
+    do(store, create_pool, CreateCouponPool(title="Spring", value="5 EUR off"))
+    draft = campaign(store, text="{name|you}: {coupon}", coupon_pool="Spring")
+    error = refused(store, edit_field, EditField(title="name", changes={"title": "coupon"}))
+    assert (error.code, error.status) == ("field_in_use", 409) and "a member's code" in error.detail
+    edit(store, "city", title="coupon")  # no text of it shows that one
+    edit(store, "coupon", title="town")
+    with store.snapshot() as view:
+        row = load(view, 1, draft)
+    assert row is not None and row["text"] == "{name|you}: {coupon}"
+    edit(store, "town", title="coupon")
+    do(store, retire_field, RetireField(title="coupon"))
 
 
 def test_a_preview_holds_over_a_rename_and_the_campaign_may_start(store: Store):
