@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Rows of `replies` to who wrote when, and those to blocks: the loops of segments/replies.py.
+"""Rows of `replies` to who wrote when, and those to blocks: the loops of segments/replies.py and redemptions.py.
 
-Touches: the store's memory, read only. Rests on: leaf_walk.h; store/replies.py for a row's shape.
+Touches: the store's memory, read only. Rests on: leaf_walk.h; store/replies.py for a row's shape, which `redeemed` has too.
 tests/reference/replies.py says what each means.
 """
 
@@ -52,8 +52,8 @@ cdef int take(found_pairs *to, const uint8_t *value) noexcept nogil:
     return 1
 
 
-def pairs_between(table, bytes first not None, Py_ssize_t page_octets, uint64_t until_ms, mark):
-    """Who wrote when, as u64 of member_no and second, ascending, in bytes.
+def pairs_between(table, bytes first not None, Py_ssize_t page_octets, uint64_t until_ms, mark, bint ordered=True):
+    """Who wrote when, as u64 of member_no and second, in bytes: ascending, or not `ordered` as the rows are.
 
     table: (key, value) in key order from `first` on (tenant u16, message u64); or, with page_octets, the table's record
     where it lies in the map of an immutable snapshot: None when a page does not look as expected. Ends at another tenant's
@@ -96,7 +96,8 @@ def pairs_between(table, bytes first not None, Py_ssize_t page_octets, uint64_t 
                     break
         if taken < 0:
             raise MemoryError
-        qsort(found.at, found.count, sizeof(uint64_t), by_number)
+        if ordered:
+            qsort(found.at, found.count, sizeof(uint64_t), by_number)
         return PyBytes_FromStringAndSize(<const char *>found.at, found.count * sizeof(uint64_t))
     finally:
         free(found.at)
@@ -129,6 +130,17 @@ def by_block(const uint8_t[::1] pairs, uint32_t block_members):
         found.append((block, slots, seconds))
         i = end
     return found
+
+
+def mark_members(const uint8_t[::1] pairs, uint8_t[::1] out):
+    """Set the bit of each pair's member_no; those past the end of `out` are nobody."""
+    cdef Py_ssize_t i
+    cdef uint64_t pair, octets = <uint64_t>out.shape[0]
+    for i in range(pairs.shape[0] // 8):
+        memcpy(&pair, &pairs[8 * i], 8)
+        pair >>= 32
+        if pair >> 3 < octets:
+            out[pair >> 3] |= <uint8_t>(1 << (pair & 7))
 
 
 def mark_answers(const uint32_t[::1] slots, const uint32_t[::1] whose, wanted, uint8_t[::1] out):

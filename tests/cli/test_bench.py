@@ -46,6 +46,7 @@ def test_the_disk_of_a_folder_is_told(tmp_path):
     [
         ("engagement", ["--recipients", "20000"]),
         ("export", ["--members", "1000"]),
+        ("coupons", ["--members", "5000"]),
         ("segments", ["--members", "40000", "--rounds", "1"]),
         ("segments", ["--members", "40000", "--expand"]),
         ("segments", ["--members", "40000", "--http", "--rounds", "1"]),

@@ -40,5 +40,9 @@ def by_block(pairs: Sequence[tuple[int, int]], block_members: int) -> list[tuple
     ]
 
 
+def mark_members(pairs: Sequence[tuple[int, int]], octets: int) -> set[int]:
+    return {member_no for member_no, _ in pairs if member_no < 8 * octets}
+
+
 def mark_answers(slots: Sequence[int], whose: Sequence[int], wanted: int | None) -> set[int]:
     return {slot for slot, number in zip(slots, whose, strict=True) if number and wanted in (None, number)}

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dispatcher.fastmatch import slots_of
 from dispatcher.records.changes import Changes
 from dispatcher.segments import _replies
 from dispatcher.segments.given import Engaged
@@ -47,6 +48,12 @@ def test_compiled_and_reference_find_the_same_replies_by_walk_and_by_cursor(seed
             expected = reference.pairs_between(rows, first, until, mark)
             walked = _replies.pairs_between(view.record("replies"), first, PAGE, until, mark)
             asked = _replies.pairs_between([row for row in rows if row[0] >= first], first, 0, until, mark)
+            as_they_are = _replies.pairs_between(view.record("replies"), first, PAGE, until, mark, ordered=False)
+        assert sorted(memoryview(as_they_are).cast("Q")) == [*memoryview(walked).cast("Q")]
+        for octets in (0, BLOCK // 8, BLOCK):
+            marked = bytearray(octets)
+            _replies.mark_members(as_they_are, marked)
+            assert set(slots_of(marked)) == reference.mark_members(expected, octets)
         assert walked == asked == array("Q", [no << 32 | at for no, at in expected]).tobytes()
         found = [
             (block, [*array("I", slots)], [*array("I", at)]) for block, slots, at in _replies.by_block(walked, BLOCK)
