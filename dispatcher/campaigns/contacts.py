@@ -13,6 +13,7 @@ from typing import Any
 from dispatcher.campaigns.campaign import bitmap_key
 from dispatcher.campaigns.expand import WHICH_AUDIENCE, WHICH_RANKS
 from dispatcher.campaigns.recipients import recipients
+from dispatcher.campaigns.states import PLANNED
 from dispatcher.records.keys import public_id
 from dispatcher.store.layout import BLOCK, TENANT, TENANT_U64
 from dispatcher.store.ledger import popcount
@@ -21,13 +22,16 @@ from dispatcher.store.values import unpack
 
 
 def messages_of(view: Snapshot, tenant: int, member_no: int) -> Iterator[dict[str, Any]]:
-    """What recipients() says of the member, with campaign, title and purpose: newest campaign first."""
+    """What recipients() says of the member, with campaign, title and purpose: newest campaign first, of those that
+    began, or were held or cancelled first."""
     for key, octets in view.range("campaigns", TENANT.pack(tenant), reverse=True):
         campaign = TENANT_U64.unpack(key)[1]
         rank = rank_of(view, campaign, member_no)
         if rank is None:
             continue
         row = unpack(octets)
+        if row["state"] in PLANNED:
+            continue
         for found in recipients(view, tenant, campaign, after_rank=rank - 1 if rank else None, limit=1):
             about = {"campaign": public_id("cmp", campaign), "title": row["title"], "purpose": row["purpose"]}
             yield {**about, **found, "at_ms": row["started_ms"] or row["created_ms"]}

@@ -37,6 +37,7 @@ TRANSITIONS: dict[CampaignState, dict[str, CampaignState | None]] = {
 }  # fmt: skip
 ACTIVE = (RUNNING, FINISHING, PAUSED, HELD)  # the daemon may still have work for these
 OVER = (DONE, CANCELLED)
+PLANNED = (DRAFT, AWAITING_APPROVAL, APPROVED, SCHEDULED)  # its audience is what a preview froze: nobody's yet
 
 OFFERED = ("edit", "preview", "delete", "submit", "approve", "reject", "start", "pause", "resume", "cancel")
 HISTORY_MAX = 256  # moves kept in the row, newest; every command is in the audit table anyway

@@ -6,6 +6,7 @@ import pytest
 
 from dispatcher.apps.reports.story import messages
 from dispatcher.campaigns.campaign import create_campaign
+from dispatcher.campaigns.contacts import messages_of
 from dispatcher.campaigns.life import cancel_campaign, start_campaign
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.control.commands import CancelCampaign, CreateCampaign, PreviewCampaign, StartCampaign
@@ -92,6 +93,16 @@ def test_whoever_was_not_sent_to_is_told_why(store):
     do(store, cancel_campaign, CancelCampaign(campaign=campaign))
     (late,) = told(store, 2)["data"]
     assert (late["decision"], late["why"], late["parts"]) == ("cancelled", "the campaign was cancelled first", [])
+
+
+def test_what_is_only_planned_is_no_part_of_it(store):
+    draft = do(store, create_campaign, CreateCampaign(title="Later", text="Hi", sender="SHOP"))
+    campaign = parse_public_id("cmp", draft["id"])
+    token = do(store, preview_campaign, PreviewCampaign(campaign=campaign))["token"]
+    with store.snapshot() as view:
+        assert (told(store, 1)["data"], list(messages_of(view, 1, 1))) == ([], [])
+    do(store, start_campaign, StartCampaign(campaign=campaign, token=token))
+    assert [one["why"] for one in told(store, 1)["data"]] == ["not decided yet"]
 
 
 def test_a_reply_stands_with_the_last_message_before_it(store):
