@@ -5,7 +5,6 @@ Touches: rows of the three lists through members/suppression; command suppressio
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -18,10 +17,8 @@ from admin.reads import cursor_of, key_of
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import ImportSuppressions
 from dispatcher.errors import CommandRefused
-from dispatcher.members.suppression import check, found_by_hash
-from dispatcher.records.changes import View
-from dispatcher.store.layout import TENANT, TENANT_U64
-from dispatcher.store.values import unpack
+from dispatcher.members.suppression import check, found_by_hash, listed
+from dispatcher.store.layout import U64
 
 router = APIRouter(prefix="/v1", tags=["suppressions"])
 
@@ -53,19 +50,20 @@ class CheckAnswer(Answer):
 
 @router.get("/suppressions", response_model=Page[SuppressionAnswer])
 async def list_suppressions(
-    caller: Annotated[Caller, may("members:read", tenant=False)], reads: Reading, limit: Limit, after: After = None
+    caller: Annotated[Caller, may("members:read", tenant=False)],
+    reads: Reading,
+    limit: Limit,
+    after: After = None,
+    signature: Annotated[str, Query(max_length=40, description="this signature's list")] = "",
 ) -> dict[str, Any]:
-    """Numbers that get nothing from this tenant, in order; an operator without X-Tenant: from any tenant."""
-    key = key_of(after, TENANT_U64.size - TENANT.size)
-    prefix = TENANT.pack(caller.tenant)
-
-    def read(view: View) -> dict[str, Any]:
-        rows = view.range("suppressions", prefix, after=None if key is None else prefix + key)
-        found = list(itertools.islice(rows, limit + 1))
-        cursor = cursor_of(found[min(limit, len(found)) - 1][0][TENANT.size :]) if found else None
-        return page([_suppression_json(key, value) for key, value in found], limit, cursor)
-
-    return await reads.scan(read)
+    """Numbers that get nothing from this tenant, in order; an operator without X-Tenant: from any tenant. What came as
+    hashes has no numbers to list: `:check` says of one whether it is among them."""
+    key = key_of(after, U64.size)
+    last = None if key is None else U64.unpack(key)[0]
+    rows = await reads.scan(listed, caller.tenant, last, limit + 1, signature=signature)
+    cursor = cursor_of(U64.pack(rows[min(limit, len(rows)) - 1]["number"])) if rows else None
+    shown = [{"msisdn": f"+{row['number']}", "at": rfc3339(row["at_ms"]), "why": row["reason"]} for row in rows]
+    return page(shown, limit, cursor)
 
 
 @router.post("/suppressions", response_model=Answer)
@@ -97,8 +95,3 @@ async def remove_suppression(
     reply = await ask(caller, ImportSuppressions(numbers=[msisdn], signature=signature, remove=True))
     if not reply["removed"]:
         raise CommandRefused(404, "not_found", "the number is not suppressed here")
-
-
-def _suppression_json(key: bytes, value: bytes) -> dict[str, Any]:
-    row = unpack(value)
-    return {"msisdn": f"+{TENANT_U64.unpack(key)[1]}", "at": rfc3339(row["at_ms"]), "why": row.get("reason", "")}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from dispatcher.control.commands import AddSuppression, Envelope, ImportSuppressions, RemoveSuppression
@@ -53,7 +54,8 @@ def remove_suppression(view: View, command: RemoveSuppression, envelope: Envelop
 def import_suppressions(view: View, command: ImportSuppressions, envelope: Envelope) -> tuple[Changes, dict[str, Any]]:
     """Numbers and hashes into, or out of, one scope: the operator's (envelope.tenant 0), a tenant's, a signature's.
 
-    All or, when one is wrong, none. Raises CommandRefused 404, 422.
+    A number is taken out also where it came as its hash. All or, when one is wrong, none. Raises CommandRefused 404,
+    422.
     """
     if not 1 <= len(command.numbers) + len(command.hashes) <= NUMBERS_MAX:
         got = len(command.numbers) + len(command.hashes)
@@ -64,20 +66,15 @@ def import_suppressions(view: View, command: ImportSuppressions, envelope: Envel
         detail = "a signature's list is a tenant's and has numbers, no hashes"
         raise CommandRefused(422, "invalid_value", detail, errors=[_error("/signature", "invalid_value", detail)])
     changes, done, row = Changes(), 0, pack({"at_ms": envelope.at_ms, "reason": command.why})
-    keys = [("suppression_hashes", TENANT.pack(envelope.tenant) + one) for one in hashes]
-    if command.signature:
-        prefix = TENANT.pack(envelope.tenant) + signature_key(command.signature)
-        keys += [("signature_stops", prefix + U64.pack(number)) for number in numbers]
-    else:
-        keys += [("suppressions", TENANT_U64.pack(envelope.tenant, number)) for number in numbers]
-    for table, key in keys:
-        if (view.get(table, key) is None) == command.remove:
-            continue
-        done += 1
+    places = list(_places(command, TENANT.pack(envelope.tenant), numbers, hashes))
+    for of_one in places:
+        there = [place for place in of_one if view.get(*place) is not None]
         if command.remove:
-            changes.delete(table, key)
-        else:
-            changes.put(table, key, row)
+            for place in there:
+                changes.delete(*place)
+        elif not there:
+            changes.put(*of_one[0], row)
+        done += bool(there) is command.remove
     if command.signature:
         _raise_version(changes, view, envelope.tenant)
     else:
@@ -86,7 +83,22 @@ def import_suppressions(view: View, command: ImportSuppressions, envelope: Envel
         for tenant, number in met:
             _mark(changes, view, tenant, number)
     words = ("removed", "absent") if command.remove else ("added", "already")
-    return changes, {words[0]: done, words[1]: len(keys) - done}
+    return changes, {words[0]: done, words[1]: len(places) - done}
+
+
+def _places(
+    command: ImportSuppressions, scope: bytes, numbers: list[int], hashes: list[bytes]
+) -> Iterator[list[tuple[str, bytes]]]:
+    """Of each that a command names the rows (table, key) that it may have; the first is the one to write."""
+    yield from ([("suppression_hashes", scope + digest)] for digest in hashes)
+    for number in numbers:
+        if command.signature:
+            yield [("signature_stops", scope + signature_key(command.signature) + U64.pack(number))]
+        elif command.remove:
+            by_hash = ("suppression_hashes", scope + digits_hash(number))
+            yield [("suppressions", scope + U64.pack(number)), by_hash]
+        else:
+            yield [("suppressions", scope + U64.pack(number))]
 
 
 def reach(view: View, command: AddSuppression | ImportSuppressions, by: int) -> Iterator[tuple[int, int]]:
@@ -119,15 +131,17 @@ def check(view: View, tenant: int, texts: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def list_suppressions(view: View, tenant: int, after: int | None = None, limit: int = 50) -> list[dict[str, Any]]:
-    """One scope's numbers, ascending: {number, at_ms, reason}."""
-    key = None if after is None else TENANT_U64.pack(tenant, after)
-    found: list[dict[str, Any]] = []
-    for name, row in view.range("suppressions", TENANT.pack(tenant), after=key):
-        if len(found) == limit:
-            break
-        found.append({"number": TENANT_U64.unpack(name)[1], **unpack(row)})
-    return found
+def listed(
+    view: View, tenant: int, after: int | None = None, limit: int = 50, *, signature: str = ""
+) -> list[dict[str, Any]]:
+    """One scope's numbers, ascending: {number, at_ms, reason}; with a signature those of its list alone."""
+    table, prefix = "suppressions", TENANT.pack(tenant)
+    if signature:
+        table, prefix = "signature_stops", prefix + signature_key(signature)
+    rows = view.range(table, prefix, after=None if after is None else prefix + U64.pack(after))
+    return [
+        {"number": U64.unpack(key[len(prefix) :])[0], "reason": "", **unpack(row)} for key, row in islice(rows, limit)
+    ]
 
 
 def found_by_hash(view: View, by: int, hashes: list[str]) -> dict[str, Any]:

@@ -50,6 +50,8 @@ def test_a_list_of_numbers_and_hashes_is_added_checked_and_taken_back(audience: 
     assert audience.post(f"{draft(audience)}:preview").json()["skipped"] == {"suppressed": 2}
     assert audience.delete(f"/v1/suppressions/{NUMBERS[0]}").status_code == 204
     assert audience.delete(f"/v1/suppressions/{NUMBERS[0]}").status_code == 404
+    assert audience.delete(f"/v1/suppressions/{NUMBERS[1]}").status_code == 204, "it came as its hash"
+    assert audience.post(f"{draft(audience)}:preview").json()["skipped"] == {}
     assert audience.post("/v1/suppressions", json={"hashes": ["z" * 64]}).status_code == 422
     assert audience.post("/v1/suppressions", json={}).status_code == 422
 
@@ -58,6 +60,9 @@ def test_a_signatures_list_is_its_own(audience: httpx.Client):
     body = {"numbers": NUMBERS[:2], "signature": "Corner"}
     assert audience.post("/v1/suppressions", json=body).json()["added"] == 2
     assert audience.get("/v1/suppressions").json()["data"] == []
+    first = audience.get("/v1/suppressions", params={"signature": "Corner", "limit": 1}).json()
+    rest = audience.get("/v1/suppressions", params={"signature": "Corner", "after": first["next"]}).json()
+    assert [row["msisdn"] for row in first["data"] + rest["data"]] == NUMBERS[:2]
     path = draft(audience, signature="Corner")
     assert audience.post(f"{path}:preview").json()["skipped"] == {"suppressed": 2}
     gone = audience.delete(f"/v1/suppressions/{NUMBERS[0]}", params={"signature": "Corner"})
@@ -84,6 +89,9 @@ def test_consents_are_kept_with_their_evidence(audience: httpx.Client, operator:
     counted = audience.post("/v1/segments:count", json={"expr": "everyone"}).json()
     assert (counted["reachable"], counted["waterfall"]["no_consent"]) == (1, 2)
     assert audience.post("/v1/consents", json={"consents": [{**word, "evidence": {"source": ""}}]}).status_code == 422
+    ahead = {"source": "till", "at": "2040-01-01T00:00:00Z"}
+    problem = audience.post("/v1/consents", json={"consents": [{**word, "evidence": ahead}]}).json()
+    assert problem["errors"][0]["pointer"] == "/consents/0/evidence/at", "as the body has it"
     assert audience.get("/v1/consents", params={"number": "12"}).status_code == 422
     assert operator.patch(f"/v1/tenants/{tenant}", json={"market_profile": "none"}).status_code == 200
 
