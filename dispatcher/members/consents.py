@@ -76,11 +76,11 @@ def _errors(index: int, one: dict[str, Any], now_ms: int) -> Any:
     source, text, at_ms = one.get("source", ""), one.get("text", ""), one.get("at_ms")
     if not isinstance(source, str) or not 1 <= len(source) <= SOURCE_CHARACTERS:
         detail = f"source: where the words were heard, 1 to {SOURCE_CHARACTERS} characters"
-        yield _error(index, "source", "evidence_missing", detail)
+        yield _error(index, "evidence/source", "evidence_missing", detail)
     if not isinstance(text, str) or len(text) > TEXT_CHARACTERS:
-        yield _error(index, "text", "wrong_length", f"text: at most {TEXT_CHARACTERS:,} characters")
+        yield _error(index, "evidence/text", "wrong_length", f"text: at most {TEXT_CHARACTERS:,} characters")
     if at_ms is not None and not (type(at_ms) is int and 0 < at_ms <= now_ms + AHEAD_MS):
-        yield _error(index, "at", "invalid_time", f"at: when it was said, not after {rfc3339(now_ms)}")
+        yield _error(index, "evidence/at", "invalid_time", f"at: when it was said, not after {rfc3339(now_ms)}")
 
 
 def _error(index: int, name: str, code: str, detail: str) -> dict[str, Any]:

@@ -43,19 +43,15 @@ from dispatcher.store.hashed import digits_hash
 from dispatcher.store.verify import find_problems
 from dispatcher.tenants.edit import edit_tenant
 from dispatcher.tenants.profile import get_profile
-from tests.fakes.shop import NOW_MS, do, new_member, new_shop, refused
+from tests.fakes.shop import FRENCH as NUMBERS
+from tests.fakes.shop import NOW_MS, do, french_shop, new_member, refused
 
 NOON = 1_790_074_800_000  # 2026-09-22, a Tuesday: 13:00 in Paris
-NUMBERS = [33612345601 + i for i in range(6)]
 
 
 @pytest.fixture
 def shop(store):
-    """Six members with French numbers."""
-    new_shop(store, region="FR")
-    for number in NUMBERS:
-        new_member(store, number)
-    return store
+    return french_shop(store)
 
 
 def tenant(store, **changes: Any) -> None:
@@ -147,8 +143,8 @@ def test_several_words_of_one_number_in_one_command_are_all_kept(shop):
     [
         ({"number": "12"}, "too_short", "/consents/0/number"),
         ({"purpose": "otp"}, "unknown_purpose", "/consents/0/purpose"),
-        ({"source": ""}, "evidence_missing", "/consents/0/source"),
-        ({"at_ms": NOON + 10**9}, "invalid_time", "/consents/0/at"),
+        ({"source": ""}, "evidence_missing", "/consents/0/evidence/source"),
+        ({"at_ms": NOON + 10**9}, "invalid_time", "/consents/0/evidence/at"),
         ({"given": "maybe"}, "invalid_value", "/consents/0/given"),
     ],
 )
