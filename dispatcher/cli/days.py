@@ -11,7 +11,7 @@ import click
 from dispatcher.cli.common import Call, common, of_tenant
 from dispatcher.clock import SystemClock
 
-COLUMNS = ["day", "sent", "parts", "delivered", "failed", "late", "inbound", "last_change_at"]
+COLUMNS = ["day", "sent", "parts", "delivered", "failed", "late", "inbound", "redeemed", "last_change_at"]
 
 
 @click.command("report")

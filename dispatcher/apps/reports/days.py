@@ -1,6 +1,7 @@
 """A tenant's days: what was sent on each, and what became of it by now.
 
-Touches: rows of `campaigns`, ledger arrays of campaigns and of messages born alone, rows of `inbound`; one Snapshot.
+Touches: rows of `campaigns`, ledger arrays of campaigns and of messages born alone, rows of `inbound` and of
+`redemptions`; one Snapshot.
 A day is the tenant's own, from midnight to midnight of its zone. A message belongs to the day of its last submit, so
 a receipt that comes later changes a day that is over: `late` counts what became final after the day's end,
 `last_change_at` says when the last of it did, and with the `as_of` of an earlier report `changed_since` counts what
@@ -71,6 +72,7 @@ def _day(view: Snapshot, tenant: int, day: date, zone: ZoneInfo, now_ms: int, si
         **_shown(total),
         "purposes": dict(sorted(of_purpose.items())),
         "inbound": dict(sorted(_inbound(view, tenant, begin_s, end_s).items())),
+        "redeemed": _redeemed(view, tenant, begin_s, end_s),
         "campaigns": campaigns,
         "late": int(total[_LATE]),
         "last_change_at": rfc3339(last_s * 1_000) if last_s else None,
@@ -109,13 +111,22 @@ def _shown(counts: array[int]) -> Found:
 
 def _inbound(view: Snapshot, tenant: int, begin_s: int, end_s: int) -> Counter[str]:
     """Messages from phones by what they were."""
-    found: Counter[str] = Counter()
+    return Counter(row["what"] for row in _rows_of(view, "inbound", tenant, begin_s, end_s))
+
+
+def _redeemed(view: Snapshot, tenant: int, begin_s: int, end_s: int) -> int:
+    """Coupons that were redeemed on the day, and that stands."""
+    rows = _rows_of(view, "redemptions", tenant, begin_s, end_s)
+    return sum(row["kind"] == "redeemed" and row["undone"] is None for row in rows)
+
+
+def _rows_of(view: Snapshot, table: str, tenant: int, begin_s: int, end_s: int) -> Iterator[Found]:
+    """Rows whose ids, which begin with the time they were made, are of the day."""
     after = TENANT_U64.pack(tenant, max((begin_s * 1_000 << 16) - 1, 0))
-    for key, octets in view.range("inbound", TENANT.pack(tenant), after=after):
+    for key, octets in view.range(table, TENANT.pack(tenant), after=after):
         if TENANT_U64.unpack(key)[1] >> 16 >= end_s * 1_000:
             break
-        found[unpack(octets)["what"]] += 1
-    return found
+        yield unpack(octets)
 
 
 def _instant_s(day: date, zone: ZoneInfo) -> int:
