@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bench import segments_members as made
 from bench.harness import Figure, best_of
-from dispatcher.campaigns.campaign import compile_text as compile_message
 from dispatcher.campaigns.render import Renderer, clear_through
+from dispatcher.campaigns.written import compile_text as compile_message
 from dispatcher.fastmatch import slots_of
 from dispatcher.records.batch import octets_of, read_rows
 from dispatcher.records.changes import View
