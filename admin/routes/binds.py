@@ -103,34 +103,38 @@ async def list_endpoints(request: Request, caller: Operator) -> dict[str, Any]:
     return {"data": (await live_status(request)).get("endpoints", []), "next": None}
 
 
-@router.post("/binds/{bind}:connect", response_model=BindsAnswer)
-async def connect_bind(bind: BindName, body: BindBody, ask: Asking, caller: Hand) -> dict[str, Any]:
-    """Bind and submit again at once, whatever was refused or asked for before."""
-    return await ask(caller, ConnectBind(bind=bind), reason=body.reason)
+# verb -> (its command, what it does)
+HANDS: dict[str, tuple[type[Any], str]] = {
+    "connect": (ConnectBind, "Bind and submit again at once, whatever was refused or asked for before."),
+    "pause": (
+        PauseBind,
+        "Submit nothing more on it; it stays bound for receipts and texts. It stays so until `:connect` or a restart.",
+    ),
+    "reconnect": (
+        ReconnectBind,
+        "Make its connection anew: its window is answered first, then it binds again at once.",
+    ),
+    "drain": (
+        DrainBind,
+        "Submit nothing more on it and unbind once its window is answered. It stays so until `:connect` or a restart.",
+    ),
+    "disconnect": (
+        DisconnectBind,
+        "End the connection now; what is in its window becomes uncertain. It stays so until `:connect` or a restart.",
+    ),
+}
 
 
-@router.post("/binds/{bind}:pause", response_model=BindsAnswer)
-async def pause_bind(bind: BindName, body: BindBody, ask: Asking, caller: Hand) -> dict[str, Any]:
-    """Submit nothing more on it; it stays bound for receipts and texts. It stays so until `:connect` or a restart."""
-    return await ask(caller, PauseBind(bind=bind), reason=body.reason)
+def _hand(verb: str, command: type[Any], what: str) -> None:
+    """The route of one verb: each is the same but for its command."""
+
+    @router.post(f"/binds/{{bind}}:{verb}", name=f"{verb}_bind", description=what, response_model=BindsAnswer)
+    async def hand(bind: BindName, body: BindBody, ask: Asking, caller: Hand) -> dict[str, Any]:
+        return await ask(caller, command(bind=bind), reason=body.reason)
 
 
-@router.post("/binds/{bind}:reconnect", response_model=BindsAnswer)
-async def reconnect_bind(bind: BindName, body: BindBody, ask: Asking, caller: Hand) -> dict[str, Any]:
-    """Make its connection anew: its window is answered first, then it binds again at once."""
-    return await ask(caller, ReconnectBind(bind=bind), reason=body.reason)
-
-
-@router.post("/binds/{bind}:drain", response_model=BindsAnswer)
-async def drain_bind(bind: BindName, body: BindBody, ask: Asking, caller: Hand) -> dict[str, Any]:
-    """Submit nothing more on it and unbind once its window is answered. It stays so until `:connect` or a restart."""
-    return await ask(caller, DrainBind(bind=bind), reason=body.reason)
-
-
-@router.post("/binds/{bind}:disconnect", response_model=BindsAnswer)
-async def disconnect_bind(bind: BindName, body: BindBody, ask: Asking, caller: Hand) -> dict[str, Any]:
-    """End the connection now; what is in its window becomes uncertain. It stays so until `:connect` or a restart."""
-    return await ask(caller, DisconnectBind(bind=bind), reason=body.reason)
+for _verb, (_command, _what) in HANDS.items():
+    _hand(_verb, _command, _what)
 
 
 @router.post("/endpoints/{endpoint}:rate", response_model=RateAnswer)
