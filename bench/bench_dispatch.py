@@ -27,7 +27,7 @@ from typing import Any
 
 from bench import broadcast as b
 from bench.end_to_end import Report
-from bench.harness import Figure, disk_figures
+from bench.harness import Figure, disk_figures, face
 from bench.rig import Rig, RigFailed
 from dispatcher.store import Store, open_store
 
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def options_of(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="volley bench dispatch", description=__doc__.partition("\n")[0])
+    parser = face("dispatch", __doc__)
     parser.add_argument("--messages", type=int, default=0, help="default 2,000,000; 10,000,000 with --broadcast")
     parser.add_argument("--window", type=int, default=100)
     parser.add_argument("--binds", type=int, default=4)
@@ -72,7 +72,6 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--sync-delay-ms", type=float, default=0.0, help="as if each commit's sync took this longer")
     parser.add_argument("--perf", action="store_true", help="perf record of the dispatcher while it sends")
     parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
-    parser.add_argument("--json", action="store_true")
     return parser.parse_args(argv)
 
 

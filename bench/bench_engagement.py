@@ -6,7 +6,6 @@ arrays themselves. DESIGN: an answer while one types, so < 50 ms.
 
 from __future__ import annotations
 
-import argparse
 import random
 import struct
 import sys
@@ -14,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.harness import Figure, best_of, print_figures
+from bench.harness import Figure, best_of, face, print_figures
 from dispatcher.control.commands import CreateTenant, Envelope
 from dispatcher.records.changes import Changes
 from dispatcher.records.states import Decision, State
@@ -35,9 +34,8 @@ MOST_MS = 50.0
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="volley bench engagement", description=__doc__)
+    parser = face("engagement", __doc__)
     parser.add_argument("--recipients", type=int, default=RECIPIENTS)
-    parser.add_argument("--json", action="store_true")
     given = parser.parse_args(argv)
     with (
         tempfile.TemporaryDirectory() as folder,

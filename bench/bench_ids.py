@@ -8,7 +8,6 @@ looked up; among 100 M it takes so many times as long, for a look-up goes throug
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bench.harness import Figure, best_of, disk_figures, print_figures
+from bench.harness import Figure, best_of, disk_figures, face, print_figures
 from dispatcher.daemon.log_drop import drop_values, old_values
 from dispatcher.records.changes import Changes
 from dispatcher.records.states import State
@@ -91,14 +90,13 @@ def look_up_s(store: Store) -> float:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="volley bench ids", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--folder", type=Path, help="where the store is made; default: the system's temporary folder")
-    parser.add_argument("--json", action="store_true")
+    parser = face("ids", __doc__)
+    parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
     options = parser.parse_args(argv)
     book = Book(1, memoryview(bytearray(64)).cast("Q"), bytes(256), 0, ring=2, reply_ring=2)
     for kind, text_of in KINDS.items():
         with (
-            tempfile.TemporaryDirectory(dir=options.folder) as name,
+            tempfile.TemporaryDirectory(dir=options.data) as name,
             open_store(name, write=True, create=True) as store,
         ):
             if kind == next(iter(KINDS)):

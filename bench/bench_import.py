@@ -25,7 +25,7 @@ from typing import Any
 import zstandard
 
 from bench import import_beside, import_small, people
-from bench.harness import Figure, disk_figures, print_figures
+from bench.harness import Figure, disk_figures, face, print_figures
 from dispatcher.cli.local_import import run_import_locally
 from dispatcher.control.commands import CreateTenant, DefineField, EndImportBody, Envelope, OpenImport
 from dispatcher.members import parse_cells
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="volley bench import", description=__doc__)
+    parser = face("import", __doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--modes", type=lambda text: text.split(","), default=MODES, help=",".join(MODES))
     parser.add_argument("--seed", type=int, default=1)
@@ -82,7 +82,6 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--beside", action="store_true", help="instead: how much an import slows a broadcast")
     parser.add_argument("--small", action="store_true", help="instead: octets a commit of small files, 5 M members")
     parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     if wrong := [mode for mode in options.modes if mode not in MODES]:
         parser.error(f"--modes {wrong[0]!r}: of {', '.join(MODES)}")

@@ -24,7 +24,7 @@ import httpx
 
 from bench import broadcast as b
 from bench.end_to_end import Report
-from bench.harness import Figure, disk_figures
+from bench.harness import Figure, disk_figures, face
 from bench.rig import Rig
 from dispatcher.cli.demo_children import environment, free_port
 from dispatcher.control.commands import CancelCampaign, CreateKey
@@ -77,13 +77,12 @@ class Codes:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="volley bench latency", description=__doc__.partition("\n")[0])
+    parser = face("latency", __doc__)
     parser.add_argument("--members", type=int, default=8_000_000, help="of the broadcast; it is cancelled at the end")
     parser.add_argument("--codes", type=int, default=120)
     parser.add_argument("--per-s", type=float, default=30.0)
     parser.add_argument("--sync-delay-ms", type=float, default=0.0)
     parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     report = Report(options.json)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.data) as name:

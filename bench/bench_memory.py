@@ -23,7 +23,7 @@ import numpy as np
 
 from bench import broadcast as b
 from bench.end_to_end import Report
-from bench.harness import Figure, disk_figures
+from bench.harness import Figure, disk_figures, face
 from bench.rig import Rig
 from dispatcher.control.commands import CancelCampaign
 from dispatcher.errors import CommandRefused
@@ -50,12 +50,11 @@ class Case:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="volley bench memory", description=__doc__.partition("\n")[0])
+    parser = face("memory", __doc__)
     parser.add_argument("--members", type=int, default=300_000)
     parser.add_argument("--seconds", type=float, default=4.0, help="of a case, but that of the receipts")
     parser.add_argument("--case", action="append", choices=CASES, help="only this; may be repeated")
     parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     report = Report(options.json)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.data) as name:

@@ -26,7 +26,7 @@ import numpy as np
 from bench import bench_dispatch
 from bench import broadcast as b
 from bench.end_to_end import Report
-from bench.harness import Figure, disk_figures
+from bench.harness import Figure, disk_figures, face
 from bench.peers.kannel import Kannel
 from bench.rig import Rig
 from dispatcher.store import open_store
@@ -52,14 +52,13 @@ class Peer:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="volley bench peers", description=__doc__.partition("\n")[0])
+    parser = face("peers", __doc__)
     parser.add_argument("--messages", type=int, default=100_000, help="of each peer, over its two processes")
     parser.add_argument("--ours", type=int, default=1_000_000, help="messages of ours; 0: only the peers")
     parser.add_argument("--window", type=int, default=100, help="of each connection")
     parser.add_argument("--only", default="", help="names of peers, with commas")
     parser.add_argument("--folder", default="build/peers", help="where they are installed, and found the next time")
     parser.add_argument("--kannel", default="", help="the folder of bearerbox and smsbox, where they are not in PATH")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     report = Report(options.json)
     peers, absent = _find(options)

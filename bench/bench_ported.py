@@ -7,7 +7,6 @@ is as it was written; the numbers of a block go where the reference sends them o
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.end_to_end import Report
-from bench.harness import Figure, best_of, disk_figures
+from bench.harness import Figure, best_of, disk_figures, face
 from config import Route
 from dispatcher.routes.plan import Plan, Rule
 from dispatcher.routes.ported import READ_OCTETS, Read, Reader, get_ported, ported_values, turn, write_all
@@ -37,9 +36,8 @@ STANDING = {1: 0.0, 2: 0.0}
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="volley bench ported", description=__doc__.partition("\n")[0])
+    parser = face("ported", __doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     report = Report(options.json)
     draw = np.random.default_rng(3)

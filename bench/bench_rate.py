@@ -28,7 +28,7 @@ import numpy as np
 from bench import broadcast as b
 from bench.end_to_end import Report
 from bench.faulty_libc import Faults
-from bench.harness import Figure, disk_figures
+from bench.harness import Figure, disk_figures, face
 from bench.rig import Rig
 from dispatcher.control.commands import CancelCampaign
 from dispatcher.store import open_store
@@ -79,13 +79,12 @@ class Held:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="volley bench rate", description=__doc__.partition("\n")[0])
+    parser = face("rate", __doc__)
     parser.add_argument("--contracts", default=",".join(map(str, CONTRACTS)), help="parts a second, with commas")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--binds", type=int, default=4)
     parser.add_argument("--trouble", action="store_true", help="throttling and broken connections meanwhile")
     parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     contracts = [int(each) for each in options.contracts.split(",")]
     report = Report(options.json)

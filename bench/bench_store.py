@@ -6,7 +6,6 @@ each hundred recipients, then for each an ESME_ROK with its message_id and a rec
 
 from __future__ import annotations
 
-import argparse
 import struct
 import sys
 import tempfile
@@ -14,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.harness import Figure, disk_figures, print_figures
+from bench.harness import Figure, disk_figures, face, print_figures
 from dispatcher.records.changes import Changes
 from dispatcher.records.states import State
 from dispatcher.smpp.pump import Kind
@@ -84,10 +83,9 @@ def fold(store: Store, campaign: int, recipients: int) -> float:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="volley bench store", description=__doc__)
+    parser = face("store", __doc__)
     parser.add_argument("--recipients", type=int, default=330_000, help="whose log is folded")
     parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="bench-store-", dir=options.data) as name:
         print_figures(disk_figures(Path(name)), options.json)

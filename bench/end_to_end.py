@@ -8,7 +8,6 @@ Exit status 1 when a check of correctness fails; a target that is missed is only
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import people
-from bench.harness import Figure, disk_figures, print_figures
+from bench.harness import Figure, disk_figures, face, print_figures
 from bench.rig import Rig
 from dispatcher.campaigns.campaign import load
 from dispatcher.cli.demo_account import read_books
@@ -85,11 +84,10 @@ class Draft:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="volley bench end_to_end", description=__doc__.partition("\n")[0])
+    parser = face("end_to_end", __doc__)
     parser.add_argument("--members", type=int, default=1_000_000)
     parser.add_argument("--sync-delay-ms", type=float, default=0.0, help="as if each commit's sync took this longer")
     parser.add_argument("--data", help="folder on the disk to measure; default: the temporary one")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     report = Report(options.json)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.data) as name:

@@ -5,6 +5,7 @@ Touches: the standard output; a probe file in the folder whose disk is asked abo
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import time
@@ -25,6 +26,13 @@ def best_of(times: int, *functions: Callable[[], Any], clock: Callable[[], float
             function()
             least[no] = min(least[no], clock() - begin)
     return least
+
+
+def face(bench: str, about: str | None) -> argparse.ArgumentParser:
+    """What the command line of every bench has: its name, the first line of its module's docstring, --json."""
+    parser = argparse.ArgumentParser(prog=f"volley bench {bench}", description=(about or "").partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="a JSON line a figure")
+    return parser
 
 
 def report(bench: str, figures: dict[str, Any], as_json: bool) -> None:
