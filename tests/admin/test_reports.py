@@ -10,23 +10,16 @@ from dispatcher.records.states import State
 from tests.admin.conftest import Site
 from tests.campaigns.log import ACCEPTED, RECEIPT, UNCERTAIN, claim, log, record
 
-MEMBERS = 6
+MEMBERS = 6  # of `peopled`
 ARMS = [{"name": "A", "share": 50, "text": "Hi"}, {"name": "B", "share": 50, "text": "Bye"}]
 
 
 @pytest.fixture
-def shop(shop: httpx.Client) -> httpx.Client:
-    for i in range(MEMBERS):
-        assert shop.post("/v1/members", json={"msisdn": f"+49151123456{i:02}"}).status_code == 201
-    return shop
-
-
-@pytest.fixture
-def path(site: Site, shop: httpx.Client) -> str:
-    made = shop.post("/v1/campaigns", json={"title": "Spring", "sender": "Shop", "text": "Hi"}).json()["id"]
-    token = shop.post(f"/v1/campaigns/{made}:preview").json()["token"]
+def path(site: Site, peopled: httpx.Client) -> str:
+    made = peopled.post("/v1/campaigns", json={"title": "Spring", "sender": "Shop", "text": "Hi"}).json()["id"]
+    token = peopled.post(f"/v1/campaigns/{made}:preview").json()["token"]
     once = {"Idempotency-Key": made}
-    assert shop.post(f"/v1/campaigns/{made}:start", json={"token": token}, headers=once).status_code == 200
+    assert peopled.post(f"/v1/campaigns/{made}:start", json={"token": token}, headers=once).status_code == 200
     now, campaign = site.clock.epoch_ms(), parse_public_id("cmp", made)
     site.call(lambda: log(site.store, campaign, now, claim(0, [1] * MEMBERS)))
     records = [record(ACCEPTED, rank, message_id=b"%d" % rank) for rank in range(4)]

@@ -18,8 +18,9 @@ from dispatcher.members.suppression import add_suppression
 from dispatcher.records.batch import Row, read_rows
 from dispatcher.records.states import Decision
 from tests.campaigns.log import claim, log, log_begins
-from tests.campaigns.test_guards import NOON, NUMBERS, drafted, previewed, tenant, yes
-from tests.fakes.shop import do, new_member, new_shop
+from tests.campaigns.test_guards import NOON, drafted, previewed, tenant, yes
+from tests.fakes.shop import FRENCH as NUMBERS
+from tests.fakes.shop import do, french_shop
 
 HOUR_MS = 3_600_000
 LONG = "word " * 40  # two parts
@@ -28,11 +29,7 @@ CAP = [{"group": "marketing", "max": 1, "within_s": 86_400}]
 
 @pytest.fixture
 def shop(store):
-    """Six members with French numbers."""
-    new_shop(store, region="FR")
-    for number in NUMBERS:
-        new_member(store, number)
-    return store
+    return french_shop(store)
 
 
 def running(store, **parts: Any) -> int:

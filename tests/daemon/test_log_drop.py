@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,12 +23,6 @@ from tests.store.logs import BASE_MS, Claim, Record, append, fold_all, value_of
 DAY = 86_400_000
 CAMPAIGN = 7
 ANSWERS, MESSAGES = batch_of(1), message_batch(1, Purpose.SERVICE)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with open_store(tmp_path, write=True, create=True, sync=False) as store:
-        yield store
 
 
 def accepted(id: int, rank: int, base_ms: int = BASE_MS, *more: Record) -> bytes:

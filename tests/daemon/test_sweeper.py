@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from dispatcher.campaigns.campaign import load, save
 from dispatcher.daemon.channel import Channel
 from dispatcher.daemon.feeder import Feeder
@@ -18,18 +13,12 @@ from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import Purpose, State
 from dispatcher.smpp.pump import REPLIES, Kind
-from dispatcher.store import Store, audit, ledger, open_store
+from dispatcher.store import Store, audit, ledger
 from dispatcher.store.layout import U64
 from tests.fakes.channels import new_feeder
 from tests.fakes.house import House, in_house
 
 HOUR, DAY = 3_600_000, 86_400_000
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with open_store(tmp_path, write=True, create=True, sync=False) as store:
-        yield store
 
 
 def write(store: Store, count: int, at_ms: int) -> list[Entry]:

@@ -55,6 +55,17 @@ def new_shop(store: Store, title: str = "Corner Shop", region: str = "DE") -> in
     return int(tenant)
 
 
+FRENCH = [33612345601 + i for i in range(6)]
+
+
+def french_shop(store: Store) -> Store:
+    """A tenant of France with six members, whose numbers are FRENCH."""
+    new_shop(store, region="FR")
+    for number in FRENCH:
+        new_member(store, number)
+    return store
+
+
 def new_member(store: Store, number: int = 4915100000001, *, tenant: int = 1, **values: Any) -> int:
     """A member with this number; returns its member_no."""
     return int(do(store, upsert_member, UpsertMember(msisdn=f"+{number}", values=values), tenant=tenant)["member_no"])

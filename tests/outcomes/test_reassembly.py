@@ -7,28 +7,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dispatcher.control.commands import CreateTenant
 from dispatcher.members.consent import opted_out
 from dispatcher.outcomes import reassembly
 from dispatcher.outcomes.inbound import Recent, hear, overdue
 from dispatcher.outcomes.reassembly import SETS_A_SOURCE, WAIT_MS
 from dispatcher.records.events import Delivered
-from dispatcher.store.layout import TENANT
-from dispatcher.store.values import unpack
-from dispatcher.tenants.tenant import create_tenant
 from dispatcher.text.coding import LONG_AS, Coding
 from dispatcher.text.parts import parts_as
-from tests.fakes.shop import NOW_MS, do
+from tests.fakes.shop import NOW_MS
+from tests.outcomes.inbox import inbox
 
 NUMBER = "4915100000001"
 LONG = "".join(f"{n:03d} words and more words; " for n in range(19))  # four parts
-
-
-@pytest.fixture
-def shop(store):
-    tenant = CreateTenant(title="Corner Shop", zone="Europe/Berlin", region="DE", sender="SHOP")
-    do(store, create_tenant, tenant, tenant=0)
-    return store
 
 
 def parts(text=LONG, ref=7, *, long_as="udh8", number=NUMBER, to="SHOP"):
@@ -46,11 +36,6 @@ def heard(store, message, at_ms=NOW_MS, recent=None, endpoint=0):
         changes, what = hear(view, message, at_ms, Recent() if recent is None else recent, endpoint=endpoint)
         view.apply(changes)
     return what.what
-
-
-def inbox(store, tenant=1):
-    with store.snapshot() as view:
-        return [unpack(row) for _, row in view.range("inbound", TENANT.pack(tenant))]
 
 
 def late(store, at_ms):

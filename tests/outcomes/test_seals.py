@@ -2,23 +2,14 @@
 
 import pytest
 
-from dispatcher.control.commands import CreateTenant
 from dispatcher.outcomes import seals
 from dispatcher.outcomes.inbound import Recent, hear, overdue
 from dispatcher.outcomes.seals import KNOWN_MS, LATE_MAX, REPEAT_MS
 from dispatcher.records.changes import Changes
 from dispatcher.records.events import Delivered
-from dispatcher.tenants.tenant import create_tenant
-from tests.fakes.shop import NOW_MS, do
+from tests.fakes.shop import NOW_MS
 
 HOUR_MS = 3_600_000
-
-
-@pytest.fixture
-def shop(store):
-    tenant = CreateTenant(title="Corner Shop", zone="Europe/Berlin", region="DE", sender="SHOP")
-    do(store, create_tenant, tenant, tenant=0)
-    return store
 
 
 def said(text: str, number: str = "4915100000001") -> Delivered:
