@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dispatcher.cli.common import Call, common, of_tenant
+from dispatcher.cli.shown import money
 from dispatcher.clock import SystemClock
 from dispatcher.control.commands import SetPrices, TopUp
 
@@ -25,8 +26,13 @@ def top_up_command(call: Call, tenant: str | None, micros: int, reason: str) -> 
     \b
       volley money top-up 50000000 --reason "invoice 1032"
     """
-    reply = call.do(TopUp(micros=micros, why=reason), tenant=call.tenant(tenant), reason=reason)
-    call.show(reply, f"balance {reply['balance']:,}, reserved {reply['reserved']:,}")
+    from dispatcher.tenants.tenant import need_tenant
+
+    number = call.tenant(tenant)
+    reply = call.do(TopUp(micros=micros, why=reason), tenant=number, reason=reason)
+    with call.reading() as view:
+        currency = need_tenant(view, number).currency
+    call.show(reply, f"balance {money(reply['balance'], currency)}, reserved {money(reply['reserved'], currency)}")
 
 
 @money_group.command("ledger")
@@ -119,6 +125,6 @@ def usage_command(call: Call, tenant: str | None, month: str | None) -> None:
         return
     settled = "" if found["settled"] else ", some of it reserved and not settled yet"
     used = f"{found['messages']:,} messages, {found['parts']:,} parts, {found['billed']:,} billed"
-    click.echo(f"{found['month']}: {used}, {found['micros']:,} micro-units{settled}")
+    click.echo(f"{found['month']}: {used}, {money(found['micros'], of.currency)}{settled}")
     rows = [*found["campaigns"], *({**one, "campaign": f"messages, {one['purpose']}"} for one in found["singles"])]
     call.show_rows(["campaign", "messages", "parts", "billed", "micros", "settled"], rows)
