@@ -35,3 +35,10 @@ def test_a_cost_is_told_only_where_there_is_a_price():
     assert "  cost 1.50 EUR for 30 parts, settled" in report_lines(
         report(cost=cost | {"micros": 1_500_000, "currency": "EUR"})
     )
+
+
+def test_what_each_redeemed_coupon_cost_is_told_where_there_was_one():
+    cost = {"micros": 1_500_000, "currency": "EUR", "billed": 30, "settled": True}
+    told = list(report_lines(report(cost=cost | {"per_redemption_micros": 750_000})))
+    assert "  0.75 EUR for each coupon redeemed" in told
+    assert not any("coupon" in line for line in report_lines(report(cost=cost | {"per_redemption_micros": None})))
