@@ -31,9 +31,9 @@ from dispatcher.records.batches import is_batch, message_batch, message_id, purp
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import Purpose, State
-from dispatcher.store import ledger
+from dispatcher.store import ledger, log_values
 from dispatcher.store.endpoints import endpoint_numbers
-from dispatcher.store.layout import BLOCK, TENANT, TENANT_U64, U64, U64_U32
+from dispatcher.store.layout import BLOCK, TENANT, TENANT_U64, U64_U32
 from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.trail import UNCERTAIN, newest_of_kind, settled_value
 from dispatcher.store.values import unpack
@@ -133,9 +133,7 @@ def decide_uncertain(view: Snapshot, command: DecideUncertain, envelope: Envelop
         return changes, reply | {"resend": _resend(view, envelope.tenant, parts)}
     position = ledger.next_position(view)
     for id_, mine in parts.items():
-        value = settled_value(id_, mine, state, envelope.at_ms)
-        changes.put("outcome_log", U64.pack(position), value)
-        position += len(value) // 8
+        position = log_values.put(changes, position, settled_value(id_, mine, state, envelope.at_ms))
     return changes, reply
 
 

@@ -37,7 +37,7 @@ from dispatcher.text.options import PLAIN, Options
 if TYPE_CHECKING:
     from dispatcher.daemon.channel import Channel
 
-CLAIM_ROWS = 4_096  # of one campaign in its turn: a fraction of a commit
+CLAIM_ROWS = 3_200  # of one campaign in its turn: a fraction of a commit, and one log value (store/log_values.py)
 MOVING = (State.CLAIMED, State.RETRY_WAIT, State.UNCERTAIN, State.ACCEPTED)
 
 log = structlog.get_logger("feeder")

@@ -1,8 +1,9 @@
 """Which of the oldest log values nobody needs any longer.
 
 Touches: outcome_log and ledger arrays through snapshots; returns Changes. Rests on: DESIGN 8 (at most 256 values a
-commit). A value goes when it is old, folded, all it speaks of is settled, and its message_ids are kept
-(store/ids_kept.py): a start reads claims and ids of the rest out of the log.
+commit, when one had up to 4 MiB: now it has 16 KiB, store/log_values.py). A value goes when it is old, folded, all it
+speaks of is settled, and its message_ids are kept (store/ids_kept.py): a start reads claims and ids of the rest out of
+the log.
 Weak spot: values go from the oldest on, so one message that is awaited for long keeps the log of all behind it.
 """
 
@@ -17,7 +18,7 @@ from dispatcher.store import Snapshot, ids_kept, ledger
 from dispatcher.store.layout import BLOCK, TENANT_U64, U64
 from dispatcher.store.values import unpack
 
-VALUES_AT_ONCE = 256
+VALUES_AT_ONCE = 4_096
 MOVING = (State.CLAIMED, State.RETRY_WAIT, State.ACCEPTED, State.UNCERTAIN)
 
 

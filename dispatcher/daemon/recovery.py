@@ -22,7 +22,7 @@ from dispatcher.daemon.marks import CREDIT_SLOT, EMPTY_SLOT, Marks
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import State
 from dispatcher.smpp.pump import POOLS, Book, Kind
-from dispatcher.store import Snapshot, Store, ledger
+from dispatcher.store import Snapshot, Store, ledger, log_values
 from dispatcher.store.endpoints import endpoint_numbers
 from dispatcher.store.layout import BLOCK, U64
 from dispatcher.store.ledger import Place
@@ -193,7 +193,7 @@ def _log_all(store: Store, records: list[Record], report: Recovery | None) -> No
         ]
         with store.begin_write() as view:
             for value in values:
-                view.txn.put(U64.pack(ledger.next_position(view)), value, db=view.tables["outcome_log"], append=True)
+                log_values.append(view, ledger.next_position(view), value)
             if report is not None and first + JOURNAL_RECORDS_AT_ONCE >= len(records):
                 _keep(view, report)
 

@@ -21,8 +21,7 @@ from dispatcher.daemon.crash import crash_point
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes
 from dispatcher.smpp.pump import Kind
-from dispatcher.store import Snapshot, Store, ledger
-from dispatcher.store.layout import U64
+from dispatcher.store import Snapshot, Store, ledger, log_values
 
 FOLD_RECORDS = 65_536
 MAY_WAIT_S = 0.004  # of a commit, for what may wait: some 30 messages from phones, of 140 us each
@@ -95,8 +94,7 @@ class Writer:
         position = self.position
         with self.store.begin_write() as view:
             for value in job.values:
-                view.txn.put(U64.pack(position), value, db=view.tables["outcome_log"], append=True)
-                position += len(value) // 8
+                position = log_values.append(view, position, value)
             self._steps(view, job)
             if job.works:  # a person's settlement is a value of the log too
                 position = max(position, ledger.next_position(view))

@@ -48,6 +48,7 @@ FILE, MANIFEST = "data.mdb", "manifest.json"
 GROWTH_OCTETS_MAX = 4 << 30  # or half of the store: at full rate one under a reader grows some 30 MB/s
 BESIDE_OCTETS_S = 100_000_000  # while messages are sent, unless told otherwise: faster, it costs them a tenth
 LOOK_EVERY_S = 1.0  # whether they are
+BEHIND_S = 0.1  # of a rate: further behind it begins anew
 WARN_AT = 0.5  # of the growth limit
 SPARE_OCTETS = 64 << 20  # left free on the backup's disk
 PIPE_OCTETS = 1 << 20  # the most that an unprivileged process may ask for
@@ -88,6 +89,8 @@ class Pace:
             ahead_s = (done - self._from) / self._rate - (now - self._began)
             if ahead_s > 0:
                 self.pause(ahead_s)
+            elif ahead_s < -BEHIND_S:  # what a slow disk took is not caught up with
+                self._began, self._from = now, done
 
 
 def write_backup(store: Store, folder: Path, at_ms: int, pace: Pace | None = None) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from dispatcher.store.layout import BLOCK
 from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.trail import ACCEPTED, Trail
 
-BESIDE = 8  # values on either side: a commit has one an endpoint
-VALUES_KEPT = 256  # of what was read: more than two frames' of an archive are beside
+BESIDE = 64  # values on either side: a commit has some an endpoint
+VALUES_KEPT = 1_024  # of what was read: more than two frames' of an archive are beside
 FAR_OCTETS = 1 << 20  # of the log that one message is worth
 
 Ids = dict[int, dict[int, str]]  # rank -> part -> message_id

@@ -26,7 +26,7 @@ except ImportError as exc:  # pragma: no cover
 __all__ = ["BUDGET_OCTETS", "Step", "Trail", "endpoints_of", "newest_of_kind", "settled_value", "trail"]
 
 BUDGET_OCTETS = 64 << 20  # of one answer: 15 ms from memory
-NEAR_VALUES = 4  # after the one with the first ESME_ROK: the other parts' are there or never
+NEAR_VALUES = 64  # after the one with the first ESME_ROK: the other parts' are there or never
 CLAIM, ACCEPTED, REFUSED, RETRY, RELEASED, UNCERTAIN, RECEIPT, _, SKIPPED, SETTLED = range(1, 11)
 _PAD_MS = 2_000  # a record's own time is up to a commit later than its value's
 
@@ -107,7 +107,7 @@ class Trail:
     ) -> tuple[list[Step], bool]:
         """(its records in log order, whether the log between the instants was looked through: not when that is more
         than `most` octets or than is left). until_ms None: the end of the log."""
-        first = self.position_at(since_ms - _PAD_MS)
+        first = self._journal_of(self.position_at(since_ms - _PAD_MS))
         last = None if until_ms is None else self.position_at(until_ms + _PAD_MS)
         octets = 8 * ((self._end() if last is None else last) - first)
         if octets > min(most, self.left):
@@ -126,7 +126,17 @@ class Trail:
         return steps
 
     def position_at(self, at_ms: int) -> int:
-        """The first value that may have a record of this instant or later: the one before the first made after it."""
+        """The last value that may have a record of this instant: the one before the first made after it."""
+        low = self._made_from(at_ms)
+        return self._at_or_before(low - 1) if low > self._first() else low
+
+    def _journal_of(self, position: int) -> int:
+        """From where on the log has what was cut from one journal with the value at a position (log_values.py)."""
+        made = next((value_header(value)[0] for _, value in self._values(position)), None)
+        return position if made is None else min(position, self._made_from(made))
+
+    def _made_from(self, at_ms: int) -> int:
+        """From where on values were made at at_ms or later."""
         low, high = self._first(), self._end()
         while low < high:  # the least position whose value, the first at or after it, was made at at_ms or later
             middle = (low + high) // 2
@@ -135,7 +145,7 @@ class Trail:
                 high = middle
             else:
                 low = max(middle + 1, found[0] + 1)
-        return self._at_or_before(low - 1) if low > self._first() else low
+        return low
 
     def _between(self, campaign: int, rank: int, first: int, last: int | None) -> list[Step]:
         steps: list[Step] = []

@@ -77,8 +77,8 @@ MUTANTS = (
         "claim-without-a-record",
         "a recipient is claimed on disk before its octets may leave",
         "dispatcher/daemon/writer.py",
-        "            for value in job.values:\n                view.txn.put",
-        "            for value in () if job.works else job.values:\n                view.txn.put",
+        "            for value in job.values:\n                position = log_values",
+        "            for value in () if job.works else job.values:\n                position = log_values",
         (
             "tests/test_kill.py::test_a_kill_at_a_named_point_loses_nothing_and_sends_nothing_twice[after_commit_before_write:3]",
         ),
@@ -151,8 +151,8 @@ MUTANTS = (
         "stop-not-kept",
         "an opt-out is on disk before it is confirmed",
         "dispatcher/outcomes/inbound.py",
-        '    changes.merge(record_optout(view, owner.no, owner.number, tuple(OPTOUT_GROUPS), now_ms, f"SMS: {text}"))\n',
-        "",
+        "    for one in owner.concerned:\n        changes.merge(record_optout(",
+        "    for one in ():\n        changes.merge(record_optout(",
         ("tests/outcomes/test_inbound.py::test_a_stop_opts_out_of_every_group_and_is_first_once",),
     ),
     Mutant(

@@ -106,6 +106,16 @@ def test_while_messages_are_sent_it_goes_at_a_rate_that_they_hardly_feel():
     assert pauses == [0.5]
 
 
+def test_what_a_slow_disk_took_is_not_caught_up_with():
+    now, pauses = [0.0], list[float]()
+    pace = Pace(octets_s=1_000, pause=pauses.append, clock=lambda: now[0])
+    pace.keep(0)
+    now[0] = 60.0  # of which the disk took 59
+    pace.keep(1_000)
+    pace.keep(3_000)
+    assert pauses == [2.0]
+
+
 def test_it_goes_no_faster_than_it_is_told(full: Store, tmp_path: Path):
     pauses: list[float] = []
     manifest = write_backup(full, tmp_path / "copy", NOW_MS, Pace(octets_s=1_000_000, pause=pauses.append))
