@@ -34,7 +34,7 @@ from dispatcher.tenants.tenant import need_tenant
 
 PREFIX = "cpl"
 OPEN, CLOSED = "open", "closed"
-POOLS_MAX = 1_000  # of a tenant: an unknown code is tried under the key of each, some 4 us
+POOLS_MAX = 1_000  # of a tenant: an unknown code is tried under the key of each, some 7 us
 NAME_CHARACTERS, VALUE_CHARACTERS = 100, 100
 STOCK_MAX = 1 << 32
 TIME_MAX_MS = 1 << 47  # as far as ids reach (records/keys.py)
