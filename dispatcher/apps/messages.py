@@ -32,6 +32,7 @@ from dispatcher.store.singles import drop_single, put_single, who_of
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.profile import CAP_GROUPS
 from dispatcher.tenants.rules import Rules, rules_of
+from dispatcher.tenants.senders import note_sender
 from dispatcher.tenants.tenant import Tenant, need_tenant
 from dispatcher.text.alphabet import is_forbidden
 from dispatcher.text.alphabet import normalise as nfc
@@ -169,6 +170,7 @@ def _accept(of: _Request, meter: MessageMeter, asked: dict[str, Any], position: 
             put_single(of.changes, view, tenant.number, wanted.purpose, who, said.due_ms, batch, position)
             others.append(said.due_ms)
     of.changes.put("outbox", U64_U32.pack(batch, position), _row(wanted, said, now_ms, expiry_ms, micros, proof=proof))
+    note_sender(view, of.changes, tenant.number, wanted.sender)
     waits = said.decision is Decision.SENT and said.due_ms > now_ms
     return {
         "id": message_id(position, wanted.purpose),
