@@ -84,7 +84,10 @@ class EditedTenantAnswer(TenantAnswer):
 
 class KeyBody(Body):
     title: Annotated[str, Field(min_length=1, max_length=200)]
-    scopes: Annotated[list[Annotated[str, Field(max_length=40)]], Field(min_length=1, max_length=32)]
+    scopes: Annotated[
+        list[Annotated[str, Field(max_length=40)]],
+        Field(min_length=1, max_length=32, description="* or such as members:read; coupons:redeem is all a till needs"),
+    ]
 
 
 class KeyAnswer(Answer):

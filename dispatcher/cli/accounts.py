@@ -161,7 +161,12 @@ def key_group() -> None:
 @click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="A right, repeatable; all unless given.")
 @common
 def create_key_command(call: Call, tenant: str | None, operator: bool, title: str, scopes: tuple[str, ...]) -> None:
-    """Make a key; prints its secret."""
+    """Make a key; prints its secret. A right is a room and what may be done there. Examples:
+
+    \b
+      volley key create --title website --scope members:read --scope members:write
+      volley key create --title "till in Mitte" --scope coupons:redeem
+    """
     if operator and tenant:
         raise click.UsageError("--operator and --tenant exclude each other")
     number = 0 if operator else call.tenant(tenant)
