@@ -144,4 +144,4 @@ class Tills(RuleBasedStateMachine):
 
 
 TestTills = Tills.TestCase
-TestTills.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestTills.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
