@@ -51,7 +51,7 @@ def ask_running(call: Call, command: Any, reason: str = "") -> dict[str, Any]:
 def status_command(call: Call, endpoint: str | None, watch: bool) -> None:
     """Every bind: state, window, rates, response times, refusals by code, last errors, alarms with their remedy.
 
-    Exit status 1 when an endpoint has an alarm or a bind that is not bound.
+    Exit status 1 when there is an alarm, or a bind that is not bound.
 
     \b
     volley smpp status

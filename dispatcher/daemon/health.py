@@ -6,6 +6,7 @@ Touches: counters, /proc/self/status, statvfs. Never waits.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from dispatcher.store import care
 
 if TYPE_CHECKING:
     from dispatcher.daemon.channel import Channel
+    from dispatcher.daemon.committer import Committer
     from dispatcher.daemon.dispatcher import Dispatcher
     from dispatcher.daemon.feeder import Campaign
 
@@ -36,18 +38,18 @@ def anon_mb() -> float:
 
 def statistics(d: Dispatcher, imports_running: int) -> dict[str, Any]:
     """The reply to `status`."""
-    channels, committer = d.channels, d.committer
-    times = sorted(committer.times)
+    channels = d.channels
     endpoints = [_endpoint(channel) for channel in channels if channel.connects]
+    room = care.look(d.store, d.settings.store)
     return {
         "uptime_s": round((d.clock.monotonic_ns() - d.started_ns) / 1e9, 3),
         "as_of_ms": d.clock.epoch_ms(),
         "endpoints": endpoints,
         "reload_error": d.reload_error,
-        "alarms": [alarm for endpoint in endpoints for alarm in endpoint["alarms"]] + _reload_alarm(d),
+        "alarms": [*(alarm for endpoint in endpoints for alarm in endpoint["alarms"]), *_alarms(d, room)],
         "binds": [bind.statistics() for channel in channels if channel.connects for bind in channel.pool.binds],
         "rates": {
-            "submits_per_s": round(committer.submits_per_s),
+            "submits_per_s": round(d.committer.submits_per_s),
             "accepted_per_s": round(d.rates.accepted_per_s),
             "receipts_per_s": round(d.rates.receipts_per_s),
         },
@@ -57,13 +59,7 @@ def statistics(d: Dispatcher, imports_running: int) -> dict[str, Any]:
         "claim_credit_max": sum(channel.credit_max for channel in channels),
         "claimed_open": _sum(channels, "open_parts"),
         "in_flight": sum(channel.pool.in_flight for channel in channels),
-        "writer": {
-            "commits": committer.commits,
-            "commit_ms_p50": round(times[len(times) // 2] * 1e3, 3) if times else None,
-            "commit_ms_p99": round(times[len(times) * 99 // 100] * 1e3, 3) if times else None,
-            "period_ms": round(committer.period_s * 1e3, 3),
-            "full": committer.full,
-        },
+        "writer": _writer(d.committer),
         "recoveries": d.recoveries,
         "held_receipts": _sum(channels, "n_held"),
         "uncertain_parts": len(d.settler.uncertain),
@@ -71,7 +67,7 @@ def statistics(d: Dispatcher, imports_running: int) -> dict[str, Any]:
         "kept_ids": None if d.kept_ids is None else asdict(d.kept_ids) | _kept_for(d),
         "anon_mb": anon_mb(),
         "store_octets": d.store.size_octets(),
-        "care": care.look(d.store, d.settings.store).as_dict() | {"stale_readers": d.stale_readers},
+        "care": room.as_dict() | {"stale_readers": d.stale_readers},
         "campaigns": {
             public_id("cmp", c.id): {
                 "in_flight": d.feeder.parts_open(c.id),
@@ -83,18 +79,35 @@ def statistics(d: Dispatcher, imports_running: int) -> dict[str, Any]:
         },
         "inbound": dict(sum((Counter(c.deliveries.counters.inbound) for c in channels), Counter())),
         "imports_running": imports_running,
-        "faults": {
-            "strange_responses": _sum(channels, "strange_responses"),
-            "unparsed": _counted(channels, "unparsed"),
-            "receipts_unread": _counted(channels, "receipts_unread"),
-            "receipts_odd": _counted(channels, "receipts_odd"),
-            "receipts_unmatched": d.settler.counters.unmatched,
-            "receipts_by_number": d.settler.counters.by_number,
-            "receipts_several_candidates": d.settler.counters.several_candidates,
-            "held_overflow": _sum(channels, "held_overflow"),
-            "inbound_refused": _counted(channels, "refused"),
-            "store_full": _counted(channels, "store_full"),
-        },
+        "faults": _faults(d),
+    }
+
+
+def _writer(committer: Committer) -> dict[str, Any]:
+    times = sorted(committer.times)
+    return {
+        "commits": committer.commits,
+        "commit_ms_p50": round(times[len(times) // 2] * 1e3, 3) if times else None,
+        "commit_ms_p99": round(times[len(times) * 99 // 100] * 1e3, 3) if times else None,
+        "period_ms": round(committer.period_s * 1e3, 3),
+        "full": committer.full,
+    }
+
+
+def _faults(d: Dispatcher) -> dict[str, int]:
+    """What peers did that they should not have, and what could not be taken."""
+    channels = d.channels
+    return {
+        "strange_responses": _sum(channels, "strange_responses"),
+        "unparsed": _counted(channels, "unparsed"),
+        "receipts_unread": _counted(channels, "receipts_unread"),
+        "receipts_odd": _counted(channels, "receipts_odd"),
+        "receipts_unmatched": d.settler.counters.unmatched,
+        "receipts_by_number": d.settler.counters.by_number,
+        "receipts_several_candidates": d.settler.counters.several_candidates,
+        "held_overflow": _sum(channels, "held_overflow"),
+        "inbound_refused": _counted(channels, "refused"),
+        "store_full": _counted(channels, "store_full"),
     }
 
 
@@ -104,11 +117,14 @@ def _kept_for(d: Dispatcher) -> dict[str, float]:
     return {"days": limits.log_kept_days + limits.ids_kept_days if limits.ids_kept_days else 0.0}
 
 
-def _reload_alarm(d: Dispatcher) -> list[dict[str, Any]]:
-    if not d.reload_error:
-        return []
-    remedy = "mend the file, then `volley smpp reload`; until then the settings of before hold"
-    return [{"object": "settings", "code": "reload_refused", "text": d.reload_error, "remedy": remedy, "since_ms": 0}]
+def _alarms(d: Dispatcher, room: care.Care) -> Iterator[dict[str, Any]]:
+    """Those of no endpoint."""
+    if d.reload_error:
+        remedy = "mend the file, then `volley smpp reload`; until then the settings of before hold"
+        yield {"object": "settings", "code": "reload_refused", "text": d.reload_error, "remedy": remedy, "since_ms": 0}
+    if room.said is not None:
+        text = f"{room.said}: new work is refused" if room.state == care.FULL else room.said
+        yield {"object": "store", "code": f"store_{room.state}", "text": text, "remedy": care.REMEDY, "since_ms": 0}
 
 
 def lanes(channels: list[Channel], replies: int) -> dict[str, int]:

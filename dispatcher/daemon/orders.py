@@ -47,13 +47,8 @@ class Orders:
 
     async def execute(self, command: Any, envelope: Envelope) -> tuple[dict[str, Any], bool]:
         """One command: (reply, whether it was a repeat), after its commit. Raises CommandRefused or StoreFull."""
-        if command.name == "status":
-            return health.statistics(self._d, self._imports.running), False
-        if command.name == "retries":
-            tuning = self._d.settings.dispatcher
-            own = {channel.name: channel.endpoint.statuses for channel in self._d.channels if channel.connects}
-            rows = retries.table(retry_s=tuning.retry_s, tries_max=tuning.tries_max, endpoints=own)
-            return {"data": rows}, False
+        if (answer := self._looked_up(command)) is not None:
+            return answer, False
         pools = [channel.pool for channel in self._d.channels if channel.connects]
         asked = self._binds.find(pools, command.bind) if command.name.startswith("bind.") else []
         rated = with_rate(self._d, command.endpoint, command.parts_per_s) if command.name == "endpoint.rate" else None
@@ -61,10 +56,7 @@ class Orders:
         if command.name == "bind.trace":
             return self._binds.trace(asked, command, envelope), False
         if command.name not in handlers.ON_FULL_DISK:
-            limits = self._d.settings.store
-            full = care.short_of(self._d.store, limits, limits.full_percent)
-            if full is not None or self._d.committer.full:
-                raise StoreFull(full or "the store has no room for new work")
+            self._hold_room()
         if command.name == "campaign.preview":
             return await self._preview(command, envelope)
         if command.name == "segment.snapshot":
@@ -122,6 +114,23 @@ class Orders:
                 self._imports.open(envelope.tenant, reply["job"])
         return reply, replayed
 
+    def _looked_up(self, command: Any) -> dict[str, Any] | None:
+        """The answer to what only asks how things are."""
+        if command.name == "status":
+            return health.statistics(self._d, self._imports.running)
+        if command.name == "retries":
+            tuning = self._d.settings.dispatcher
+            own = {channel.name: channel.endpoint.statuses for channel in self._d.channels if channel.connects}
+            return {"data": retries.table(retry_s=tuning.retry_s, tries_max=tuning.tries_max, endpoints=own)}
+        return None
+
+    def _hold_room(self) -> None:
+        """Raises StoreFull while new work is refused."""
+        limits = self._d.settings.store
+        full = care.short_of(self._d.store, limits, limits.full_percent)
+        if full is not None or self._d.committer.full:
+            raise StoreFull(f"{full or 'the store has no room for new work'}: {care.REMEDY}")
+
     def _queue(self, taken: list[Entry]) -> None:
         """Messages that are on disk now; a one-time code is claimed in the next commit."""
         for entry in taken:
@@ -144,12 +153,13 @@ class Orders:
 
     async def _preview(self, command: Any, envelope: Envelope) -> tuple[dict[str, Any], bool]:
         """Computed on a snapshot in a thread, committed if the campaign is still what it was."""
+        window_rate = self._window_rate()
 
         def compute() -> tuple[int, Changes, dict[str, Any]]:
             with self._d.store.snapshot() as view:
                 row = campaigns.load(view, envelope.tenant, command.campaign)
                 changes, reply = preview_campaign(
-                    view, command, envelope, self._rate(), self._d.coding, self._d.lines.router
+                    view, command, envelope, self._rate(), self._d.coding, self._d.lines.router, window_rate
                 )
                 return (row["version"] if row else 0), changes, reply
 
@@ -189,6 +199,11 @@ class Orders:
         """Parts a second of all endpoints together; 0 where one has no limit."""
         rates = [endpoint.rate for endpoint in self._d.settings.endpoints]
         return int(sum(rates)) if rates and all(rates) else 0
+
+    def _window_rate(self) -> int:
+        """Parts a second that the windows of all bound endpoints let out; 0 where one of them answered nothing yet."""
+        rates = [channel.pool.window_per_s() for channel in self._d.channels if channel.pool.bound]
+        return sum(rates) if all(rates) else 0
 
     def _tell(self, command: Any, envelope: Envelope) -> None:
         """Who must know of a command that is on disk now."""

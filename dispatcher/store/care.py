@@ -20,6 +20,10 @@ from dispatcher.store.snapshot import Snapshot
 SPARE_OCTETS = 2 << 30  # free at full_percent: a great disk need not keep 10 % free
 META_PAGES = 2
 OK, ALARM, FULL = "ok", "alarm", "full"
+REMEDY = (
+    "keep less (volley campaign archive; log_kept_days, ids_kept_days), make room on its disk, "
+    "or raise store_max_octets and restart"
+)
 
 
 @dataclass(frozen=True, slots=True)

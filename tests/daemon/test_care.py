@@ -19,17 +19,22 @@ async def test_a_store_at_its_limit_refuses_new_work_but_not_what_stops_or_frees
     with pytest.raises(CommandRefused) as refused:
         await house.do(c.CreateCampaign(title="more", text="more"))
     assert refused.value.status == 507 and "store_max_octets = 100,000" in refused.value.detail
+    assert "raise store_max_octets" in refused.value.detail, "and what to do"
     await house.do(c.AddSuppression(numbers=[f"+{house.numbers[0]}"]))
     no = {"number": f"+{house.numbers[1]}", "purpose": "marketing", "given": False, "source": "call", "at_ms": 1}
     await house.do(c.RecordConsents(consents=[no]))
-    care = (await house.status())["care"]
+    status = await house.status()
+    care = status["care"]
     assert (care["state"], care["stale_readers"]) == ("full", 0) and care["store_percent"] > 90
+    (alarm,) = status["alarms"]
+    assert (alarm["object"], alarm["code"]) == ("store", "store_full") and "archive" in alarm["remedy"]
 
 
 @in_house(200, store={"store_max_octets": 8 << 20, "alarm_percent": 1})
 async def test_between_alarm_and_limit_work_goes_on(house: House):
     await house.send_all()
-    assert (await house.status())["care"]["state"] == "alarm"
+    status = await house.status()
+    assert (status["care"]["state"], [one["code"] for one in status["alarms"]]) == ("alarm", ["store_alarm"])
 
 
 @in_house(50)
