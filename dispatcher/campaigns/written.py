@@ -37,13 +37,21 @@ def check(view: View, tenant: Tenant, row: dict[str, Any], at_ms: int) -> None:
         raise CommandRefused(422, "invalid_campaign", detail, errors=wrong)
     row["options"] = options.checked(row["options"], at_ms)
     row["receipts"] = Options.of(row["options"]).receipts(row["receipts"])
-    row["canonical"] = compile_segment(view, tenant.number, row["expr"], as_of_ms=at_ms).text
+    row["canonical"] = _canonical(view, tenant.number, row["expr"], at_ms)
     row["coupon_pool"] = pool_number(view, tenant.number, row["coupon_pool"])
     recompose(tenant, row)
     if row["text"]:  # a draft may still be without one; preview may not
         row["text"] = compile_of(view, tenant.number, row, row["text"]).text
     fields = fields_of(view, tenant.number)
     arm_rules.check(row, fields, lambda text: compile_of(view, tenant.number, row, text).text)
+
+
+def _canonical(view: View, tenant: int, expr: str, at_ms: int) -> str:
+    try:
+        return compile_segment(view, tenant, expr, as_of_ms=at_ms).text
+    except CommandRefused as exc:
+        exc.errors = exc.errors or [problem_of("expr", exc.code, exc.detail)]  # a form has more fields than this one
+        raise
 
 
 def recompose(tenant: Tenant, row: dict[str, Any]) -> None:

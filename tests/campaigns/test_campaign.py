@@ -142,6 +142,7 @@ def test_a_wrong_text_or_segment_is_refused_when_it_is_written(shop, parts, code
     ):
         refusal = refused(shop, handler, command)
         assert (refusal.status, refusal.code) == (422, code)
+        assert refusal.errors[0]["pointer"] == f"/{next(iter(parts))}"
 
 
 def test_literals_that_fill_the_last_part_are_taken(shop):
