@@ -70,11 +70,13 @@ def _waiting_until(row: dict[str, Any], live: Mapping[str, Any], now_ms: int | N
 
 
 def _eta_s(answer: Mapping[str, Any], live: Mapping[str, Any], now_ms: int) -> int | None:
-    """Seconds until the last of them is sent, at the pace of now."""
+    """Seconds until the last of them is sent, at the pace of now; where all wait, until the first of them may go."""
     per_s, waiting, opens_ms = float(live.get("per_s") or 0), int(live.get("waiting", 0)), live.get("opens_ms")
+    moving = int(answer["unsent"] + answer["in_flight"] + answer["retry_wait"])
+    if opens_ms is not None and waiting >= moving > 0:
+        return max(0, ceil((int(opens_ms) - now_ms) / 1000))
     if not per_s:
         return None
-    moving = int(answer["unsent"] + answer["in_flight"] + answer["retry_wait"])
     moving_s = max(0, moving - waiting) / per_s
     if not waiting:
         return ceil(moving_s)

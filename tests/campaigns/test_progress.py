@@ -56,7 +56,9 @@ def test_whoever_waits_for_their_own_hours_is_told_when_the_first_of_them_come(c
     campaign = started(crowd)
     opens_ms = NOW_MS + 3_600_000
     waits = {"per_s": 0, "waiting": AUDIENCE, "opens_ms": opens_ms, "limit": "quiet"}
-    assert seen(crowd, campaign, live=waits, now_ms=NOW_MS)["waiting_until"] == "2026-09-21T15:13:20.000Z"
+    answer = seen(crowd, campaign, live=waits, now_ms=NOW_MS)
+    assert (answer["waiting_until"], answer["eta_s"]) == ("2026-09-21T15:13:20.000Z", 3_600)
+    assert seen(crowd, campaign, live={**waits, "per_s": 0.1}, now_ms=NOW_MS)["eta_s"] == 3_600, "a pace that fades"
     some = {**waits, "waiting": 3, "limit": "endpoint_rate"}
     assert seen(crowd, campaign, live=some, now_ms=NOW_MS)["waiting_until"] is None, "the others are being sent to"
 
