@@ -173,9 +173,10 @@ def preview_command(call: Call, tenant: str | None, campaign: str) -> None:
 @click.argument("campaign", metavar="cmp_...")
 @click.option("--token", help="Of the preview that was looked at; without it, previews now and asks.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--reason", default="", help="Kept in the campaign's history.")
 @of_tenant
 @common
-def start_command(call: Call, tenant: str | None, campaign: str, token: str | None, yes: bool) -> None:
+def start_command(call: Call, tenant: str | None, campaign: str, token: str | None, yes: bool, reason: str) -> None:
     """Send a campaign to the audience that its preview froze."""
     number, which = call.tenant(tenant), _campaign(campaign)
     if token is None:
@@ -184,7 +185,7 @@ def start_command(call: Call, tenant: str | None, campaign: str, token: str | No
         if not yes and seen["will_send"]:
             click.confirm(f"Send to {seen['will_send']:,}?", abort=True, err=call.json)
         token = str(seen["token"])
-    reply = call.do(StartCampaign(campaign=which, token=token), tenant=number)
+    reply = call.do(StartCampaign(campaign=which, token=token), tenant=number, reason=reason)
     until = f" for {reply['due_at']}" if reply["state"] == CampaignState.SCHEDULED else ""
     call.show(reply, f"{reply['state']}{until}; volley campaign progress {campaign} --watch")
 

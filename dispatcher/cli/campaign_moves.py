@@ -13,6 +13,7 @@ from dispatcher.control.commands import (
     CancelCampaign,
     ChooseWinner,
     CloneCampaign,
+    DeleteCampaign,
     PauseCampaign,
     RejectCampaign,
     ReleaseAll,
@@ -53,6 +54,17 @@ def _maker(word: str, command: Callable[..., Any], meaning: str) -> click.Comman
         call.show(reply, str(reply["id"]))
 
     return make
+
+
+@click.command("delete")
+@click.argument("campaign", metavar="cmp_...")
+@click.option("--reason", default="", help="Kept in the audit.")
+@of_tenant
+@common
+def delete_command(call: Call, tenant: str | None, campaign: str, reason: str) -> None:
+    """Remove a draft and what its previews froze."""
+    command = DeleteCampaign(campaign=id_of("cmp", campaign, "CAMPAIGN"))
+    call.show(call.do(command, tenant=call.tenant(tenant), reason=reason), "deleted")
 
 
 @click.command("test")
@@ -150,6 +162,7 @@ MOVES: tuple[click.Command, ...] = (
     _mover("cancel", CancelCampaign, "End a campaign for good; the unsent are skipped as cancelled."),
     _maker("clone", CloneCampaign, "A new draft with the same words and audience, without the time; prints its id."),
     _maker("resend", ResendCampaign, "A new draft to those whose message failed or expired; prints its id."),
+    delete_command,
     winner_command,
     rate_command,
     test_command,

@@ -135,8 +135,7 @@ def check_command(call: Call, tenant: str | None, numbers: tuple[str, ...]) -> N
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True)
 @_scope
 def list_command(call: Call, tenant: str | None, operator: bool, signature: str, limit: int) -> None:
-    """Numbers of a list, in order. What came as hashes has none to show: `check` says of a number whether it is there.
-    """
+    """Numbers of a list, in order. Hashes show none: `check` says of a number whether it is among them."""
     from dispatcher.members.suppression import listed
 
     number = 0 if operator else call.tenant(tenant)

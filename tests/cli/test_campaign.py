@@ -32,6 +32,15 @@ def draft(volley, shop):
     return made.out.strip()
 
 
+def test_a_draft_goes_and_a_start_keeps_its_reason(volley, shop, draft):
+    other = volley("campaign", "create", "Slip", "--text", "Hi", "--data", shop).out.strip()
+    assert volley("campaign", "delete", other, "--data", shop).out.strip() == "deleted"
+    assert volley("campaign", "show", other, "--data", shop).status != 0
+    said = volley("campaign", "start", draft, "--yes", "--reason", "the sale began", "--data", shop, "--json")
+    assert json.loads(said.out)["history"][-1]["reason"] == "the sale began"
+    assert volley("campaign", "delete", draft, "--data", shop).status != 0, "what was started stays"
+
+
 def test_options_are_written_shown_changed_and_taken_away(volley, shop):
     argv = ("--flash", "--priority", "3", "--replace-type", "2", "--receipts-for", "failure", "--transliterate")
     made = volley("campaign", "create", "Alarm", "--text", "Gate 4", *argv, "--data", shop, "--json").json
@@ -70,7 +79,7 @@ def started(volley, shop, draft):
 def test_every_verb_is_there_and_says_what_it_does():
     wanted = {
         "create", "edit", "list", "show", "preview", "start", "submit", "approve", "reject", "pause", "resume", "cancel",
-        "clone", "resend", "test", "stop-all", "release", "progress", "recipients", "winner", "rate", "events", "report",
+        "clone", "resend", "delete", "test", "stop-all", "release", "progress", "recipients", "winner", "rate", "events", "report",
         "effect", "uncertain", "decide", "archive", "rehearse",
     }  # fmt: skip
     assert set(campaign_group.commands) == wanted
