@@ -36,9 +36,10 @@ class Eta:
         return {**times, "limit": self.limit, "parts_per_s": self.parts_per_s}
 
 
-def eta(row: dict[str, Any], tenant: Tenant, frozen: Frozen, endpoint_rate: int) -> Eta:
-    """endpoint_rate: parts/s, 0 unknown."""
+def eta(row: dict[str, Any], tenant: Tenant, frozen: Frozen, endpoint_rate: int, window_rate: int = 0) -> Eta:
+    """endpoint_rate: parts/s of the contracts, window_rate: that the windows let out; 0 unknown."""
     rates = {"endpoint_rate": endpoint_rate, "tenant_rate": tenant.rate, "campaign_rate": row["rate"]}
+    rates["bind_window"] = window_rate
     known = {name: rate for name, rate in rates.items() if rate}
     limit = slowest(known)
     parts = sum(parts * n for parts, n in frozen.total.parts.items())

@@ -38,7 +38,9 @@ from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import Decision
 from dispatcher.routes.router import Router
+from dispatcher.segments.number_list import told
 from dispatcher.segments.plan import compile_text as compile_segment
+from dispatcher.segments.snapshot import list_behind
 from dispatcher.store.columns import open_block
 from dispatcher.tenants.tenant import Tenant, need_tenant
 from dispatcher.text.alphabet import outside_gsm7
@@ -54,55 +56,34 @@ OUTDATED_KEPT = 4  # previews before the latest, of which a start with their tok
 DIGITS_KEPT = 16  # of their fingerprints: enough to tell what differs
 CULPRITS_NAMED = 5  # characters that a warning shows
 SENDER_NAME_SHOWN = 11  # characters of an alphanumeric sender that phones take (TS 23.040 9.1.2.5)
-SOON_MS = 60_000
 
 
 def preview_campaign(
     view: View, command: PreviewCampaign, envelope: Envelope, endpoint_rate: int = 0, coding: Coding | None = None,
-    router: Router | None = None,
+    router: Router | None = None, window_rate: int = 0,
 ) -> tuple[Changes, dict[str, Any]]:  # fmt: skip
     """Freeze the audience and count. The reply has the token that start asks for, good for 24 h.
 
     endpoint_rate: parts/s of all endpoints together, 0 where that is not known. coding: how they take texts. router:
-    which of them each number goes by. Raises CommandRefused: 404; 409 unless a draft; 422 for a segment or text that is
-    wrong, or no text; what the market asks of the text (wording.py); what its coupon pool does not hold for.
+    which of them each number goes by. window_rate: parts/s that their windows let out, 0 not known. Raises
+    CommandRefused: 404; 409 unless a draft; 422 for a segment or text that is wrong, or no text; what the market asks
+    of the text (wording.py); what its coupon pool does not hold for.
     """
     began = perf_counter()
     tenant = need_tenant(view, envelope.tenant)
     row = need_campaign(view, tenant.number, command.campaign)
     next_state(row, "preview")
-    if not row["text"]:
-        problem = {"pointer": "/text", "code": "text_missing", "detail": "the campaign has no text yet"}
-        raise CommandRefused(422, "text_missing", problem["detail"], errors=[problem])
-    schedule = row["schedule"]
-    schedules.checked(schedule, row["zone"], envelope.at_ms)  # its time may be past by now
-    options_checked(row["options"], envelope.at_ms)  # and so may theirs
-    recompose(tenant, row)  # the market's wording may be another by now
-    wording.hold_signature(view, tenant, row)
-    hold_pool(view, tenant.number, row, start_of(row, envelope.at_ms))
-    template = compile_of(view, tenant.number, row, row["text"])
+    template, schedule = _hold_written(view, tenant, row, envelope.at_ms), row["schedule"]
     compiled = compile_segment(view, tenant.number, row["expr"], as_of_ms=envelope.at_ms)
     frozen = freeze(view, tenant, row, compiled, envelope.at_ms, command.campaign, coding, router)
-    counts, lasts = counted(frozen), eta(row, tenant, frozen, endpoint_rate)
+    counts, lasts = counted(frozen), eta(row, tenant, frozen, endpoint_rate, window_rate)
     pool = hold_pool(view, tenant.number, row, frozen.starts_ms, lasts.ms)
-    row["audience"] = frozen.matched
-    row["deal"] = frozen.deal.row if frozen.deal else None
-    row["outdated"] = [*row["outdated"], *_outdated(row["preview"])][-OUTDATED_KEPT:]
-    row["preview"] = {
-        "token": secrets.token_urlsafe(TOKEN_OCTETS),
-        "at_ms": envelope.at_ms,
-        "expires_ms": envelope.at_ms + TOKEN_LIVES_MS,
-        "fingerprint": fingerprint(row),
-        "market_profile": tenant.market_profile,
-        "audience": frozen.matched,
-        "coupon": seen_of(pool, lasts.ms),
-        **counts,
-    }
+    _keep(row, frozen, envelope.at_ms, market_profile=tenant.market_profile, coupon=seen_of(pool, lasts.ms), **counts)
     changes = save(tenant.number, command.campaign, row)
     put_audience(view, changes, command.campaign, frozen)
     meter = meter_of(view, tenant, row, prices=False, coding=coding, router=router)
     texts = Texts(view, tenant.number, meter.renderers, names_of(row), frozen)
-    held, cost = account(view, tenant.number), counts["cost_micros"]
+    listed = list_behind(view, tenant.number, compiled.text)
     reply = {
         "id": public_id("cmp", command.campaign),
         "version": row["version"],
@@ -115,9 +96,8 @@ def preview_campaign(
         "waiting_until": [{"at": rfc3339(at), "recipients": n} for at, n in sorted(frozen.waiting.items())],
         "by_arm": {name: frozen.by_arm[arm] for arm, name in enumerate(names_of(row)) if name},
         "by_price": {str(price): parts for price, parts in sorted(frozen.bill.by_price.items())},
-        "currency": tenant.currency,
-        "balance_micros": held.balance if tenant.prepaid else None,
-        "balance_after_micros": held.balance - cost if tenant.prepaid and cost is not None else None,
+        **_balance(view, tenant, counts["cost_micros"]),
+        "listed": listed,
         "text": row["text"],
         "schedule": schedules.in_words(schedule, schedules.zone_of(schedule, row["zone"])) if schedule else "at once",
         "approval_needed": bool(tenant.approval_above) and counts["will_send"] > tenant.approval_above,
@@ -129,6 +109,7 @@ def preview_campaign(
         "look_alikes": _look_alikes(view, tenant, row, frozen, coding, router),
         "warnings": [
             *compiled.warnings,
+            *filter(None, [told(listed) if listed else ""]),
             *_warnings(row, tenant, template, frozen, texts, meter.encoders),
             *_of_guards(row, frozen),
             *pool_warnings(pool, [one.template for one in meter.renderers], frozen.will_send),
@@ -139,6 +120,34 @@ def preview_campaign(
     return changes, reply
 
 
+def _hold_written(view: View, tenant: Tenant, row: dict[str, Any], at_ms: int) -> Template:
+    """Its text, where everything that is written in it still holds: by the clock, by the market, by its coupon pool."""
+    if not row["text"]:
+        problem = {"pointer": "/text", "code": "text_missing", "detail": "the campaign has no text yet"}
+        raise CommandRefused(422, "text_missing", problem["detail"], errors=[problem])
+    schedules.checked(row["schedule"], row["zone"], at_ms)  # its time may be past by now
+    options_checked(row["options"], at_ms)  # and so may theirs
+    recompose(tenant, row)  # the market's wording may be another by now
+    wording.hold_signature(view, tenant, row)
+    hold_pool(view, tenant.number, row, start_of(row, at_ms))
+    return compile_of(view, tenant.number, row, row["text"])
+
+
+def _keep(row: dict[str, Any], frozen: Frozen, at_ms: int, **counts: Any) -> None:
+    """The preview into the row, under a token of its own; of the one before what tells what changed since."""
+    row["audience"] = frozen.matched
+    row["deal"] = frozen.deal.row if frozen.deal else None
+    row["outdated"] = [*row["outdated"], *_outdated(row["preview"])][-OUTDATED_KEPT:]
+    row["preview"] = {
+        "token": secrets.token_urlsafe(TOKEN_OCTETS),
+        "at_ms": at_ms,
+        "expires_ms": at_ms + TOKEN_LIVES_MS,
+        "fingerprint": fingerprint(row),
+        "audience": frozen.matched,
+        **counts,
+    }
+
+
 def _outdated(preview: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     """What is kept of a preview that is followed by another."""
     if preview is not None:
@@ -147,6 +156,13 @@ def _outdated(preview: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
             "will_send": preview["will_send"],
             "fingerprint": {name: digest[:DIGITS_KEPT] for name, digest in preview["fingerprint"].items()},
         }
+
+
+def _balance(view: View, tenant: Tenant, cost: int | None) -> dict[str, Any]:
+    """What a prepaid tenant has, now and after it."""
+    now = account(view, tenant.number).balance if tenant.prepaid else None
+    after = None if now is None or cost is None else now - cost
+    return {"currency": tenant.currency, "balance_micros": now, "balance_after_micros": after}
 
 
 def _as_of(at_ms: int, tenant: Tenant) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
@@ -20,6 +21,7 @@ from config import Endpoint
 from dispatcher.errors import BindLost, BindRefused, CannotConnect, PeerBrokeProtocol
 from dispatcher.smpp.bind import Bind, Deliveries, hold_bind, unbind
 from dispatcher.smpp.flow import Counts, Flow
+from dispatcher.smpp.meter import quantiles
 from dispatcher.smpp.outbind import listen_for_outbind
 from dispatcher.smpp.pulse import keep_flow, keep_pace, keep_watch
 from dispatcher.smpp.pump import Book, Pump
@@ -96,6 +98,12 @@ class Pool:
     @property
     def in_flight(self) -> int:
         return sum(pump.in_flight for pump in self.pumps())
+
+    def window_per_s(self) -> int:
+        """Parts a second that the windows let out while the SMSC answers as it did; 0 before its first answer."""
+        times = sum((bind.meter.times(bind.pump) for bind in self.binds), Counter[int]())
+        (answer_ms,) = quantiles(times, (0.5,))
+        return round(1000 * self.bound * self.endpoint.window / answer_ms) if answer_ms else 0
 
     def flying_to(self, number: int) -> int:
         """Submits to a number that are handed to a socket and unanswered, over all binds."""

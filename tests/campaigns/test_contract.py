@@ -32,10 +32,14 @@ def drafted(store: Store, **parts: Any) -> int:
     return parse_public_id("cmp", do(store, create_campaign, command)["id"])
 
 
-def previewed(store: Store, campaign: int, rate: int = 0, coding: Coding | None = None) -> dict[str, Any]:
+def previewed(
+    store: Store, campaign: int, rate: int = 0, coding: Coding | None = None, window_rate: int = 0
+) -> dict[str, Any]:
     with store.begin_write() as view:
         envelope = Envelope(tenant=1, actor="test", at_ms=NOW_MS)
-        changes, reply = preview_campaign(view, PreviewCampaign(campaign=campaign), envelope, rate, coding)
+        changes, reply = preview_campaign(
+            view, PreviewCampaign(campaign=campaign), envelope, rate, coding, window_rate=window_rate
+        )
         view.apply(changes)
     return reply
 
@@ -94,6 +98,12 @@ def test_the_eta_names_what_limits_it(shop, parts, tenant, rate, limit, seconds)
     else:
         assert eta["start"] == "2026-09-21T14:13:20.000Z"
         assert eta["end"][14:19] == f"{13 + (20 + seconds) // 60:02}:{(20 + seconds) % 60:02}"
+
+
+def test_where_no_contract_limits_the_windows_do(shop):
+    seen = previewed(shop, drafted(shop), window_rate=4)["eta"]
+    assert (seen["limit"], seen["parts_per_s"], seen["end"]) == ("bind_window", 4, "2026-09-21T14:13:25.000Z")
+    assert previewed(shop, drafted(shop), 2, window_rate=4)["eta"]["limit"] == "endpoint_rate"
 
 
 def test_a_window_of_the_day_moves_the_end_to_another_day(shop):

@@ -29,11 +29,15 @@ def closed_port() -> int:
 def test_a_pool_binds_and_sends_over_all_its_binds():
     async def test(rig: Rig) -> None:
         await rig.bound()
+        assert rig.pool.window_per_s() == 0, "nothing is known of its answers yet"
         await rig.send(200)
         assert [bind.state for bind in rig.pool.binds] == ["bound", "bound"]
         seen = [bind.statistics() for bind in rig.pool.binds]
         assert sum(bind["submits"] for bind in seen) == 200 and all(bind["submits"] > 0 for bind in seen)
         assert seen[0]["name"] == "e.0" and seen[0]["smsc"] and seen[0]["response_ms_p99"] >= seen[0]["response_ms_p50"]
+        slowest, fastest = max(one["response_ms_p50"] for one in seen), min(one["response_ms_p50"] for one in seen)
+        windows = 2 * rig.pool.endpoint.window
+        assert int(1_000 * windows / slowest) <= rig.pool.window_per_s() <= 1_000 * windows / fastest + 1
 
     with_pool(test)
 
