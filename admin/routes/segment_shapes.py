@@ -18,6 +18,7 @@ from dispatcher.records.states import Purpose
 from dispatcher.segments.answers.histogram import BINS_MAX
 from dispatcher.segments.answers.overlap import LEAST, MOST
 from dispatcher.segments.answers.sample import MOST as SAMPLE_MOST
+from dispatcher.segments.number_list import NUMBERS_MAX
 from dispatcher.segments.tree import from_json
 
 YEARS = (1970, 2199)
@@ -81,6 +82,15 @@ class SnapshotRuleBody(RuleBody, SnapshotBody):
     pass
 
 
+class NumbersBody(Body):
+    title: Title
+    description: Description | None = None
+    numbers: Annotated[
+        list[Annotated[str, Field(max_length=40)]],
+        Field(min_length=1, max_length=NUMBERS_MAX, description="E.164, or national in the tenant's region"),
+    ]
+
+
 class SegmentPatch(RuleBody):
     title: Title | None = None
     description: Description | None = None
@@ -100,6 +110,12 @@ class SegmentAnswer(Answer):
     title: str
     expr: str
     version: int
+
+
+class ListedAnswer(SegmentAnswer):
+    left_out: list[dict[str, Any]] = Field(
+        description="{index, code, detail}: no_valid_number, duplicate_number or not_a_member; the first 1,000"
+    )
 
 
 class VersionAnswer(Answer):

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from admin.answers import Answer, Page, Reading
-from admin.asking import Asking
+from admin.asking import LONG_TIMEOUT_S, Asking
 from admin.auth import Caller, may, parsed
 from admin.routes.segment_shapes import (
     AsOf,
@@ -22,6 +22,8 @@ from admin.routes.segment_shapes import (
     DayAnswer,
     ExplainBody,
     HistogramBody,
+    ListedAnswer,
+    NumbersBody,
     OverlapBody,
     SampleBody,
     SegmentAnswer,
@@ -214,6 +216,14 @@ async def snapshot_saved_segment(
 async def snapshot_rule(request: Request, body: SnapshotRuleBody, ask: Asking, caller: MayWrite) -> dict[str, Any]:
     """The same of a rule that is not saved."""
     return await _snapshot(request, body, rule_text(request, body), None, ask, caller)
+
+
+@router.post("/segments:numbers", status_code=201, response_model=ListedAnswer)
+async def keep_list_of_numbers(body: NumbersBody, ask: Asking, caller: MayWrite) -> dict[str, Any]:
+    """Keep a list of numbers as a segment of the members that they mean, for a campaign to whoever is on it. What is
+    no number, is there twice or is no member's is left out, and said so by its place in the list."""
+    command = SnapshotSegment(title=body.title, numbers=body.numbers, description=body.description)
+    return _tagged(ask.response, segment_json(await ask(caller, command, timeout_s=LONG_TIMEOUT_S)))
 
 
 @router.get("/segments/{segment}/histogram", response_model=Answer)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TextIO
 from zoneinfo import ZoneInfo
 
 import click
@@ -21,6 +21,7 @@ from dispatcher.records.keys import parse_public_id, public_member_id
 from dispatcher.records.states import Purpose
 
 BAR = 40  # characters of a histogram's longest bar
+SHOWN = 20  # lines of a file that mean nobody
 
 as_of_option = click.option(
     "--as-of", metavar="INSTANT", help="As it was then: 2026-03-01 or 2026-03-01T09:00, in the tenant's zone."
@@ -144,6 +145,29 @@ def snapshot_segment_command(
     frozen = reply["frozen"]
     lines = [f"{reply['id']} {reply['title']}: {frozen['count']:,} members as of {frozen['as_of']}", *_warned(reply)]
     call.show(_shown(reply), "\n".join(lines))
+
+
+@segment_group.command("numbers")
+@click.argument("file", type=click.File(encoding="utf-8-sig"))
+@click.argument("title")
+@click.option("--description", help="For people.")
+@of_tenant
+@common
+def numbers_command(call: Call, tenant: str | None, file: TextIO, title: str, description: str | None) -> None:
+    """Keep the members whom a file of numbers means, one a line, under TITLE; says of which line nobody is meant.
+
+    \b
+      volley segment numbers friday.txt "Friday's list"
+      volley campaign create Reminder --segment 'in segment "Friday\'s list"' --text "See you on Friday"
+    """
+    lines = [(at, text) for at, line in enumerate(file, 1) if (text := line.strip())]
+    if not lines:
+        raise click.UsageError(f"{file.name}: no number is in it")
+    command = SnapshotSegment(title=title, numbers=[text for _, text in lines], description=description)
+    reply = call.do(command, tenant=call.tenant(tenant))
+    wrong = [f"line {lines[one['index']][0]}: {one['code'].replace('_', ' ')}" for one in reply["left_out"][:SHOWN]]
+    said = f"{reply['id']} {reply['title']}: {reply['frozen']['count']:,} members"
+    call.show(_shown(reply), "\n".join([said, *_warned(reply), *wrong]))
 
 
 @segment_group.command("delete")

@@ -208,10 +208,11 @@ class EditSegment(Command):
 
 @command("segment.snapshot")
 class SnapshotSegment(Command):
-    """Keep who `expr` matches as of an instant (None: now) under a new title."""
+    """Keep who `expr` matches as of an instant (None: now), or whom `numbers` mean, under a new title."""
 
     title: str
-    expr: str
+    expr: str = ""
+    numbers: list[str] = field(default_factory=list)
     of: int | None = None  # the segment whose rule it is
     as_of_ms: int | None = None
     description: str | None = None

@@ -82,7 +82,7 @@ def edit_segment(view: View, command: EditSegment, envelope: Envelope) -> tuple[
         row["description"] = _description(wanted["description"])
     title = _title(str(wanted.get("title", old)))
     if title != old:
-        if any(other["name"] == title for _, other in _rows(view, envelope.tenant)):
+        if any(other["name"] == title for _, other in rows_of(view, envelope.tenant)):
             raise CommandRefused(409, "state_conflict", f"there is a segment called {quote(title)} already")
         _refuse_used(view, envelope.tenant, key, old, "renamed", by_segments=False)
         row["name"] = title
@@ -117,7 +117,7 @@ def rename_field(
 ) -> list[str]:
     """Rewrite every segment that names a field; titles of those. Raises CommandRefused 409 when one cannot follow."""
     fields, titles = fields_of(view, tenant), []
-    for key, row in _rows(view, tenant):
+    for key, row in rows_of(view, tenant):
         if old not in row["expr"] and old not in ("region", "birthday"):
             continue
         try:
@@ -134,7 +134,7 @@ def rename_field(
 
 def new_segment(view: View, tenant: int, title: str, description: str | None, at_ms: int) -> tuple[str, Row]:
     """(title, a row without a rule) of one to be made. Raises CommandRefused 422, 409 where there are too many."""
-    if sum(1 for _ in _rows(view, tenant)) >= SEGMENTS_MAX:
+    if sum(1 for _ in rows_of(view, tenant)) >= SEGMENTS_MAX:
         raise CommandRefused(409, "state_conflict", f"there are {SEGMENTS_MAX} segments, the most a tenant has")
     row: Row = {"name": _title(title), "version": 0, "created_ms": at_ms, "expr": ""}
     return row["name"], row if description is None else {**row, "description": _description(description)}
@@ -142,17 +142,17 @@ def new_segment(view: View, tenant: int, title: str, description: str | None, at
 
 def segment_called(view: View, tenant: int, title: str) -> tuple[bytes, Row] | None:
     """The saved segment with this title: its key and row."""
-    return next(((key, row) for key, row in _rows(view, tenant) if row["name"] == title), None)
+    return next(((key, row) for key, row in rows_of(view, tenant) if row["name"] == title), None)
 
 
 def list_segments(view: View, tenant: int) -> list[dict[str, Any]]:
     """{id, title, description, expr, version, created_ms, changed_ms} of each, oldest first."""
-    return [shown_segment(key, row) for key, row in _rows(view, tenant)]
+    return [shown_segment(key, row) for key, row in rows_of(view, tenant)]
 
 
 def get_segment(view: View, tenant: int, title_or_id: str, version: int | None = None) -> dict[str, Any] | None:
     """The one with this title or public id, as list_segments shows it; with `version` as that version was."""
-    for key, row in _rows(view, tenant):
+    for key, row in rows_of(view, tenant):
         shown = shown_segment(key, row)
         if title_or_id not in (shown["title"], shown["id"]):
             continue
@@ -221,7 +221,7 @@ def _refuse_used(view: View, tenant: int, key: bytes, title: str, what: str, *, 
 
 def _naming(view: View, tenant: int, key: bytes, title: str) -> list[tuple[bytes, Row]]:
     """The other segments whose rule names this title."""
-    return [(each, row) for each, row in _rows(view, tenant) if each != key and _names(row["expr"], title)]
+    return [(each, row) for each, row in rows_of(view, tenant) if each != key and _names(row["expr"], title)]
 
 
 def _names(text: str, title: str) -> bool:
@@ -233,7 +233,7 @@ def _names(text: str, title: str) -> bool:
         return False
 
 
-def _rows(view: View, tenant: int) -> Iterator[tuple[bytes, Row]]:
+def rows_of(view: View, tenant: int) -> Iterator[tuple[bytes, Row]]:
     return ((key, unpack(row)) for key, row in view.range("segments", TENANT.pack(tenant)))
 
 

@@ -206,6 +206,19 @@ def test_a_snapshot_stays_while_its_segment_goes_on(gold):
         assert gold.delete(f"/v1/segments/{one['id']}").status_code == 204
 
 
+def test_a_list_of_numbers_becomes_a_segment_and_says_whom_it_leaves_out(gold):
+    number = gold.get("/v1/members", params={"limit": 1}).json()["data"][0]["msisdn"]
+    body = {"title": "Friday", "numbers": [number, "12", number, "+4915199999999"]}
+    made = gold.post("/v1/segments:numbers", json=body)
+    assert (made.status_code, made.json()["frozen"]["count"]) == (201, 1), made.text
+    assert [one["code"] for one in made.json()["left_out"]] == ["no_valid_number", "duplicate_number", "not_a_member"]
+    shown = gold.get(f"/v1/segments/{made.json()['id']}").json()
+    assert shown["frozen"]["listed"]["given"] == 4
+    assert gold.post("/v1/segments:count", json={"expr": 'in segment "Friday"'}).json()["matched"] == 1
+    assert gold.post("/v1/segments:numbers", json={"title": "None", "numbers": []}).status_code == 422
+    assert gold.post("/v1/segments:numbers", json=body).json()["code"] == "state_conflict"
+
+
 def test_a_rule_that_is_not_saved_lists_its_members_too(gold):
     answer = gold.post("/v1/segments:members", json={"expr": 'tier = "gold" limit 2'})
     assert [one["id"] for one in answer.json()["data"]] == [public_member_id(no) for no in (0, 3)]

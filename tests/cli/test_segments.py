@@ -51,6 +51,15 @@ def test_explain_says_what_each_condition_read(segment):
     assert (found["matched"], len(found["explain"]["conditions"])) == (1, 2)
 
 
+def test_a_file_of_numbers_is_kept_and_its_wrong_lines_are_named(segment, tmp_path):
+    (tmp_path / "friday.txt").write_text("0170 1234560\n\n+491701234561\n12\n")
+    said = segment("numbers", tmp_path / "friday.txt", "Friday")
+    assert "Friday: 2 members" in said.out and "line 4: no valid number" in said.out
+    assert segment("count", 'in segment "Friday"', "--json").json["matched"] == 2
+    (tmp_path / "none.txt").write_text("\n")
+    assert "no number is in it" in segment("numbers", tmp_path / "none.txt", "None").err
+
+
 def test_a_snapshot_is_kept_counted_and_deleted(segment):
     kept = segment("snapshot", 'tier = "gold"', "Gold then", "--as-of", "2026-03-01", "--json").json
     assert (kept["title"], kept["frozen"]["count"], kept["frozen"]["rule"]) == ("Gold then", 2, 'tier = "gold"')
