@@ -42,19 +42,16 @@ def pool_number(view: View, tenant: int, asked: Any) -> int | None:
 def hold_pool(view: View, tenant: int, row: Row, begins_ms: int, lasts_ms: int = 0) -> Row | None:
     """The campaign's pool, where its codes hold from the first message to the last; None where it names none.
 
-    Raises CommandRefused 409 coupon_pool_closed, coupon_not_yet, coupon_expired; 422 as pool_number.
+    Raises CommandRefused 409 coupon_pool_closed, coupon_expired; 422 as pool_number.
     """
     if row["coupon_pool"] is None:
         return None
     _refuse_own_field(view, tenant)
     pool = need_pool(view, tenant, row["coupon_pool"])
-    name, begin_ms, end_ms = pool["name"], pool["valid_from_ms"], pool["valid_until_ms"]
+    name, end_ms = pool["name"], pool["valid_until_ms"]
     if pool["state"] != OPEN:
         what = "open it (`volley coupon pool open`) or name another"
         raise conflict(f"the coupon pool {name!r} is closed: {what}", "coupon_pool_closed")
-    if begin_ms is not None and begins_ms < begin_ms:
-        detail = f"coupons of {name!r} are valid from {rfc3339(begin_ms)}, and the campaign begins {rfc3339(begins_ms)}"
-        raise conflict(f"{detail}: begin later, or let them be valid sooner", "coupon_not_yet")
     if end_ms is not None and begins_ms + lasts_ms >= end_ms:
         detail = f"coupons of {name!r} are valid until {rfc3339(end_ms)}, and the campaign sends until"
         what = "let them be valid longer, or send sooner"
@@ -82,10 +79,14 @@ def said_of(row: Row, pool: Row | None) -> Row | None:
     return None if pool is None else pool_json(row["coupon_pool"], pool)
 
 
-def pool_warnings(pool: Row | None, templates: Sequence[Template], will_send: int) -> Iterator[str]:
+def pool_warnings(
+    pool: Row | None, templates: Sequence[Template], will_send: int, begins_ms: int
+) -> Iterator[str]:  # fmt: skip
     if pool is None:
         return
-    name, rest = pool["name"], left(pool)
+    name, rest, from_ms = pool["name"], left(pool), pool["valid_from_ms"]
+    if from_ms is not None and begins_ms < from_ms:  # an announcement
+        yield f"Coupons of {name!r} are valid from {rfc3339(from_ms)}, later than they are sent: say so in the text."
     if not any(template.has_coupon for template in templates):
         yield f"No text has {{{COUPON_NAME}}}: nobody would be told a code of the coupon pool {name!r}."
     if rest is not None and rest < will_send:

@@ -112,7 +112,7 @@ def preview_campaign(
             *filter(None, [told(listed) if listed else ""]),
             *_warnings(row, tenant, template, frozen, texts, meter.encoders),
             *_of_guards(row, frozen),
-            *pool_warnings(pool, [one.template for one in meter.renderers], frozen.will_send),
+            *pool_warnings(pool, [one.template for one in meter.renderers], frozen.will_send, frozen.starts_ms),
             *_unpaid(view, tenant, command.campaign, row, envelope.at_ms),
         ],
         "ms": round((perf_counter() - began) * 1000, 1),
