@@ -15,7 +15,7 @@ from dispatcher.members.fields import define_field, fields_of
 from dispatcher.records.changes import Changes
 from dispatcher.store import Store
 from dispatcher.store.blocks import UNKNOWN
-from dispatcher.store.columns import FLAGS, Column, ColumnKind, blocks_of, slots_of, text_array, write_block
+from dispatcher.store.columns import FLAGS, Column, ColumnKind, slots_of, text_array, write_block
 from dispatcher.store.layout import BLOCK, FIELD_MSISDN, FIELD_POINTS, PLANE_LIVE, PLANE_OPTOUT_MARKETING, TENANT_U64
 from dispatcher.tenants.tenant import create_tenant, put_next_member_no
 
@@ -211,7 +211,3 @@ def put_numbers(store: Store, members: int) -> None:
             ]
             changes.put_many("phones", rows, append=True)
             view.apply(changes)
-
-
-def block_count(members: int) -> int:
-    return blocks_of(members)

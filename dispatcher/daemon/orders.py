@@ -96,23 +96,28 @@ class Orders:
             raise
         if replayed and command.name == "campaign.stop_all":
             self._stop_or_release(envelope.tenant)
-        if asked and not replayed:
+        if replayed:
+            return reply, True
+        if asked:
             reply = self._binds.done(asked, command, envelope)
-        if rated is not None and not replayed:
+        if rated is not None:
             rated[0].replace(rated[1])
             reply = reply | {"rate": rated[1].rate}
-        if fresh is not None and not replayed:
+        if fresh is not None:
             reply = reply | await apply_settings(self._d, fresh)
-        if not replayed:
-            self._tell(command, envelope)
-            for number in gone:
-                self._d.revoke(envelope.tenant, number, Decision.SUPPRESSED)
-            if "resend" in reply:
-                clock = self._d.clock
-                self._d.settler.resend_by_hand(reply.pop("resend"), clock.epoch_ms(), clock.monotonic_ns())
-            if "job" in reply:
-                self._imports.open(envelope.tenant, reply["job"])
-        return reply, replayed
+        self._carry_out(command, envelope, reply, gone)
+        return reply, False
+
+    def _carry_out(self, command: Any, envelope: Envelope, reply: dict[str, Any], gone: list[int]) -> None:
+        """What a command that is on disk now means for what goes on. gone: numbers that were erased."""
+        self._tell(command, envelope)
+        for number in gone:
+            self._d.revoke(envelope.tenant, number, Decision.SUPPRESSED)
+        if "resend" in reply:
+            clock = self._d.clock
+            self._d.settler.resend_by_hand(reply.pop("resend"), clock.epoch_ms(), clock.monotonic_ns())
+        if "job" in reply:
+            self._imports.open(envelope.tenant, reply["job"])
 
     def _looked_up(self, command: Any) -> dict[str, Any] | None:
         """The answer to what only asks how things are."""

@@ -26,7 +26,6 @@ except ImportError as exc:  # pragma: no cover
 
 WAIT, NO_ROUTE = -1, -2  # instead of an endpoint's number: none of its endpoints is configured; no rule fits
 DIGITS = 15
-NETWORKS_MAX = 1 << 14
 _HASHES = 1 << 32
 
 Tier = tuple[tuple[int, int], ...]  # (endpoint's number, weight)

@@ -18,7 +18,6 @@ from dispatcher.records.keys import public_id
 from dispatcher.records.states import Purpose
 from dispatcher.routes.plan import Plan, Rule, Tier
 
-EVERYWHERE = "(all endpoints)"  # the route where none is written
 MINUTE_MS = 60_000
 CONTEXTS_MAX = 1_024  # senders come from outside
 

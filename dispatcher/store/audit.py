@@ -28,7 +28,6 @@ from dispatcher.store.values import pack, unpack
 SEAL_OCTETS = 32
 HEAD = b"audit"
 _TAIL = b"\xa4seal\xc4\x20"  # msgpack: the key `seal`, and that 32 octets follow
-_UNFIT = "its seal does not fit its words and the seal before"
 LOOKED_AT_ONCE = 10_000  # entries a page may pass over in search of one tenant's: below 100 ms
 
 # whose rows an edit is told of, before and after; members' never, for an audit is not erased with them

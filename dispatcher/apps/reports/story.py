@@ -81,7 +81,6 @@ WHY = {
     Decision.NO_ROUTE: "no route fits the number, or, in an older campaign, no alphabet the text",
 }
 UNCERTAIN_BY = {1: "no answer in time", 2: "the bind was lost", 3: "the process was killed", 4: "the power was cut"}
-_FINAL = [state.word for state in State if state.final]
 Found = dict[str, Any]
 
 
