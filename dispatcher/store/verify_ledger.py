@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
 
@@ -17,12 +18,13 @@ from dispatcher.records.keys import BATCH_BIT
 from dispatcher.records.states import Decision, State
 from dispatcher.store import ledger
 from dispatcher.store.blocks import next_member_no
-from dispatcher.store.layout import ARRAYS, BLOCK, BLOCK_WORDS, HEADER, LEDGER_KEY, TENANT_U64, U64
+from dispatcher.store.layout import ARRAYS, BLOCK, BLOCK_WORDS, HEADER, LEDGER_KEY, SNAPSHOT, TENANT_U64, U64
 from dispatcher.store.problem import Check, Problem
 from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.values import unpack
 
-AUDIENCE, RANKS, EDITED = 0, 2, 3  # `which` of table bitmaps
+AUDIENCE, RANKS = 0, 2  # `which` of table bitmaps
+_OTHERS = (3, 4, SNAPSHOT)  # of bulk edits under way (members/bulk.py), and of segments
 _RANK_PAIR = struct.Struct("<II")
 _CHUNK = struct.Struct("<IB3xI")  # slots, array, octets a rank
 _RECORD = struct.Struct("<BBBBIHHI")
@@ -38,9 +40,10 @@ _SEVERAL = bytes(parts > 1 for parts in range(256))
 
 
 def audiences_are_whole(view: View) -> Iterator[Problem]:
-    """A frozen audience has as many members as its campaign says, all given, and ranks that count them in order."""
+    """A frozen audience has as many members as its campaign says, all given, and ranks that count them in order; a
+    snapshot as many as its segment says."""
     rule = "audiences_are_whole"
-    frozen = {key[:8] for key, _ in view.range("bitmaps") if key[8] != EDITED}
+    frozen = {key[:8] for key, _ in view.range("bitmaps") if key[8] not in _OTHERS}
     for key, octets in view.range("campaigns"):
         tenant, campaign = TENANT_U64.unpack(key)
         row, place = unpack(octets), f"campaign {campaign}"
@@ -67,6 +70,23 @@ def audiences_are_whole(view: View) -> Iterator[Problem]:
             yield Problem(rule, place, "its table of ranks is not what its bitmaps count to")
     for name in frozen:
         yield Problem(rule, f"campaign {U64.unpack(name)[0]}", "an audience without a campaign")
+    for segment, detail in _snapshots(view):
+        yield Problem(rule, f"segment {segment}", detail)
+
+
+def _snapshots(view: View) -> Iterator[tuple[int, str]]:
+    """What is wrong with the members that segments keep."""
+    kept = Counter[int]()
+    for key, bitmap in view.range("bitmaps"):
+        segment, which, _ = LEDGER_KEY.unpack(key)
+        if which == SNAPSHOT:
+            kept[segment] += int.from_bytes(bitmap, "little").bit_count()
+    for key, octets in view.range("segments"):
+        segment, frozen = TENANT_U64.unpack(key)[1], unpack(octets).get("frozen")
+        found = kept.pop(segment, 0)
+        if found != (frozen["count"] if frozen else 0):
+            yield segment, f"{found} members in its bitmaps, it says {frozen['count'] if frozen else 'it keeps none'}"
+    yield from ((segment, "members of a snapshot without a segment") for segment in kept)
 
 
 def counters_are_the_ledgers(view: Snapshot) -> Iterator[Problem]:

@@ -308,6 +308,14 @@ MUTANTS = (
         ("tests/apps/test_archive.py::test_what_is_unsettled_is_not_archived",),
     ),
     Mutant(
+        "log-of-any-length",
+        "pages that a backup held back find their use again",
+        "dispatcher/store/log_values.py",
+        "    for each in split(value, OCTETS_MAX):\n        view.txn.put",
+        "    for each in [value]:\n        view.txn.put",
+        ("tests/store/test_log_values.py",),
+    ),
+    Mutant(
         "log-begins-again",
         "the ids of the first messages lead to their own records",
         "dispatcher/daemon/orders.py",

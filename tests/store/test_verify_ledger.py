@@ -9,12 +9,19 @@ import pytest
 from dispatcher.campaigns.campaign import create_campaign, edit_campaign, mark
 from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
-from dispatcher.control.commands import CreateCampaign, EditCampaign, PreviewCampaign, StartCampaign
+from dispatcher.control.commands import (
+    CreateCampaign,
+    EditCampaign,
+    PreviewCampaign,
+    SnapshotSegment,
+    StartCampaign,
+)
 from dispatcher.records.changes import Changes
 from dispatcher.records.keys import parse_public_id, reply_batch
 from dispatcher.records.states import CampaignState, Decision, State
+from dispatcher.segments.snapshot import snapshot_segment
 from dispatcher.store import Store, ledger
-from dispatcher.store.layout import ARRAYS, HEADER, LEDGER_KEY, TENANT_U64, U64
+from dispatcher.store.layout import ARRAYS, HEADER, LEDGER_KEY, SNAPSHOT, TENANT_U64, U64
 from dispatcher.store.values import pack, unpack
 from dispatcher.store.verify import verify
 from tests.campaigns.log import ACCEPTED, RECEIPT, REFUSED, RELEASED, UNCERTAIN, claim, log, log_begins, record
@@ -129,6 +136,17 @@ def test_what_belongs_to_no_campaign_is_found(shop: Store, campaign: int):
     assert any("counters without a campaign" in each for each in found)
     found = damage(shop, "campaign_counts", U64.pack(campaign), None)
     assert any("a ledger without counters" in each for each in found)
+
+
+def test_a_snapshot_of_a_segment_is_whole_and_what_it_lost_is_found(shop: Store):
+    made = do(shop, snapshot_segment, SnapshotSegment(title="Then", expr="everyone"))
+    segment = parse_public_id("seg", made["id"])
+    assert problems(shop) == []
+    key = LEDGER_KEY.pack(segment, SNAPSHOT, 0)
+    found = damage(shop, "bitmaps", key, None)
+    assert found == [f"audiences_are_whole: segment {segment}: 0 members in its bitmaps, it says {MEMBERS}"]
+    found = damage(shop, "segments", TENANT_U64.pack(1, segment), None)
+    assert found == [f"audiences_are_whole: segment {segment}: members of a snapshot without a segment"]
 
 
 @pytest.mark.parametrize(
