@@ -143,8 +143,9 @@ def test_a_snapshot_of_a_segment_is_whole_and_what_it_lost_is_found(shop: Store)
     segment = parse_public_id("seg", made["id"])
     assert problems(shop) == []
     key = LEDGER_KEY.pack(segment, SNAPSHOT, 0)
-    found = damage(shop, "bitmaps", key, None)
-    assert found == [f"audiences_are_whole: segment {segment}: 0 members in its bitmaps, it says {MEMBERS}"]
+    whole = row_of(shop, "bitmaps", key)
+    found = damage(shop, "bitmaps", key, bytes([whole[0] & 0x7F]) + whole[1:])
+    assert found == [f"audiences_are_whole: segment {segment}: 8 members in its bitmaps, it says 9"]
     found = damage(shop, "segments", TENANT_U64.pack(1, segment), None)
     assert found == [f"audiences_are_whole: segment {segment}: members of a snapshot without a segment"]
 
