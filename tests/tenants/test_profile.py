@@ -36,7 +36,8 @@ def test_the_three_markets_can_be_read_and_none_asks_for_nothing():
     ("market", "text", "opts_out"),
     [
         ("us", "Stop. Thank you", True), ("us", "STOP 12345", False), ("us", "REVOKE", True), ("us", "I quit", False),
-        ("cn", "Ｔ", True), ("cn", "回T退订", True), ("cn", "td", True), ("cn", "退订，谢谢", True), ("cn", "订阅", False),
+        ("cn", "Ｔ", True), ("cn", "回T退订", True), ("cn", "回复T退订", True), ("cn", "退订回TD", True),
+        ("cn", "td", True), ("cn", "退订，谢谢", True), ("cn", "订阅", False),
         ("fr", "Arrêt", True), ("fr", "STOP", True), ("none", "stop", True), ("none", "arret", True),
     ],
 )  # fmt: skip
