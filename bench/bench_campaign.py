@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -43,11 +42,11 @@ RECIPIENTS = 10_000_000
 HELD = 1_000_000
 MANY = 20
 SHARE = 5_000  # of 10,000 buckets: who the campaigns of the second half go to
+BACKUP_ROUNDS = 8
 ROUNDS = 4  # each begins with the other of the two: the machine is others' too, and caches fill
 PEOPLE = 200
 QUIET_S = 0.3
 SETTLE_S = 1.0
-WATCH_S = 0.05
 WAIT_S = 300.0
 
 
@@ -85,7 +84,7 @@ def _measure(report: Report, rig: Rig, store: Store, folder: Path, options: argp
     if options.only in (None, "many"):
         last |= _many(report, rig, options.recipients)
     if options.only in (None, "backup"):
-        last |= _backup(report, rig, folder / "copy", options.store_gb > 0)
+        last |= _backup(report, rig, folder / "copy")
     if options.only in (None, "life"):
         last |= _story(report, store, options.recipients)
     return last
@@ -199,50 +198,59 @@ def _many(report: Report, rig: Rig, members: int) -> dict[str, Any]:
     return {"one_per_s": one, "many_per_s": many, "many_loss_percent": round(loss, 1)}
 
 
-def _backup(report: Report, rig: Rig, copy: Path, whole: bool) -> dict[str, Any]:
-    """A campaign alone and beside backups that follow one another until it ends, in turns.
+def _backup(report: Report, rig: Rig, copy: Path) -> dict[str, Any]:
+    """A campaign alone and beside a backup, in turns: while it is not its turn, the backup is stopped."""
+    backups, audience = _Backups(rig.data, copy), f"everyone bucket 0..{SHARE - 1}"
 
-    `whole`: then a backup that is let end, beside as many campaigns as that takes."""
-    made, audience = list[int](), f"everyone bucket 0..{SHARE - 1}"
-
-    def with_backups() -> float:
-        with _backups(rig.data, copy, made):
+    def with_backup() -> float:
+        with backups.going():
             return _rate(rig, [audience])
 
-    alone, beside = _in_turns(lambda: _rate(rig, [audience]), with_backups)
+    try:
+        alone, beside = _in_turns(lambda: _rate(rig, [audience]), with_backup, BACKUP_ROUNDS)
+    finally:
+        backups.end()
     loss = 100 * (1 - beside / alone)
+    report.check("backups copy", backups.octets > 0, backups.octets)
     report.show(
-        Figure("copied beside", round(sum(made) / 1e9, 2), "GB"),
+        Figure("the store", round(sum(file.stat().st_size for file in rig.data.rglob(FILE)) / 1e9, 2), "GB"),
+        Figure("copied beside", round(backups.octets / 1e9, 2), "GB"),
         Figure("alone", alone, "messages/s"),
-        Figure("beside", beside, "messages/s"),
-        Figure.of("backups beside cost", round(loss, 1), "% of rate", most=10),
+        Figure("beside a backup", beside, "messages/s"),
+        Figure.of("a backup costs", round(loss, 1), "% of rate", most=10),
     )
-    last = {"backup_loss_percent": round(loss, 1), "backup_copied_gb": round(sum(made) / 1e9, 2)}
-    return last | (_backup_whole(report, rig, copy, audience) if whole else {})
+    return {"backup_loss_percent": round(loss, 1), "backup_copied_gb": round(backups.octets / 1e9, 2)}
 
 
-def _backup_whole(report: Report, rig: Rig, copy: Path, audience: str) -> dict[str, Any]:
-    """One backup from its begin to its end, beside campaigns; as many alone before it and after it: the store and its
-    log grow meanwhile, whoever copies."""
-    alone, beside = [_rate(rig, [audience]) for _ in range(ROUNDS)], list[float]()
-    began = time.monotonic()
-    with _backup_process(rig.data, copy) as backup:
+class _Backups:
+    """`volley backup`, stopped and let go on, and begun again where it ended."""
+
+    def __init__(self, data: Path, copy: Path) -> None:
+        self.octets = 0
+        self._argv = [sys.executable, "-m", "dispatcher.cli", "backup", str(copy), "--data", str(data)]
+        self._copy = copy
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @contextlib.contextmanager
+    def going(self) -> Iterator[None]:
+        if self._process is None or self._process.poll() is not None:
+            shutil.rmtree(self._copy, ignore_errors=True)
+            self._process = subprocess.Popen(
+                self._argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+        self._process.send_signal(signal.SIGCONT)
         time.sleep(SETTLE_S)
-        while backup.poll() is None:
-            beside.append(_rate(rig, [audience]))
-    took_s, octets = time.monotonic() - began, (copy / FILE).stat().st_size
-    shutil.rmtree(copy)
-    alone += [_rate(rig, [audience]) for _ in range(ROUNDS)]
-    report.check("the backup is whole", backup.returncode == 0, backup.returncode)
-    loss = 100 * (1 - harmonic_mean(beside) / harmonic_mean(alone))
-    report.show(
-        Figure("one whole backup", round(octets / 1e9, 2), "GB"),
-        Figure("it took", round(took_s, 1), "s"),
-        Figure("alone, before and after", ", ".join(f"{rate:,.0f}" for rate in alone), "messages/s"),
-        Figure("beside it", ", ".join(f"{rate:,.0f}" for rate in beside), "messages/s"),
-        Figure.of("it costs", round(loss, 1), "% of rate", most=10),
-    )
-    return {"backup_gb": round(octets / 1e9, 2), "backup_s": round(took_s, 1), "backup_whole_percent": round(loss, 1)}
+        before = _written(self._process.pid)
+        yield
+        self._process.send_signal(signal.SIGSTOP)
+        self.octets += max(0, _written(self._process.pid) - before)
+
+    def end(self) -> None:
+        if self._process is not None:
+            for number in (signal.SIGINT, signal.SIGCONT):
+                self._process.send_signal(number)
+            self._process.wait()
+        shutil.rmtree(self._copy, ignore_errors=True)
 
 
 def _ballast(data: Path, gigabytes: int) -> None:
@@ -255,42 +263,13 @@ def _ballast(data: Path, gigabytes: int) -> None:
                     view.txn.put(LEDGER_KEY.pack(1, 0, block), octets, db=view.tables["bitmaps"])
 
 
-def _in_turns(first: Callable[[], float], second: Callable[[], float]) -> tuple[int, int]:
+def _in_turns(first: Callable[[], float], second: Callable[[], float], rounds: int = ROUNDS) -> tuple[int, int]:
     """The rates of two over all rounds: all messages by all their time."""
     rates: dict[Callable[[], float], list[float]] = {first: [], second: []}
-    for i in range(ROUNDS):
+    for i in range(rounds):
         for measure in (first, second) if i % 2 == 0 else (second, first):
             rates[measure].append(measure())
     return round(harmonic_mean(rates[first])), round(harmonic_mean(rates[second]))
-
-
-@contextlib.contextmanager
-def _backups(data: Path, copy: Path, made: list[int]) -> Iterator[None]:
-    """`volley backup` again and again until the end, which cuts the last; the octets of each copy go into `made`."""
-    end = threading.Event()
-
-    def run() -> None:
-        while not end.is_set():
-            with _backup_process(data, copy) as backup:
-                while backup.poll() is None and not end.wait(WATCH_S):
-                    pass
-                made.append((copy / FILE).stat().st_size if copy.exists() else _written(backup.pid))
-                backup.send_signal(signal.SIGINT)
-            shutil.rmtree(copy, ignore_errors=True)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    time.sleep(SETTLE_S)
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
-
-
-def _backup_process(data: Path, copy: Path) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-m", "dispatcher.cli", "backup", str(copy), "--data", str(data)]
-    return subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _written(pid: int) -> int:

@@ -46,7 +46,7 @@ from dispatcher.store.values import unpack
 FORMAT = 1
 FILE, MANIFEST = "data.mdb", "manifest.json"
 GROWTH_OCTETS_MAX = 4 << 30  # or half of the store: at full rate one under a reader grows some 30 MB/s
-BESIDE_OCTETS_S = 100_000_000  # while messages are sent, unless told otherwise: faster, it costs them a tenth
+BESIDE_OCTETS_S = 50_000_000  # while messages are sent, unless told otherwise: at twice as much it was felt
 LOOK_EVERY_S = 1.0  # whether they are
 BEHIND_S = 0.1  # of a rate: further behind it begins anew
 WARN_AT = 0.5  # of the growth limit

@@ -38,7 +38,7 @@ class Record(NamedTuple):
 def value_of(items: Sequence[Claim | Record], base_ms: int = BASE_MS) -> bytes:
     campaigns = sorted({item.campaign for item in items})
     run = {campaign: 3 + no for no, campaign in enumerate(campaigns)}
-    body = b""
+    body = bytearray()
     for no, item in enumerate(items):
         delta_ms = min(no * 400, 65_535)
         if isinstance(item, Claim):
