@@ -120,9 +120,7 @@ def edit_pool_command(
     \b
       volley coupon pool edit "Spring cake" --until 2026-04-15 --stock none
     """
-    number = call.tenant(tenant)
-    with call.reading() as view:
-        found = _pool(view, number, pool)
+    number, found = _found(call, tenant, pool)
     begin_ms, until_ms = _instants(call, number, begin, until)
     given: dict[str, tuple[str | None, Any]] = {
         "name": (name, name),
@@ -145,9 +143,7 @@ def edit_pool_command(
 @common
 def close_pool_command(call: Call, tenant: str | None, pool: str, reason: str) -> None:
     """Nothing of POOL is redeemed any more. Campaigns that may still send codes of it are named."""
-    number = call.tenant(tenant)
-    with call.reading() as view:
-        found = _pool(view, number, pool)
+    number, found = _found(call, tenant, pool)
     reply = call.do(CloseCouponPool(pool=found), tenant=number, reason=reason)
     named = "".join(f"\n{campaign} may still send codes of it" for campaign in reply["campaigns"])
     call.show(reply, f"closed, {reply['redeemed']:,} redeemed{named}")
@@ -160,9 +156,7 @@ def close_pool_command(call: Call, tenant: str | None, pool: str, reason: str) -
 @common
 def open_pool_command(call: Call, tenant: str | None, pool: str, reason: str) -> None:
     """Codes of POOL are taken again."""
-    number = call.tenant(tenant)
-    with call.reading() as view:
-        found = _pool(view, number, pool)
+    number, found = _found(call, tenant, pool)
     reply = call.do(OpenCouponPool(pool=found), tenant=number, reason=reason)
     call.show(reply, "open")
 
@@ -302,6 +296,13 @@ def _pool(view: View, tenant: int, text: str) -> int:
     if pool is None:
         raise click.UsageError(f"{text!r} is no coupon pool's id (cpl_...) or name: see volley coupon pool list")
     return pool
+
+
+def _found(call: Call, tenant: str | None, pool: str) -> tuple[int, int]:
+    """The tenant's number and the pool's."""
+    number = call.tenant(tenant)
+    with call.reading() as view:
+        return number, _pool(view, number, pool)
 
 
 def _instants(call: Call, tenant: int, *texts: str | None) -> list[int | None]:

@@ -10,6 +10,7 @@ By which endpoint a message went, its claim says; by which of its binds, nobody 
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -70,8 +71,8 @@ def fold_all(store: Store) -> None:
 def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
     """Release or make uncertain every claim of the process before; returns what it did. Folds before and after.
 
-    Writes one log value a 50,000 records through a Book of its own, which knows nothing but the journal; the report
-    goes with the last of them. The marks change only after that: a start that is killed here is done again, alike.
+    Commits 50,000 records at a time, written by a Book of its own, which knows nothing but the journal; the report goes
+    with the last of them. The marks change only after that: a start that is killed here is done again, alike.
     """
     began = time.perf_counter()
     fold_all(store)
@@ -90,20 +91,7 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
         went_by = endpoints_of(view, {(campaign, rank) for campaign, rank, _ in claimed}, LOG_OCTETS)
     credits = {name: int(words[number][CREDIT_SLOT]) for number, name in names.items() if words[number][CREDIT_SLOT]}
     recovery = Recovery(now_ms, marks.same_boot, sum(credits.values()), credits=credits)
-    reason = REASON_KILL if marks.same_boot else REASON_POWER
-    records: list[Record] = []
-    for campaign, rank, parts in claimed:
-        lost = [part for part in parts if (campaign, rank, part) not in above]
-        for part in parts:
-            kind = Kind.UNCERTAIN if part in lost else Kind.RELEASED
-            endpoint = went_by.get((campaign, rank), NO_ENDPOINT)
-            records.append((endpoint, campaign, kind, part, reason if part in lost else 0, rank))
-        recovery.released += not lost
-        recovery.uncertain += bool(lost)
-        recovery.parts_uncertain += len(lost)
-        if lost:
-            name = f"{campaign:x}"
-            recovery.of_campaign[name] = recovery.of_campaign.get(name, 0) + 1
+    records = _settled(claimed, above, went_by, recovery)
     recovery.took_s = round(time.perf_counter() - began, 3)
     crash_point("in_recovery")
     _log_all(store, records, None if marks.clean and not records else recovery)
@@ -136,6 +124,31 @@ def settle_claims(store: Store, marks: Marks, now_ms: int) -> Recovery:
             same_boot=marks.same_boot,
         )
     return recovery
+
+
+def _settled(
+    claimed: list[tuple[int, int, list[int]]],
+    above: Container[tuple[int, int, int]],
+    went_by: dict[tuple[int, int], int],
+    recovery: Recovery,
+) -> list[Record]:
+    """What becomes of each part that is claimed: released where its claim is `above` the mark, else uncertain; counted
+    in `recovery`."""
+    reason = REASON_KILL if recovery.same_boot else REASON_POWER
+    records: list[Record] = []
+    for campaign, rank, parts in claimed:
+        lost = [part for part in parts if (campaign, rank, part) not in above]
+        for part in parts:
+            kind = Kind.UNCERTAIN if part in lost else Kind.RELEASED
+            endpoint = went_by.get((campaign, rank), NO_ENDPOINT)
+            records.append((endpoint, campaign, kind, part, reason if part in lost else 0, rank))
+        recovery.released += not lost
+        recovery.uncertain += bool(lost)
+        recovery.parts_uncertain += len(lost)
+        if lost:
+            name = f"{campaign:x}"
+            recovery.of_campaign[name] = recovery.of_campaign.get(name, 0) + 1
+    return records
 
 
 def still_open(view: Snapshot, released: list[tuple[int, int]]) -> int:

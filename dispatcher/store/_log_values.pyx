@@ -7,7 +7,7 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndS
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
-from dispatcher.records.layouts cimport LOG_MAGIC, log_header, log_record, log_record_octets, log_run
+from dispatcher.records.layouts cimport LOG_MAGIC, LOG_RUNS, log_header, log_record, log_record_octets, log_run
 
 
 cdef enum:
@@ -16,6 +16,9 @@ cdef enum:
 cdef struct cut:
     size_t at, octets       # of its records in the value
     uint32_t records, runs
+
+if LOG_RUNS != 8 * SEEN:
+    raise ImportError(f"_log_values knows {8 * SEEN} runs, outcome_log.h has {LOG_RUNS}")
 
 
 def split(value, size_t most):

@@ -63,7 +63,7 @@ def trail(const uint8_t[::1] value, uint64_t campaign, uint32_t rank):
 
 def of_kind(const uint8_t[::1] value, int kind):
     """Every record of one kind, for kinds that are few: (campaign, rank, part, state, status, at_ms), in log order."""
-    cdef size_t at = sizeof(log_header), end = _end_of(value), size
+    cdef size_t at = sizeof(log_header), end = _end_of(value)
     cdef const uint8_t *p = &value[0]
     cdef const log_header *h = <const log_header *>p
     cdef const log_record *x
@@ -72,50 +72,50 @@ def of_kind(const uint8_t[::1] value, int kind):
     out = []
     ids = None
     while at < end:
-        with nogil:
-            while at < end:
-                size = log_record_octets(p + at, end - at)
-                if size == 0:
-                    at = end
-                    break
-                x = <const log_record *>(p + at)
-                if x.kind == kind:
-                    break
-                at += size
+        at = _next_of(p, at, end, kind, -1, 0)
         if at >= end:
             break
+        x = <const log_record *>(p + at)
         if ids is None:
             t = <const log_run *>(p + end)
             ids = {t[i].run: t[i].id for i in range(h.runs)}
         out.append((ids.get(x.run), x.rank, x.part, x.state, x.status, h.base_ms + x.delta_ms))
-        at += size
+        at += log_record_octets(p + at, end - at)
     return out
 
 
 def later_ids(const uint8_t[::1] value, uint64_t campaign):
     """message_ids of the parts after the first of a campaign's messages: (rank, part, id), in log order."""
-    cdef size_t at = sizeof(log_header), end = _end_of(value), size
+    cdef size_t at = sizeof(log_header), end = _end_of(value)
     cdef const uint8_t *p = &value[0]
-    cdef const log_record *x = NULL
+    cdef const log_record *x
     cdef int run = _run_of(p, end, campaign)
     out = []
     if run < 0:
         return out
     while at < end:
-        with nogil:
-            while at < end:
-                size = log_record_octets(p + at, end - at)
-                if size == 0:
-                    at = end
-                    break
-                x = <const log_record *>(p + at)
-                if x.kind == K_ACCEPTED and x.part and x.run == run:
-                    break
-                at += size
+        at = _next_of(p, at, end, K_ACCEPTED, run, 1)
         if at < end:
+            x = <const log_record *>(p + at)
             out.append((x.rank, x.part, (<const char *>x + sizeof(log_record))[:x.id_octets]))
-            at += size
+            at += log_record_octets(p + at, end - at)
     return out
+
+
+cdef size_t _next_of(const uint8_t *p, size_t at, size_t end, int kind, int run, int part) noexcept:
+    """Where the next record of a kind is, of one run (-1: of any), of this part or a later one; `end`: there is none."""
+    cdef const log_record *x
+    cdef size_t size
+    with nogil:
+        while at < end:
+            size = log_record_octets(p + at, end - at)
+            if size == 0:
+                return end
+            x = <const log_record *>(p + at)
+            if x.kind == kind and x.part >= part and (run < 0 or x.run == run):
+                return at
+            at += size
+    return end
 
 
 cdef size_t _end_of(const uint8_t[::1] value) except 0:
