@@ -208,8 +208,9 @@ def _found(store: Store) -> list[str]:
 
 def _line(folder: Path, manifest: dict[str, Any]) -> str:
     tables = manifest["tables"]
+    room = manifest.get("room_octets", manifest["octets"])  # not in those of LMDB's own copy
     return (
-        f"{folder}: {manifest['octets'] / MB:,.1f} MB as of {manifest['at']}, schema {manifest['schema']}, "
+        f"{folder}: {manifest['octets'] / MB:,.1f} MB that take {room / MB:,.1f} as of {manifest['at']}, schema {manifest['schema']}, "
         f"{tables.get('phones', 0):,} numbers, {tables.get('campaigns', 0):,} campaigns, "
         f"outcome log to {manifest['outcome_log_position']:,}"
     )

@@ -1,18 +1,21 @@
 """A backup: one consistent copy of the store's file beside whoever writes it, and how to know later that it is whole.
 
-Touches: the store's file, read-only, through one read transaction; the backup's folder.
+Touches: the store's file, read-only, under one read transaction; the backup's folder.
 
-    DIR/data.mdb        the store as of one commit, without its free pages
+    DIR/data.mdb        the store as of one commit; its free pages are zeros that take no room
     DIR/archive/        files of archived campaigns, if there are any (apps/archive.py)
-    DIR/manifest.json   {format, schema, at, octets, sha256, outcome_log_position, audit, tables, ...}, for people too
+    DIR/manifest.json   {format, schema, at, octets, room_octets, sha256, outcome_log_position, audit, tables, ...}, for
+                        people too; room: what octets take on a disk that keeps zeros for nothing
 
 In it: every table, so members, consent, campaigns, ledgers, the outcome log, keys (hashes) and the audit.
 Not in it: volley.toml (it has passwords), `marks` (true of one boot only), files of imports that are not done, exports
 and logs. DIR is no data folder, so that no dispatcher is started on a backup by mistake.
 
-Rests on: LMDB's compacting copy over a pipe, which gives this process the speed, the checksum and the way out; it
-copies the very transaction that the manifest was counted in. DESIGN 2: the one long reader has a growth limit, for
-pages that a writer gives back are not used again while it reads. The file is under DIR.partial until it is whole.
+Rests on: LMDB, which overwrites no page of a commit that is being read: so the file's pages may be read in the order of
+the disk, past the page cache (direct.py), where LMDB's own copy follows the tables through the map: every page that it
+misses had the disk read megabytes around it, and the syncs of those who send waited (15 % of their rate, now 2).
+DESIGN 2: the one long reader has a growth limit, for pages that a writer gives back are not used again while it reads.
+The file is under DIR.partial until it is whole.
 Weak spot: that limit is looked at as octets pass; a disk that hangs makes the reader wait with it.
 """
 
@@ -23,9 +26,9 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +38,12 @@ import lmdb
 import dispatcher
 from dispatcher.errors import NewerSchema, StoreError
 from dispatcher.store import audit
-from dispatcher.store.care import used_octets
-from dispatcher.store.direct import DirectFile, chunks
+from dispatcher.store._pages import cleaned
+from dispatcher.store.direct import CHUNK_OCTETS, DirectFile, DirectSource
 from dispatcher.store.environment import MAP_SIZE, Store
 from dispatcher.store.layout import ARCHIVE_FOLDER, SCHEMA, TABLES
 from dispatcher.store.ledger import next_position
+from dispatcher.store.pages import Meta, free_pages, meta_of
 from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.values import unpack
 
@@ -47,11 +51,13 @@ FORMAT = 1
 FILE, MANIFEST = "data.mdb", "manifest.json"
 GROWTH_OCTETS_MAX = 4 << 30  # or half of the store: at full rate one under a reader grows some 30 MB/s
 BESIDE_OCTETS_S = 50_000_000  # while messages are sent, unless told otherwise: at twice as much it was felt
-LOOK_EVERY_S = 1.0  # whether they are
+LOOK_EVERY_S = 2.0  # whether they are: an answer takes the dispatcher some ms
 BEHIND_S = 0.1  # of a rate: further behind it begins anew
 WARN_AT = 0.5  # of the growth limit
 SPARE_OCTETS = 64 << 20  # left free on the backup's disk
-PIPE_OCTETS = 1 << 20  # the most that an unprivileged process may ask for
+MOMENTS_MAX = 1_000  # tries to meet a commit that is not overwritten while it is looked up, of some 10 us each
+READ_OCTETS = 1 << 20
+ZEROS = bytes(READ_OCTETS)
 MEMBERS = ("format", "schema", "at_ms", "octets", "sha256", "outcome_log_position", "tables")
 
 Progress = Callable[[int, int], None]  # octets done, octets in all
@@ -160,13 +166,17 @@ def copy_file(
         if size != total:
             raise BackupRefused(f"{file} has {size:,} octets, its manifest says {total:,}")
         with file.open("rb") as source, open(to or os.devnull, "wb", opener=_as_the_store_does) as target:
-            while octets := source.read(PIPE_OCTETS):
+            while octets := source.read(READ_OCTETS):
                 digest.update(octets)
-                target.write(octets)
+                if octets == ZEROS:  # takes no room here either
+                    target.seek(len(octets), os.SEEK_CUR)
+                else:
+                    target.write(octets)
                 done += len(octets)
                 progress(done, total)
             target.flush()
             if to is not None:
+                target.truncate(total)
                 os.fsync(target.fileno())
     except OSError as exc:
         raise BackupRefused(f"{file}: {exc}") from exc
@@ -225,56 +235,95 @@ def sync_folder(folder: Path) -> None:
 
 def _copy(store: Store, descriptor: int, partial: Path, at_ms: int, pace: Pace) -> dict[str, Any]:
     """The file and what its manifest says, of one and the same transaction."""
-    with store.snapshot() as view:
-        manifest = _described(view, store, at_ms)
-        total = used_octets(store, view)
-        whole = total + sum(file.stat().st_size for file in _archives(store.folder))
-        free = os.statvfs(partial).f_bavail * os.statvfs(partial).f_frsize
-        if free < whole + SPARE_OCTETS:
-            raise BackupRefused(f"the backup needs {whole:,} octets, the disk of {partial.parent} has {free:,} free")
-        began = time.monotonic()
-        os.ftruncate(descriptor, 0)
-        file = DirectFile(partial / FILE, descriptor, total)
-        try:
-            octets, sha256 = _pour(view, store, file, total, pace)
-            file.finish()
-        finally:
-            file.close()
-    return manifest | {"octets": octets, "sha256": sha256, "took_s": round(time.monotonic() - began, 3)}
-
-
-def _pour(view: Snapshot, store: Store, file: DirectFile, total: int, pace: Pace) -> tuple[int, str]:
-    """LMDB writes the copy into a pipe in a thread of its own; here it is summed, slowed, written and watched."""
-    source, sink = os.pipe2(os.O_CLOEXEC)
-    fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, PIPE_OCTETS)
-    failed: list[BaseException] = []
-
-    def copy() -> None:
-        try:
-            store.env.copyfd(sink, compact=True, txn=view.txn)
-        except BaseException as exc:
-            failed.append(exc)
-        finally:
-            os.close(sink)
-
-    thread = threading.Thread(target=copy, name="backup", daemon=True)
-    thread.start()
-    watch = _Growth(store, pace, total)
-    digest, done = hashlib.sha256(), 0
+    source = DirectSource(Path(store.env.path()) / FILE)
     try:
-        for chunk in chunks(source):
+        with _moment(store, source.descriptor) as (view, meta):
+            manifest = _described(view, store, at_ms)
+            kept = _kept(free_pages(source.descriptor, meta), meta)
+            whole = kept.octets + sum(file.stat().st_size for file in _archives(store.folder))
+            free = os.statvfs(partial).f_bavail * os.statvfs(partial).f_frsize
+            if free < whole + SPARE_OCTETS:
+                raise BackupRefused(
+                    f"the backup needs {whole:,} octets, the disk of {partial.parent} has {free:,} free"
+                )
+            began = time.monotonic()
+            os.ftruncate(descriptor, 0)
+            file = DirectFile(partial / FILE, descriptor)
+            try:
+                octets, sha256 = _pour(store, source, file, kept, pace)
+                file.finish()
+            finally:
+                file.close()
+    finally:
+        source.close()
+    took_s = round(time.monotonic() - began, 3)
+    return manifest | {"octets": octets, "room_octets": kept.octets, "sha256": sha256, "took_s": took_s}
+
+
+@contextmanager
+def _moment(store: Store, file: int) -> Iterator[tuple[Snapshot, Meta]]:
+    """A commit that stays readable, and its meta page."""
+    for _ in range(MOMENTS_MAX):
+        with store.snapshot() as view:
+            meta = meta_of(file, view.txn.id(), view.page_octets)
+            if meta is not None:
+                yield view, meta
+                return
+    raise BackupRefused(f"the store was written {MOMENTS_MAX} times while its newest commit was looked up; try again")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What of the file is copied."""
+
+    meta: Meta
+    free: bytearray  # an octet a page
+    runs: list[tuple[int, int]]  # begin and end of neighbouring chunks with pages in use, in octets
+    octets: int  # of all runs
+
+
+def _kept(free: bytearray, meta: Meta) -> _Kept:
+    pages, end = CHUNK_OCTETS // meta.page_octets, len(free) * meta.page_octets
+    runs = list[tuple[int, int]]()
+    for first in range(0, len(free), pages):
+        if free.find(0, first, first + pages) < 0:
+            continue
+        begin, until = first * meta.page_octets, min(end, (first + pages) * meta.page_octets)
+        if runs and runs[-1][1] == begin:
+            begin, _ = runs.pop()
+        runs.append((begin, until))
+    return _Kept(meta, free, runs, sum(until - begin for begin, until in runs))
+
+
+def _pour(store: Store, source: DirectSource, file: DirectFile, kept: _Kept, pace: Pace) -> tuple[int, str]:
+    """The file's octets and their sum; each chunk is cleaned of what is free, summed, written, slowed, watched."""
+    watch = _Growth(store, pace, kept.octets)
+    digest, done, at, within = hashlib.sha256(), 0, 0, 0
+    size, end = kept.meta.page_octets, len(kept.free) * kept.meta.page_octets
+    for begin, until in kept.runs:
+        _leave_out(digest, file, begin - at)
+        file.set_aside(until - begin)
+        for at in range(begin, until, CHUNK_OCTETS):
+            chunk = source.chunk(at, min(CHUNK_OCTETS, until - at))
+            if at == 0:
+                first = kept.meta.pages()
+                chunk[: len(first)] = first
+            within = cleaned(chunk, size, at // size, kept.free, within)
             digest.update(chunk)
             file.append(chunk)
             done += len(chunk)
-            pace.progress(done, max(total, done))
+            pace.progress(done, kept.octets)
             watch.look()
             pace.keep(done)
-    finally:
-        os.close(source)  # the copy ends with EPIPE if it has not ended by itself
-        thread.join()
-    if failed:
-        raise BackupRefused(f"the store could not be copied: {failed[0]}") from failed[0]
-    return done, digest.hexdigest()
+        at = until
+    _leave_out(digest, file, end - at)
+    return end, digest.hexdigest()
+
+
+def _leave_out(digest: hashlib._Hash, file: DirectFile, octets: int) -> None:
+    for at in range(0, octets, READ_OCTETS):
+        digest.update(ZEROS[: octets - at])
+    file.leave_out(octets)
 
 
 class _Growth:

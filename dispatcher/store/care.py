@@ -15,7 +15,6 @@ from typing import Any
 
 from config.settings import Store as Limits
 from dispatcher.store.environment import Store
-from dispatcher.store.snapshot import Snapshot
 
 SPARE_OCTETS = 2 << 30  # free at full_percent: a great disk need not keep 10 % free
 META_PAGES = 2
@@ -92,12 +91,10 @@ def _disk(store: Store) -> tuple[int, int]:
     return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
 
 
-def used_octets(store: Store, view: Snapshot | None = None) -> int:
-    """Pages that hold rows, and what a compacting copy will be long: two meta pages, the list of tables, the tables."""
-    if view is None:
-        with store.snapshot() as view:
-            return used_octets(store, view)
-    stats = [view.txn.stat(table) for table in view.tables.values()] + [store.env.stat()]
+def used_octets(store: Store) -> int:
+    """Pages that hold rows: two meta pages, the list of tables, the tables."""
+    with store.snapshot() as view:
+        stats = [view.txn.stat(table) for table in view.tables.values()] + [store.env.stat()]
     pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
     return int((pages + META_PAGES) * store.env.stat()["psize"])
 

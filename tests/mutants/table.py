@@ -308,6 +308,22 @@ MUTANTS = (
         ("tests/apps/test_archive.py::test_what_is_unsettled_is_not_archived",),
     ),
     Mutant(
+        "backup-as-it-lies",
+        "what was deleted is in no backup",
+        "dispatcher/store/backup.py",
+        "            within = cleaned(chunk, size, at // size, kept.free, within)\n",
+        "",
+        ("tests/store/test_pages.py",),
+    ),
+    Mutant(
+        "any-meta-page",
+        "a backup is of the commit that its reader holds",
+        "dispatcher/store/pages.py",
+        "return mine if mine.transaction == transaction and other.transaction < transaction else None",
+        "return mine",
+        ("tests/store/test_pages.py",),
+    ),
+    Mutant(
         "log-of-any-length",
         "pages that a backup held back find their use again",
         "dispatcher/store/log_values.py",

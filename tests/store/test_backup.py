@@ -61,14 +61,23 @@ def test_a_backup_is_the_store_of_one_commit_while_a_writer_goes_on(full: Store,
     check_file(tmp_path / "copy", read_manifest(tmp_path / "copy"))
 
 
-def test_its_manifest_says_what_it_is_and_its_file_has_no_free_pages(full: Store, tmp_path: Path):
+def test_its_manifest_says_what_it_is_and_its_free_pages_take_no_room(full: Store, tmp_path: Path):
     for number in range(5):
         rewrite(full, number)
+    emptied = Changes()
+    for row in range(ROWS // 2):
+        emptied.delete("import_rejects", TENANT_U64.pack(0, row) + bytes(6))
+    full.apply(emptied)
     told: list[tuple[int, int]] = []
     manifest = write_backup(full, tmp_path / "copy", NOW_MS, Pace(progress=lambda done, of: told.append((done, of))))
     assert manifest == read_manifest(tmp_path / "copy")
-    assert manifest["octets"] == (tmp_path / "copy" / FILE).stat().st_size < full.size_octets()
-    assert told[-1] == (manifest["octets"], manifest["octets"]), "how long it will be is known before"
+    file = (tmp_path / "copy" / FILE).stat()
+    assert manifest["octets"] == file.st_size == full.size_octets()
+    assert manifest["room_octets"] == file.st_blocks * 512 < file.st_size // 2
+    assert told[-1] == (file.st_blocks * 512, file.st_blocks * 512), "how much it will take is known before"
+    copy_file(tmp_path / "copy", tmp_path / "target", manifest)
+    assert (tmp_path / "target").read_bytes() == (tmp_path / "copy" / FILE).read_bytes()
+    assert (tmp_path / "target").stat().st_blocks * 512 < file.st_size // 2, "nor where they are brought back"
     assert manifest["at"] == "2026-09-21T14:13:20Z" and manifest["tables"]["phones"] == 1
     assert not (tmp_path / "copy.partial").exists()
     assert (tmp_path / "copy" / FILE).stat().st_mode & 0o077 == 0, "members' data is the owner's alone"
