@@ -210,7 +210,7 @@ def _line(folder: Path, manifest: dict[str, Any]) -> str:
     tables = manifest["tables"]
     room = manifest.get("room_octets", manifest["octets"])  # not in those of LMDB's own copy
     return (
-        f"{folder}: {manifest['octets'] / MB:,.1f} MB that take {room / MB:,.1f} as of {manifest['at']}, schema {manifest['schema']}, "
-        f"{tables.get('phones', 0):,} numbers, {tables.get('campaigns', 0):,} campaigns, "
+        f"{folder}: {manifest['octets'] / MB:,.1f} MB that take {room / MB:,.1f} as of {manifest['at']}, schema "
+        f"{manifest['schema']}, {tables.get('phones', 0):,} numbers, {tables.get('campaigns', 0):,} campaigns, "
         f"outcome log to {manifest['outcome_log_position']:,}"
     )
