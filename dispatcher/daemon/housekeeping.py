@@ -33,7 +33,7 @@ from dispatcher.records.changes import Changes, View
 from dispatcher.store import Snapshot, care, ids_kept, phones
 from dispatcher.store.columns import fold_some, folded_to
 from dispatcher.store.singles import drop_old_singles
-from dispatcher.tenants.tenant import list_tenants
+from dispatcher.tenants.tenant import tenant_numbers
 
 if TYPE_CHECKING:
     from dispatcher.daemon.dispatcher import Dispatcher
@@ -71,7 +71,7 @@ async def keep_house(d: Dispatcher, imports: Imports) -> None:
                 singles_at = await d.works.do(partial(drop_old_singles, now_ms=now_ms, after=singles_at))
             with d.store.snapshot() as view:
                 rows = view.count("delta")
-                tenants = [tenant.number for tenant in list_tenants(view)]
+                tenants = tenant_numbers(view)
             if rows >= DELTA_ROWS or (rows and now - delta_at >= MINUTE_S):
                 delta_at = now
                 for tenant in tenants:
@@ -109,7 +109,7 @@ async def _minute(d: Dispatcher, imports: Imports) -> None:
     while at is not None:
         at = await d.works.do(partial(drop_old_answers, kept_ms=kept_ms, now_ms=now_ms, after=at))
     with d.store.snapshot() as view:
-        tenants = [tenant.number for tenant in list_tenants(view)]
+        tenants = tenant_numbers(view)
         edits = unfinished_edits(view)
     for tenant, job_id in edits:  # an erasure that waits for an answer to expire
         imports.open(tenant, job_id)

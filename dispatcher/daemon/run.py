@@ -29,6 +29,7 @@ from dispatcher.daemon.reload import hear_reloads
 from dispatcher.daemon.schedule import Schedule
 from dispatcher.segments.warmup import Warmup
 from dispatcher.store import Store, open_store
+from dispatcher.tenants.senders import note_own_senders
 
 FLUSH_S = 1.5  # SIGTERM promises 15 s for all: drain_s, two of an unbind, and this
 
@@ -80,6 +81,7 @@ async def live(
     Started once commands are heard. False when a full disk kept the last outcomes from it."""
     marks = open_marks(settings.data)
     give_numbers(store, settings.endpoints)
+    note_own_senders(store)
     report = recovery.settle_claims(store, marks, time.time_ns() // 1_000_000)
     d = Dispatcher(settings, store, marks, report)
     async with trio.open_nursery() as outer:

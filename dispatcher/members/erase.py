@@ -57,7 +57,8 @@ from dispatcher.store.layout import (
 )
 from dispatcher.store.replies import REPLY
 from dispatcher.store.values import pack, unpack
-from dispatcher.tenants.tenant import list_tenants, need_tenant
+from dispatcher.tenants.senders import users_of
+from dispatcher.tenants.tenant import need_tenant
 
 KIND = "erase"
 CHANGED_A_SLICE = 400  # rows, a page each at worst
@@ -253,10 +254,10 @@ def _requests(view: View, who: _Who, after: bytes) -> Rows:
 def _waiting_parts(view: View, who: _Who, after: bytes) -> Rows:
     """Each part of a long message with the head of its set, by which clean knows whose it is; none where the head went
     in an earlier slice. What was written to another tenant is that one's."""
-    others = {tenant.sender for tenant in list_tenants(view) if tenant.number != who.tenant and tenant.sender}
     for key, _ in view.range("mo_parts", after=after or None):
         octets = view.get("mo_parts", key[:-1] + b"\0")
-        yield key, b"" if octets is not None and unpack(octets)["to"] in others else octets or _ALONE
+        users = users_of(view, unpack(octets)["to"]) if octets is not None else []
+        yield key, b"" if users and who.tenant not in users else octets or _ALONE
 
 
 def _coupons(view: View, who: _Who, after: bytes) -> Rows:

@@ -33,7 +33,7 @@ from dispatcher.store.columns import (
 from dispatcher.store.hashed import digits_hash
 from dispatcher.store.layout import BLOCK, PLANE_SUPPRESSED, TENANT, TENANT_U64, U64
 from dispatcher.store.values import pack, unpack
-from dispatcher.tenants.tenant import list_tenants, need_tenant
+from dispatcher.tenants.tenant import need_tenant, tenant_numbers
 
 NUMBERS_MAX = 5_000  # of one command: a row and a delta row each, well inside one commit
 SIGNATURE_OCTETS = 8
@@ -274,7 +274,7 @@ def _members_of(view: View, hashes: list[bytes], command: ImportSuppressions, by
 
 
 def _tenants(view: View, by: int) -> list[int]:
-    return [by] if by != OPERATOR else [tenant.number for tenant in list_tenants(view)]
+    return [by] if by != OPERATOR else tenant_numbers(view)
 
 
 def _mark(changes: Changes, view: View, tenant: int, number: int) -> None:

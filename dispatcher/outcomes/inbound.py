@@ -27,8 +27,8 @@ from dispatcher.store.values import pack
 from dispatcher.tenants import market
 from dispatcher.tenants.market import plain
 from dispatcher.tenants.profile import Profile, get_profile
-from dispatcher.tenants.senders import users_of
-from dispatcher.tenants.tenant import list_tenants
+from dispatcher.tenants.senders import is_same, users_of
+from dispatcher.tenants.tenant import need_tenant, tenant_numbers
 from dispatcher.text.decode import decode
 
 __all__ = ["RECENT_MAX", "REPEAT_MS", "Heard", "Recent", "hear", "is_stop", "overdue", "plain", "seal_of"]
@@ -129,13 +129,13 @@ class _Owner:
     def __init__(self, view: View, written: _Written) -> None:
         self.number = int(written.source.lstrip("+")) if _NUMBER.fullmatch(written.source) else 0
         self.destination = written.destination
-        tenants = list_tenants(view)
-        users = users_of(view, tenants, written.destination)
-        concerned = users or tenants
+        users = users_of(view, written.destination)
+        concerned = users or tenant_numbers(view)
         if len(concerned) > 1:
-            concerned = [one for one in concerned if writer_of(view, one.number, written.source) is not None] or users
-        self.concerned = concerned
-        self.tenant = concerned[0] if concerned and (users or len(concerned) == 1) else None
+            concerned = [one for one in concerned if writer_of(view, one, written.source) is not None] or users
+        found = [need_tenant(view, one) for one in concerned]  # whose own sender it is come first
+        self.concerned = sorted(found, key=lambda one: not is_same(one.sender, written.destination))
+        self.tenant = self.concerned[0] if found and (users or len(found) == 1) else None
         self.words = _profile(self.tenant.market_profile if self.tenant else None).words
 
     @property

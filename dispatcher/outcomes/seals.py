@@ -18,7 +18,7 @@ from dispatcher.records.changes import Changes, View
 from dispatcher.records.events import Delivered
 from dispatcher.store.layout import TENANT
 from dispatcher.store.values import unpack
-from dispatcher.tenants.tenant import list_tenants
+from dispatcher.tenants.tenant import tenant_numbers
 
 REPEAT_MS = 30_000
 RECENT_MAX = 200_000  # seals remembered; a flood of more hides a repeat, then the person is answered twice
@@ -91,7 +91,7 @@ class Recent:
 
     def _load(self, view: View, now_ms: int) -> None:
         found: list[tuple[int, bytes]] = []
-        for tenant in (OPERATOR, *(tenant.number for tenant in list_tenants(view))):
+        for tenant in (OPERATOR, *tenant_numbers(view)):
             newest = None
             for _, octets in view.range("inbound", TENANT.pack(tenant), reverse=True):
                 row = unpack(octets)

@@ -16,6 +16,7 @@ from dispatcher.records.keys import public_id
 from dispatcher.store.layout import TENANT
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.profile import CAP_GROUPS, CAP_MAX, WITHIN_S_MAX, get_profile, profile_names
+from dispatcher.tenants.senders import note_sender
 from dispatcher.tenants.tenant import (
     LEAP_RULES,
     REGION_RULE,
@@ -58,6 +59,7 @@ def edit_tenant(view: View, command: EditTenant, envelope: Envelope) -> tuple[Ch
     if any(row.get(name) != value for name, value in command.changes.items()):
         row |= command.changes
         changes.put("tenants", key, pack(row))
+        note_sender(view, changes, tenant.number, row["sender"])
     shown = {name: row.get(name, getattr(tenant, name)) for name in EDITABLE}
     return changes, {"id": public_id("ten", tenant.number), **shown}
 

@@ -18,6 +18,7 @@ from dispatcher.records.keys import public_id
 from dispatcher.store.layout import TENANT
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.profile import profile_names
+from dispatcher.tenants.senders import note_sender
 
 TENANTS_MAX = 0xFFFF  # u16 in every key
 TITLE_MAX = 100
@@ -74,6 +75,7 @@ def create_tenant(view: View, command: CreateTenant, envelope: Envelope) -> tupl
         "created_ms": envelope.at_ms,
     }
     changes.put("tenants", TENANT.pack(number), pack(row))
+    note_sender(view, changes, number, command.sender)
     return changes, {"id": public_id("ten", number), "tenant": number, "title": row["title"]}
 
 
@@ -92,6 +94,10 @@ def need_tenant(view: View, tenant: int) -> Tenant:
 
 def list_tenants(view: View) -> list[Tenant]:
     return [_tenant(TENANT.unpack(key)[0], row) for key, row in view.range("tenants")]
+
+
+def tenant_numbers(view: View) -> list[int]:
+    return [TENANT.unpack(key)[0] for key, _ in view.range("tenants")]
 
 
 def put_next_member_no(changes: Changes, view: View, tenant: int, next_member_no: int) -> None:

@@ -8,12 +8,22 @@ from dispatcher.apps.messages import send_messages
 from dispatcher.campaigns.campaign import create_campaign
 from dispatcher.campaigns.life import start_campaign
 from dispatcher.campaigns.preview import preview_campaign
-from dispatcher.control.commands import CreateCampaign, CreateTenant, PreviewCampaign, SendMessages, StartCampaign
+from dispatcher.control.commands import (
+    CreateCampaign,
+    CreateTenant,
+    EditTenant,
+    PreviewCampaign,
+    SendMessages,
+    StartCampaign,
+)
 from dispatcher.members.consent import opted_out
 from dispatcher.outcomes.inbound import RECENT_MAX, REPEAT_MS, Recent, hear, is_stop, plain, seal_of
+from dispatcher.records.changes import Changes
 from dispatcher.records.events import Delivered
 from dispatcher.records.keys import parse_public_id
-from dispatcher.store.layout import OPTOUT_GROUPS
+from dispatcher.store.layout import OPTOUT_GROUPS, TENANT
+from dispatcher.tenants.edit import edit_tenant
+from dispatcher.tenants.senders import note_own_senders
 from dispatcher.tenants.tenant import create_tenant
 from tests.fakes.shop import NOW_MS, do, new_member
 from tests.outcomes.inbox import inbox
@@ -153,6 +163,31 @@ def test_a_stop_to_a_number_that_nobody_is_known_to_use_holds_for_all_that_know_
     assert heard(shop, said("hello", to="777")).tenant == 0
     told = heard(shop, said("STOP", to="777"))
     assert ((told.tenant, *told.others), told.first, stopped(shop)) == ((1, 2), True, [True, True])
+
+
+def test_whose_it_is_is_found_without_reading_other_tenants(shop):
+    other(shop, "THEIRS")
+    with shop.begin_write() as view:
+        view.txn.put(TENANT.pack(900), b"\xc1", db=view.tables["tenants"])  # no row that can be read
+    assert heard(shop, said("hi", to="THEIRS")).tenant == 2
+
+
+def test_a_tenants_own_sender_is_its_own_from_its_beginning_and_after_a_change(shop):
+    other(shop, "+4915799999999")
+    do(shop, edit_tenant, EditTenant(changes={"sender": "NEW"}), tenant=2)
+    assert [heard(shop, said("hi", to=to)).tenant for to in ("4915799999999", "NEW", "SHOP")] == [2, 2, 1]
+
+
+def test_the_own_senders_of_an_earlier_versions_tenants_are_noted_at_a_start(shop):
+    other(shop, "THEIRS")
+    changes = Changes()
+    for sender in (b"SHOP", b"THEIRS"):
+        changes.delete("meta", b"sender" + sender)
+    shop.apply(changes)
+    assert heard(shop, said("hi", to="THEIRS")).tenant == 0
+    for _ in range(2):
+        note_own_senders(shop)
+        assert heard(shop, said("hi again", to="THEIRS")).tenant == 2
 
 
 @pytest.mark.parametrize("esm_class", [0x08, 0x10, 0x18])
