@@ -140,7 +140,7 @@ def list_command(call: Call, tenant: str | None, state: str | None, limit: int) 
     with call.reading() as view:
         found = list_campaigns(view, number, limit=limit, state=state)
     rows = [campaign_json(campaign, row) for campaign, row in found]
-    call.show_rows(["id", "title", "purpose", "state", "audience", "started_at"], rows)
+    call.show_rows(["id", "title", "purpose", "state", "audience", "started_at"], rows, tenant=number)
 
 
 @campaign_group.command("show")

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config import SettingError, Settings, load
-from dispatcher.cli.shown import Reader
+from dispatcher.cli.shown import Reader, label
 from dispatcher.cli.talk import listens, send
 from dispatcher.clock import SystemClock
 from dispatcher.control.commands import Envelope
@@ -79,22 +79,31 @@ class Call:
             for told in Reader.of(of).lines(record):
                 click.echo(told.rstrip())
 
-    def show_rows(self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-        """A list: one JSON object a line, or a table. An id or a time is never broken over two lines, and nothing is in
-        a pipe, so that both can be copied and looked for."""
+    def show_rows(self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, tenant: int = 0) -> None:
+        """A list: one JSON object a line, or a table, by the clock and in the currency of the tenant if one is given.
+        An id or a time is never broken over two lines, and nothing is in a pipe: both can be copied and looked for."""
         if self.json:
             for row in rows:
                 click.echo(json.dumps(row, ensure_ascii=False, default=str))
             return
-        cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+        reader = self._reader(tenant)
+        cells = [[_cell(column, row.get(column), reader) for column in columns] for row in rows]
         table = Table(box=None, header_style="bold", pad_edge=False)
         for at, column in enumerate(columns):
             whole = all(len(line[at]) <= WHOLE_CHARACTERS and " " not in line[at] for line in cells)
-            table.add_column(column.replace("_", " "), overflow="fold", no_wrap=whole)
+            table.add_column((label(column) if reader else column).replace("_", " "), overflow="fold", no_wrap=whole)
         for line in cells:
             table.add_row(*line)
         width = None if sys.stdout.isatty() else PIPE_CHARACTERS
         Console(markup=False, highlight=False, emoji=False, width=width).print(table)
+
+    def _reader(self, tenant: int) -> Reader | None:
+        if not tenant:
+            return None
+        from dispatcher.tenants.tenant import need_tenant
+
+        with self.reading() as view:
+            return Reader.of(need_tenant(view, tenant))
 
 
 def common(function: F) -> F:
@@ -143,9 +152,9 @@ def tenant_id(number: int) -> str | None:
     return public_id("ten", number) if number else None
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
+def _cell(column: str, value: Any, reader: Reader | None) -> str:
     if isinstance(value, (list, tuple, set, frozenset)):
         return ", ".join(sorted(map(str, value)))
-    return str(value)
+    if reader is not None:
+        return reader.value(column, value)
+    return "" if value is None else str(value)

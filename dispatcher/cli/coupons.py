@@ -81,7 +81,7 @@ def list_pools_command(call: Call, tenant: str | None) -> None:
     number = call.tenant(tenant)
     with call.reading() as view:
         rows = [pool_json(pool, row) for pool, row in pools_of(view, number)]
-    call.show_rows(POOL_COLUMNS, rows)
+    call.show_rows(POOL_COLUMNS, rows, tenant=number)
 
 
 @pool_group.command("show")
@@ -286,7 +286,7 @@ def log_command(
             rows += more
             if before is None:
                 break
-    call.show_rows(LOG_COLUMNS, rows)
+    call.show_rows(LOG_COLUMNS, rows, tenant=number)
 
 
 def _pool(view: View, tenant: int, text: str) -> int:

@@ -37,7 +37,7 @@ def report_command(call: Call, tenant: str | None, first: datetime | None, last:
         if not begin <= end < begin + timedelta(days=DAYS_MAX):
             raise click.UsageError(f"--from {begin} --to {end}: 1 to {DAYS_MAX} days, in order")
         found = days(view, number, begin, end, now_ms)
-    call.show_rows(COLUMNS, found if call.json else map(_row, found))
+    call.show_rows(COLUMNS, found if call.json else map(_row, found), tenant=number)
 
 
 def _row(day: dict[str, Any]) -> dict[str, Any]:

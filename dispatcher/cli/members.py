@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from dispatcher.cli.common import Call, common, of_tenant
+from dispatcher.cli.shown import Reader
 from dispatcher.cli.who import finish_job, member_no_of, unknown_member
 from dispatcher.clock import SystemClock
 from dispatcher.control.commands import EditMembers, EraseMember, MergeMembers, UnmergeMembers, UpsertMember
@@ -154,15 +155,17 @@ def erase_member_command(call: Call, tenant: str | None, member: str, reason: st
 def show_timeline_command(call: Call, tenant: str | None, member: str, limit: int) -> None:
     """What happened with MEMBER, newest first: messages, receipts, replies, points, consent, edits."""
     from dispatcher.apps.timeline import timeline
+    from dispatcher.tenants.tenant import need_tenant
 
     number = call.tenant(tenant)
     with call.reading() as view:
         who, folder = member_no_of(view, number, member), call.settings.data
+        reader = Reader.of(need_tenant(view, number))
         found = timeline(view, number, who, limit=limit, folder=folder)
     if found is None:
         raise unknown_member(member)
-    rows = [{"at": event["at"], "kind": event["kind"], "what": _told(event)} for event in found[0]]
-    call.show_rows(["at", "kind", "what"], found[0] if call.json else rows)
+    rows = [{"at": event["at"], "kind": event["kind"], "what": _told(event, reader)} for event in found[0]]
+    call.show_rows(["at", "kind", "what"], found[0] if call.json else rows, tenant=number)
 
 
 @member_group.command("messages")
@@ -261,9 +264,8 @@ def _would(call: Call, tenant: int, command: EditMembers) -> dict[str, Any]:
     return {"dry_run": True, "matched": sum(count for _, _, count in blocks), "would_change": changed}
 
 
-def _told(event: dict[str, Any]) -> str:
-    rest = {name: value for name, value in event.items() if name not in ("at", "at_ms", "kind")}
-    return ", ".join(f"{name} {value}" for name, value in rest.items() if value not in (None, "", []))
+def _told(event: dict[str, Any], reader: Reader) -> str:
+    return reader.pairs({name: value for name, value in event.items() if name not in ("at", "at_ms", "kind")})
 
 
 def _pairs(values: tuple[str, ...]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def find_message_command(call: Call, tenant: str | None, message_id: str) -> int
     mixed = [endpoint.name for endpoint in settings.endpoints if endpoint.receipt_ids != "same"]
     with call.reading() as view:
         rows = who_had(view, number, message_id, mixed, SystemClock().epoch_ms(), folder=settings.data)
-    call.show_rows(FOUND, rows)
+    call.show_rows(FOUND, rows, tenant=number)
     return 0 if rows else 1
 
 
@@ -122,4 +122,4 @@ def list_messages_command(call: Call, tenant: str | None, limit: int) -> None:
     number = call.tenant(tenant)
     with call.reading() as view:
         rows = list_messages(view, number, limit, SystemClock().epoch_ms())
-    call.show_rows(COLUMNS, [shown for _, shown in rows])
+    call.show_rows(COLUMNS, [shown for _, shown in rows], tenant=number)

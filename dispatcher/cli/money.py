@@ -46,7 +46,10 @@ def ledger_command(call: Call, tenant: str | None, limit: int) -> None:
     number = call.tenant(tenant)
     with call.reading() as view:
         rows = [entry_json(entry, row) for entry, row in entries(view, number, limit=limit)]
-    call.show_rows(["at", "kind", "micros", "balance", "reserved", "campaign", "reason"], rows)
+    if not call.json:
+        rows = [{**row, "balance_micros": row["balance"], "reserved_micros": row["reserved"]} for row in rows]
+    columns = ["at", "kind", "micros", "balance_micros", "reserved_micros", "campaign", "reason"]
+    call.show_rows(columns, rows, tenant=number)
 
 
 @click.group("price")
@@ -92,7 +95,7 @@ def list_prices_command(call: Call, tenant: str | None) -> None:
         for whose, prices in found.items()
         for prefix, micros in sorted(prices.items())
     ]
-    call.show_rows(["prefix", "micros", "whose"], rows)
+    call.show_rows(["prefix", "micros", "whose"], rows, tenant=number)
 
 
 @click.command("usage")
@@ -127,4 +130,4 @@ def usage_command(call: Call, tenant: str | None, month: str | None) -> None:
     used = f"{found['messages']:,} messages, {found['parts']:,} parts, {found['billed']:,} billed"
     click.echo(f"{found['month']}: {used}, {money(found['micros'], of.currency)}{settled}")
     rows = [*found["campaigns"], *({**one, "campaign": f"messages, {one['purpose']}"} for one in found["singles"])]
-    call.show_rows(["campaign", "messages", "parts", "billed", "micros", "settled"], rows)
+    call.show_rows(["campaign", "messages", "parts", "billed", "micros", "settled"], rows, tenant=number)

@@ -83,7 +83,7 @@ def list_segments_command(call: Call, tenant: str | None) -> None:
     number = call.tenant(tenant)
     with call.reading() as view:
         rows = [_shown(row) for row in list_segments(view, number)]
-    call.show_rows(["id", "title", "version", "expr", "changed_at"], rows)
+    call.show_rows(["id", "title", "version", "expr", "changed_at"], rows, tenant=number)
 
 
 @segment_group.command("show")
@@ -102,7 +102,7 @@ def show_segment_command(call: Call, tenant: str | None, segment: str, versions:
         if versions:
             rows = [_shown(one) for one in segment_versions(view, number, _number(row))]
     if versions:
-        call.show_rows(["version", "title", "expr", "at", "actor"], rows)
+        call.show_rows(["version", "title", "expr", "at", "actor"], rows, tenant=number)
     else:
         call.show(_shown(row), of=of)
 
@@ -296,7 +296,7 @@ def counts_command(call: Call, tenant: str | None, segment: str, begin: str | No
     with call.reading() as view:
         row = _saved(view, number, segment)
         days = counts_of(view, number, _number(row), _day(begin, "--from"), _day(end, "--to"))
-    call.show_rows(["day", "matched", "reachable", "version"], [_shown(one) for one in days])
+    call.show_rows(["day", "matched", "reachable", "version"], [_shown(one) for one in days], tenant=number)
 
 
 def _rule(view: View, tenant: int, text: str) -> str:

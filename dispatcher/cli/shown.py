@@ -38,22 +38,22 @@ class Reader:
     def lines(self, record: Mapping[str, Any], indent: str = "") -> Iterator[str]:
         """A line a field; of a record inside it, and of each record in a list, an indented one."""
         for name, value in record.items():
-            label = f"{indent}{_label(name) + ':':{NAME_WIDTH}}"
+            head = f"{indent}{label(name) + ':':{NAME_WIDTH}}"
             if name == "values" and isinstance(value, Mapping):
-                yield label.rstrip()
+                yield head.rstrip()
                 yield from (f"{indent}  {own + ':':{NAME_WIDTH}} {_as_is(one)}" for own, one in value.items())
             elif isinstance(value, Mapping) and value:
-                yield label.rstrip()
+                yield head.rstrip()
                 yield from self.lines(value, f"{indent}  ")
             elif _are_records(value):
-                yield label.rstrip()
+                yield head.rstrip()
                 yield from (f"{indent}  {self.pairs(one)}" for one in value)
             else:
-                yield f"{label} {self.value(name, value)}"
+                yield f"{head} {self.value(name, value)}"
 
     def pairs(self, record: Mapping[str, Any]) -> str:
         """A small record on one line, without what is empty in it."""
-        said = ((_label(name).replace("_", " "), self.value(name, value)) for name, value in record.items())
+        said = ((label(name).replace("_", " "), self.value(name, value)) for name, value in record.items())
         return ", ".join(f"{name} {text}" for name, text in said if text)
 
     def value(self, name: str, value: Any) -> str:
@@ -115,7 +115,8 @@ def _as_is(value: Any) -> str:
     return "" if value is None else plain(str(value))
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
+    """What a value is called where it shows its unit."""
     found = next((suffix for suffix in _SUFFIXES if name.endswith(suffix) and not name.endswith("per_s")), "")
     return name.removesuffix(found)
 

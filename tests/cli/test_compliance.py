@@ -93,6 +93,11 @@ def test_credit_prices_and_usage_from_the_command_line(shop, volley, data):
     assert [row["kind"] for row in shop("money", "ledger").rows] == ["reserve", "top_up"]
     topped = volley("money", "top-up", "2500000", "--data", data).out
     assert topped == "balance 2.50084 EUR, reserved 0.00016 EUR\n"
+    table = volley("money", "ledger", "--data", data).out.splitlines()
+    assert table[0].split() == ["at", "kind", "micros", "balance", "reserved", "campaign", "reason"]
+    assert "2.50 EUR" in table[1] and "2.50084 EUR" in table[1] and "+0" in table[1].split()[0], "the tenant's clock"
+    assert "0.00005 EUR" in volley("price", "list", "--data", data).out
+    assert "0.00016 EUR" in volley("usage", "--data", data).out.splitlines()[-1]
     assert shop("usage", "--month", "2026-13", status=2).err
     assert shop("price", "set", "33:40", status=2).err
 
