@@ -132,7 +132,7 @@ class Calendar:
         zone = ZoneInfo(name)
         day = datetime.fromtimestamp(at_ms / 1000, zone).date()
         found = set[int]()
-        for on in (day, day + timedelta(days=1)):
+        for on in (day, day + timedelta(days=1), day + timedelta(days=2)):  # a clock put forward reaches the third
             found.update(_instants(zone, on, self._edges))
         if self._starts_ms is not None:
             found.add(self._starts_ms(name))

@@ -18,6 +18,7 @@ async def test_a_campaign_that_is_final_for_an_hour_gives_its_number_back(house:
     campaign = await house.send_all()
     feeder, book = house.dispatcher.feeder, house.dispatcher.book
     used = book.runs_used
+    await house.until(lambda: feeder.campaigns[campaign].expansion is None)
     tick(house, 1)
     assert campaign in feeder.campaigns and book.runs_used == used
     tick(house, 2 + KEPT_NS)
