@@ -130,7 +130,9 @@ class RedemptionAnswer(Answer):
     member: str | None
     pool: str
     value: str
-    campaign: str | None = Field(description="the newest of the pool that was sent to the member")
+    campaign: str | None = Field(
+        description="the newest of the pool that was sent to the member; an archived one earns no more"
+    )
     arm: str | None = None
     at: str
 
