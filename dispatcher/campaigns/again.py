@@ -16,7 +16,7 @@ from dispatcher.campaigns.render import mark_again
 from dispatcher.campaigns.repeats import ALL_PARTS, Repeat
 from dispatcher.records.batch import ROW, Batch, Row
 from dispatcher.records.changes import View
-from dispatcher.records.states import Decision
+from dispatcher.records.states import Decision, State
 from dispatcher.store import ledger
 from dispatcher.store.layout import BLOCK, BLOCK_WORDS
 
@@ -42,6 +42,15 @@ def asked_again(
             if gone >> slot & 1 and (whole or decision is not Decision.FREQUENCY_CAP):
                 stopped[rank] = decision
     return stopped, waits
+
+
+def without_settled(view: View, campaign: int, item: Repeat) -> Repeat | None:
+    """Less the parts that were uncertain when the repeat was planned and are not any more: by a receipt, or by a person
+    while it waited; as of the last fold. None when nothing is left."""
+    for part in range(item.uncertain.bit_length()):
+        if item.uncertain >> part & 1 and ledger.state_of(view, campaign, item.rank, part) != State.UNCERTAIN:
+            item.parts &= ~(1 << part)
+    return item if item.parts else None
 
 
 def marked(view: View, campaign: int, batch: Batch, items: dict[int, Repeat], stopped: dict[int, Decision]) -> Batch:

@@ -31,6 +31,7 @@ class Repeat:
     endpoint: int = field(compare=False, default=ANY)
     of: int = field(compare=False, default=1)  # parts of the message
     no_route: bool = field(compare=False, default=False)  # its route is gone: it ends here
+    uncertain: int = field(compare=False, default=0)  # of these parts, those that nothing may settle first
 
 
 class Repeats:
@@ -70,6 +71,7 @@ class Repeats:
             other = found.get(item.rank)
             if other is not None:
                 item.parts |= other.parts
+                item.uncertain |= other.uncertain
             found[item.rank] = item
         return list(found.values())
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import structlog
 import trio
 
-from dispatcher.campaigns.campaign import LATER
+from dispatcher.campaigns.campaign import find_campaign
 from dispatcher.campaigns.repeats import Repeat
 from dispatcher.daemon.channel import Channel
 from dispatcher.daemon.feeder import Feeder
@@ -26,8 +26,7 @@ from dispatcher.records.changes import View
 from dispatcher.records.states import Purpose, State
 from dispatcher.smpp.pump import Kind, Settled
 from dispatcher.store import Store, ids_kept, ledger
-from dispatcher.store.layout import BLOCK, TENANT_U64
-from dispatcher.store.values import unpack
+from dispatcher.store.layout import BLOCK
 
 Held = tuple[int, int, int, int, int]  # a receipt's key, number, state, status, at_ms
 BY_NUMBER = 1 << 24  # in a receipt record's status: how it was matched
@@ -95,8 +94,9 @@ class Settler:
         """Once more, by the endpoint that may have had it: its texts are that one's, and so are its receipts."""
         campaign = self.feeder.campaigns.get(item.campaign)
         if campaign is not None and campaign.expansion is not None:
+            part = 1 << item.part
             campaign.expansion.repeat(
-                Repeat(now_ns, item.rank, item.member_no, 1 << item.part, 1, endpoint=item.endpoint, of=item.of)
+                Repeat(now_ns, item.rank, item.member_no, part, 1, endpoint=item.endpoint, of=item.of, uncertain=part)
             )
         elif is_batch(item.campaign):
             self.feeder.replies.resend_uncertain(
@@ -178,12 +178,11 @@ class Settler:
         run = self.feeder.run_in(channel, campaign)
         if run is not None or is_batch(campaign):
             return run
-        for key, octets in view.range("campaigns"):
-            tenant, id = TENANT_U64.unpack(key)
-            if id == campaign:
-                self.feeder.open_campaign(tenant, campaign, LATER | unpack(octets))
-                return self.feeder.run_in(channel, campaign)
-        return None
+        if (found := find_campaign(view, campaign)) is None:
+            return None
+        tenant, row = found
+        self.feeder.open_campaign(tenant, campaign, row)
+        return self.feeder.run_in(channel, campaign)
 
     def _in_log(self, held: list[tuple[Channel, Held]]) -> dict[tuple[int, int], tuple[int, int, int]]:
         """Where the index has forgotten an id, the log still has it, and what is kept of the log before: repeats of old

@@ -11,6 +11,7 @@ from dispatcher.store import Store, ledger
 from dispatcher.store.layout import U64
 
 CLAIM, ACCEPTED, REFUSED, RETRY, RELEASED, UNCERTAIN, RECEIPT = range(1, 8)
+SETTLED = 10
 _HEADER = struct.Struct("<HHIQI4x")
 _RUN = struct.Struct("<QHH4x")
 _RECORD = struct.Struct("<BBBBIHHI")

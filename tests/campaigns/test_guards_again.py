@@ -16,8 +16,8 @@ from dispatcher.control.commands import AddSuppression, RecordConsents, SendMess
 from dispatcher.members.consents import record_consents
 from dispatcher.members.suppression import add_suppression
 from dispatcher.records.batch import Row, read_rows
-from dispatcher.records.states import Decision
-from tests.campaigns.log import claim, log, log_begins
+from dispatcher.records.states import Decision, State
+from tests.campaigns.log import SETTLED, UNCERTAIN, claim, log, log_begins, record
 from tests.campaigns.test_guards import NOON, drafted, previewed, tenant, yes
 from tests.fakes.shop import FRENCH as NUMBERS
 from tests.fakes.shop import do, french_shop
@@ -50,6 +50,24 @@ def again(store, campaign: int, *ranks: int, parts: int = 1, of: int = 1, now_ms
             made.repeat(Repeat(0, rank, rank, parts, 1, of=of))
         rows: list[Row] = [row for batch in made.again(view, 0, 100, 10, now_ms) for row in read_rows(batch)]
     return rows, made
+
+
+def test_an_uncertain_part_that_is_settled_while_its_repeat_waits_does_not_go_again(shop):
+    campaign = running(shop, text=LONG)
+    log(
+        shop,
+        campaign,
+        NOON + 1,
+        *(record(UNCERTAIN, rank, part=part, state=State.UNCERTAIN) for rank in range(3) for part in (0, 1)),
+    )
+    by_hand = [record(SETTLED, rank, part=part, state=State.FAILED) for rank, part in ((1, 0), (2, 0), (2, 1))]
+    log(shop, campaign, NOON + 2, *by_hand)
+    with shop.snapshot() as view:
+        made = Expansion(view, 1, campaign, load(view, 1, campaign))
+        for rank in range(3):
+            made.repeat(Repeat(0, rank, rank, 3, 1, of=2, uncertain=3))
+        rows = [row for batch in made.again(view, 0, 100, 10, NOON + 1_000) for row in read_rows(batch)]
+    assert {(row.rank, row.part) for row in rows if not row.skip} == {(0, 0), (0, 1), (1, 1)}
 
 
 def decided(rows: list[Row]) -> dict[int, Decision]:
