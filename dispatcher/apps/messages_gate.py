@@ -138,7 +138,7 @@ def _capped(
     caps = rules.caps
     if more:
         caps = tuple(
-            type(cap)(cap.group, cap.max - sum(one > at_ms - 1000 * cap.within_s for one in more), cap.within_s)
+            type(cap)(cap.group, cap.max - sum(abs(one - at_ms) < 1000 * cap.within_s for one in more), cap.within_s)
             for cap in caps
         )
         if any(cap.max <= 0 for cap in caps):

@@ -64,7 +64,7 @@ def eta(row: dict[str, Any], tenant: Tenant, frozen: Frozen, endpoint_rate: int,
             limit, end_ms = "winner", found_ms + rest_ms
     if frozen.waiting:
         last = max(frozen.waiting)
-        rest_ms = 0 if limit is None or limit not in known else -(-1000 * frozen.waiting[last] // known[limit])
+        rest_ms = lasts_ms * frozen.waiting[last] // frozen.will_send if limit in known else 0
         if end_ms is None or last + rest_ms > end_ms:
             limit, end_ms = "quiet", last + rest_ms
         if frozen.waiting.total() >= frozen.will_send:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dispatcher.campaigns._sent import sent_slots
-from dispatcher.campaigns.again import asked_again, marked, slots_of
+from dispatcher.campaigns.again import asked_again, marked, slots_of, without_settled
 from dispatcher.campaigns.arms import arms_of
 from dispatcher.campaigns.campaign import bitmap_key
 from dispatcher.campaigns.coupon_pool import key_of
@@ -31,6 +31,7 @@ from dispatcher.campaigns.render import MSISDN, Renderer, clear_through, skip_ro
 from dispatcher.campaigns.repeats import ANY, NEVER_NS, Repeat, Repeats
 from dispatcher.campaigns.share import FOREVER_MS, Begun, Share, Split
 from dispatcher.campaigns.written import compile_of
+from dispatcher.members.guards import held_back
 from dispatcher.records.batch import Batch
 from dispatcher.records.changes import View
 from dispatcher.records.states import Decision, Purpose
@@ -38,7 +39,7 @@ from dispatcher.routes.plan import NO_ROUTE, WAIT, Plan
 from dispatcher.routes.ported import ported_values
 from dispatcher.routes.router import Context, Router
 from dispatcher.store import ledger
-from dispatcher.store.columns import open_block
+from dispatcher.store.columns import FLAGS, open_block
 from dispatcher.store.layout import BLOCK, BLOCK_WORDS
 from dispatcher.text.coding import Coding
 from dispatcher.text.options import Options
@@ -207,12 +208,11 @@ class Expansion:
         arms = [todo]
         if self._arms is not None and any(todo):
             dealt = self._arms.split(view, self.tenant, block, todo)
-            arms = dealt.arms
-            if held := _number(dealt.holdout):
-                if held & clear:
-                    split.skips.append((Decision.HOLDOUT, _bits(held & clear)))
-                arms = [_bits(_number(arms[0]) | held & ~clear), *arms[1:]]  # where the kernel says why not
-            split.waits |= _number(dealt.waits)
+            held, rest = _number(dealt.holdout), _number(dealt.waits)
+            if held & clear:
+                split.skips.append((Decision.HOLDOUT, _bits(held & clear)))
+            split.waits |= rest & clear
+            arms = [_bits(_number(dealt.arms[0]) | (held | rest) & ~clear), *dealt.arms[1:]]  # the kernel says why not
         for arm, bits in enumerate(arms):
             if any(bits):
                 self._route(view, split, block, arm, bits)
@@ -226,8 +226,12 @@ class Expansion:
         for endpoint, mine in shares.of.items():
             split.shares.setdefault(endpoint, []).append(Share(arm, mine, ledger.popcount(mine)))
         split.waits |= _number(shares.waits)
-        if shares.no_route is not None:
-            split.skips.append((Decision.NO_ROUTE, shares.no_route))
+        if nowhere := _number(shares.no_route):
+            columns = open_block(view, self.tenant, block, [FLAGS, MSISDN])
+            for decision, held in held_back(columns, self.purpose, nowhere):
+                split.skips.append((decision, _bits(held)))
+                nowhere &= ~held
+            split.skips.append((Decision.NO_ROUTE, _bits(nowhere)))
 
     def _take(self, view: View, split: Split, endpoint: int, max_rows: int, now_ms: int) -> Batch | None:
         block, base = self._bases[split.index]
@@ -278,8 +282,9 @@ class Expansion:
         if self._repeats.due(ANY, now_ns):
             self._route_repeats(view, endpoint, now_ns)
         due: dict[int, dict[int, Repeat]] = {}
-        for item in self._repeats.take(endpoint, now_ns, min(max_rows, REPEATS_AT_ONCE)):
-            due.setdefault(item.member_no // BLOCK, {})[item.rank] = item
+        for taken in self._repeats.take(endpoint, now_ns, min(max_rows, REPEATS_AT_ONCE)):
+            if (item := without_settled(view, self.campaign, taken)) is not None:
+                due.setdefault(item.member_no // BLOCK, {})[item.rank] = item
         made: list[Batch] = []
         for block, items in sorted(due.items()):
             stopped, waits = asked_again(self._guards, view, block, items, now_ms)

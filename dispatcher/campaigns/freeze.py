@@ -94,16 +94,16 @@ def freeze(
     frozen.deal = deal(view, tenant.number, row, frozen.blocks)
     arms = arms_of({**row, "deal": frozen.deal.row if frozen.deal else None, "won": None}, campaign)
     seen = _Dealt(view, frozen.deal, campaign)
-    meter = meter_of(view, tenant, {**row, "started_ms": frozen.starts_ms}, coding=coding, router=router)
+    meter = meter_of(view, tenant, {**row, "started_ms": frozen.starts_ms, "quote": None}, coding=coding, router=router)
     guards = Guards(view, tenant.number, row, campaign, since_ms=frozen.starts_ms)
     counted = guards.counted(view, frozen.starts_ms)
     columns = list(dict.fromkeys([*guards.columns, *meter.columns]))
     next_no = next_member_no(view, tenant.number)
-    bills: list[Future[tuple[list[int], Bill, Counter[int], int]]] = []
+    bills: list[Future[_Billed]] = []
     with ThreadPoolExecutor(THREADS, "preview") as pool:
         for block, _, bitmap in frozen.blocks:
             opened = open_block(view, tenant.number, block, columns, next_no=next_no)
-            left, clear = _guarded(view, frozen, guards, opened, block, bitmap, counted)
+            left, clear, opening = _guarded(view, frozen, guards, opened, block, bitmap, counted)
             of_arm, rest = [left], 0
             if arms is not None:
                 split = arms.split(seen, tenant.number, block, left.to_bytes(BITMAP_OCTETS, "little"))
@@ -111,14 +111,15 @@ def freeze(
                 held = _int(split.holdout)
                 frozen.total.decisions[Decision.HOLDOUT] += (held & clear).bit_count()
                 of_arm[0] |= held & ~clear  # the kernel says why they get nothing
-            bills.append(pool.submit(_bill, meter, opened, block, of_arm, rest))
+            bills.append(pool.submit(_bill, meter, opened, block, of_arm, rest, opening))
         for bill in bills:
-            passed, total, by_arm, undealt = bill.result()
-            frozen.passed.append(passed)
-            frozen.counts.append(total.counts)
-            frozen.bill += total
-            frozen.by_arm.update(by_arm)
-            frozen.undealt += undealt
+            one = bill.result()
+            frozen.passed.append(one.passed)
+            frozen.counts.append(one.total.counts)
+            frozen.bill += one.total
+            frozen.by_arm.update(one.by_arm)
+            frozen.waiting.update(one.waiting)
+            frozen.undealt += one.undealt
     frozen.total += frozen.bill.counts
     frozen.prices = meter.prices.digest if meter.prices else ""
     return frozen
@@ -132,42 +133,61 @@ def _guarded(
     block: int,
     bitmap: bytearray,
     counted: Counted | None,
-) -> tuple[int, int]:
-    """(a block's recipients who go to the kernel, those of them that no guard of the kernel holds back either)."""
+) -> tuple[int, int, dict[int, int]]:
+    """(a block's recipients who go to the kernel, those of them that no guard of the kernel holds back either, when ->
+    those whom the quiet calendar opens for then)."""
     left = int.from_bytes(bitmap, "little")
     if guards.idle:
-        return left, left
+        return left, left, {}
     at_ms = frozen.starts_ms
     verdict = guards.judge(view, opened, block, bitmap, at_ms, counted)
     for decision, who in verdict.skips:
         bits = _int(who)
         frozen.total.decisions[decision] += bits.bit_count()
         left &= ~bits
-    waits = _int(verdict.waits)
+    waits, opening = _int(verdict.waits), dict[int, int]()
     if waits and guards.quiet is not None:
-        frozen.waiting.update(guards.quiet.opening(view, opened, waits, at_ms, at_ms))
-    return left, _int(verdict.clear) | waits
+        opening = guards.quiet.opening(view, opened, waits, at_ms, at_ms)
+    return left, _int(verdict.clear) | waits, opening
+
+
+@dataclass(slots=True)
+class _Billed:
+    """What a block comes to."""
+
+    passed: list[int]  # by arm who goes to the kernel
+    total: Bill = field(default_factory=Bill)
+    by_arm: Counter[int] = field(default_factory=Counter)  # messages
+    waiting: Counter[int] = field(default_factory=Counter)  # when -> messages that wait for it
+    undealt: int = 0
 
 
 def _bill(
-    meter: Meter, opened: BlockView, block: int, of_arm: list[int], rest: int
-) -> tuple[list[int], Bill, Counter[int], int]:
-    """(by arm who goes to the kernel, what they come to, messages by arm, how many of `rest`).
-
-    `rest` gets the text that wins, and until then counts as of the arm that is dearest for it. Touches buffers only."""
-    total, by_arm, undealt = Bill(), Counter[int](), 0
+    meter: Meter, opened: BlockView, block: int, of_arm: list[int], rest: int, opening: dict[int, int]
+) -> _Billed:  # fmt: skip
+    """`rest` gets the text that wins, and until then counts as of the arm that is dearest for it. opening: when -> who
+    waits for it. Touches buffers only."""
+    found = _Billed(of_arm)
     if rest:
         bills = [meter.bill(opened, block, rest, arm) for arm in range(len(of_arm))]
         dearest = max(range(len(bills)), key=lambda arm: (bills[arm].billed, bills[arm].micros))
-        undealt = bills[dearest].sent
-        by_arm[dearest] -= undealt
+        found.undealt = bills[dearest].sent
+        found.by_arm[dearest] -= found.undealt
         of_arm[dearest] |= rest
     for arm, mine in enumerate(of_arm):
+        for at_ms, who in opening.items():
+            if late := mine & who:
+                one = meter.bill(opened, block, late, arm)
+                if one.sent:
+                    found.waiting[at_ms] += one.sent
+                found.by_arm[arm] += one.sent
+                found.total += one
+            mine &= ~who
         if mine:
             one = meter.bill(opened, block, mine, arm)
-            by_arm[arm] += one.sent
-            total += one
-    return of_arm, total, by_arm, undealt
+            found.by_arm[arm] += one.sent
+            found.total += one
+    return found
 
 
 def _int(bitmap: bytearray | None) -> int:
@@ -175,18 +195,20 @@ def _int(bitmap: bytearray | None) -> int:
 
 
 class _Dealt:
-    """The View as it will be with the deal's exceptions in it."""
+    """The View as it will be with the deal's exceptions in it, and none of an earlier preview's."""
 
     def __init__(self, view: View, dealt: Dealt | None, campaign: int) -> None:
         self._view = view
         found = dealt.exceptions if dealt is not None else {}
         self._rows = {bitmap_key(campaign, WHICH_EXCEPTIONS, block): octets for block, octets in found.items()}
+        self._exceptions = bitmap_key(campaign, WHICH_EXCEPTIONS, 0)[:-4]  # what the keys of all blocks begin with
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._view, name)
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        return self._rows.get(key) if table == "bitmaps" and key in self._rows else self._view.get(table, key)
+        own = table == "bitmaps" and key.startswith(self._exceptions)
+        return self._rows.get(key) if own else self._view.get(table, key)
 
 
 def start_of(row: Row, now_ms: int) -> int:

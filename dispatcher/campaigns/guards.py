@@ -99,7 +99,7 @@ class Guards:
         self._stopped: Program | None = None  # members whose number is suppressed for the signature
         self._read_stops(view)
         self.quiet = _quiet(view, tenant, of.zone_field, self.rules, row)
-        self._holdout = row["holdout"] is not None
+        self._sorts_out = bool(row["holdout"] or row["winner"])  # who is clear is held out, or waits for a text
         self._arms: Arms | None = arms_of(row, campaign)
         self._claims: Claims | None = None
         self._runs: list[Run] = []  # campaigns that the caps count, and when they were looked for
@@ -118,7 +118,7 @@ class Guards:
     def idle(self) -> bool:
         """It would never say anything."""
         said = self._consent or self.rules.caps or self.quiet or self._signature or self.limits
-        return not (said or self._holdout)
+        return not (said or self._sorts_out)
 
     def limit(
         self, limits: list[Limit], spent: list[int], bill: Callable[[View, BlockView, int, int], Bill],
@@ -182,10 +182,13 @@ class Guards:
             skip(Decision.QUIET, found.never)
             waits, opens_ms = found.waiting, found.opens_ms
             left &= ~waits
+        goes = left & ~self._not_now(view, block, left) if reserve else left
         for limit, spent in zip(self.limits, self._spent, strict=True) if not again else ():
-            skip(limit.decision, left & ~self._within(view, columns, block, left, limit, spent, reserve=reserve))
+            within = self._within(view, columns, block, goes, limit, spent, reserve=reserve)
+            skip(limit.decision, goes & ~within)
+            goes = within
         if reserve and self._claims is not None:
-            self._claims.reserve(self.campaign, block, left & ~self._not_now(view, block, left))
+            self._claims.reserve(self.campaign, block, goes)
         return Verdict(skips, _bitmap(left), _bitmap(waits) if waits else None, opens_ms, until_ms)
 
     def claimed(self, view: View, block: int, sent: Octets, now_ms: int) -> None:

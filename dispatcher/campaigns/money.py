@@ -12,18 +12,18 @@ Rests on: DESIGN 6, PRODUCT D (/ledger, /usage, /quotas). Money is whole micro-u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from dispatcher.campaigns import usage
 from dispatcher.campaigns.arms import texts_of
-from dispatcher.campaigns.campaign import LATER, need_campaign
+from dispatcher.campaigns.campaign import need_campaign
 from dispatcher.campaigns.guards import Guards, Limit
 from dispatcher.campaigns.price import Bill, Meter, PriceList
 from dispatcher.campaigns.render import Renderer
 from dispatcher.campaigns.states import CANCELLED, OVER
 from dispatcher.campaigns.template import Template
+from dispatcher.campaigns.underway import under_way
 from dispatcher.campaigns.written import compile_of
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import Envelope, TopUp
@@ -35,7 +35,7 @@ from dispatcher.routes.nominal import Nominal
 from dispatcher.routes.router import Router
 from dispatcher.store.columns import BlockView
 from dispatcher.store.ids import next_id
-from dispatcher.store.layout import TENANT, TENANT_U64, USAGE_KEY
+from dispatcher.store.layout import TENANT, TENANT_U64
 from dispatcher.store.ledger import read_counts
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.rules import market_of
@@ -53,13 +53,14 @@ Row = dict[str, Any]
 class Account:
     balance: int = 0
     reserved: int = 0
+    entry: int = 0  # the last one's number
 
 
 def account(view: View, tenant: int) -> Account:
     """As of the last entry."""
-    for _, row in view.range("money", TENANT.pack(tenant), reverse=True):
+    for key, row in view.range("money", TENANT.pack(tenant), reverse=True):
         last = unpack(row)
-        return Account(last["balance"], last["reserved"])
+        return Account(last["balance"], last["reserved"], TENANT_U64.unpack(key)[1])
     return Account()
 
 
@@ -91,7 +92,7 @@ def enter(
     balance: int = 0, reserved: int = 0, micros: int, campaign: int = 0, why: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """One more entry of the credit; balance and reserved: by how much they change."""
-    number = next_id(changes, view, at_ms)
+    number = max(next_id(changes, view, at_ms), held.entry + 1)  # the last one's, also when the clock was put back
     row = {
         "kind": kind,
         "micros": micros,
@@ -190,7 +191,13 @@ def hold_money(
             raise insufficient(tenant, held, micros, "top it up (`volley money top-up`) or send to fewer")
         enter(changes, view, tenant.number, held, at_ms, ACTOR, "reserve",
                balance=-micros, reserved=micros, micros=micros, campaign=campaign)  # fmt: skip
-    row["quote"] = {"micros": micros, "billed": billed, "month": month, "reserved": micros if tenant.prepaid else 0}
+    row["quote"] = {
+        "micros": micros,
+        "billed": billed,
+        "month": month,
+        "reserved": micros if tenant.prepaid else 0,
+        "prices": prices.version,
+    }
     quoted = usage.Used(preview["will_send"], wire_parts(preview), billed, micros or 0)
     usage.put_used(changes, tenant.number, month, campaign, quoted, settled=False)
     return changes
@@ -242,7 +249,8 @@ def meter_of(
     view: View, tenant: Tenant, row: Row, *, prices: bool = True, transliterate: bool | None = None,
     coding: Coding | None = None, router: Router | None = None,
 ) -> Meter:  # fmt: skip
-    """What bills a campaign's texts: its arms' renderers by the market's rule, and the tenant's prices.
+    """What bills a campaign's texts: its arms' renderers by the market's rule, and the tenant's prices: those of its
+    start, once it has a quote.
 
     transliterate: other than the campaign's options and the endpoints say. coding: how most texts are taken; None: as
     most endpoints do. router: where numbers lead, and how each endpoint takes them."""
@@ -263,8 +271,13 @@ def meter_of(
     usual = coding or Coding()
     own = {name: coding_of(endpoint) for name, endpoint in router.settings.items()} if router else {}
     by_endpoint = {name: renderers(by) for name, by in own.items() if by != usual}
-    listed = PriceList(view, tenant.number) if prices else None
+    listed = _prices(view, tenant.number, row) if prices else None
     return Meter(renderers(usual), listed, _routes(view, tenant, row, router), by_endpoint)
+
+
+def _prices(view: View, tenant: int, row: Row) -> PriceList:
+    """Those that a campaign's start was bound to; of a draft those of now."""
+    return PriceList(view, tenant, (row.get("quote") or {}).get("prices"))
 
 
 def _routes(view: View, tenant: Tenant, row: Row, router: Router | None) -> Nominal | None:
@@ -286,14 +299,15 @@ class Over:
 
 
 def next_over(view: View) -> Over | None:
-    """One that has nothing in flight any more. Reads the rows of all reservations."""
-    for tenant, month, campaign, row in _unsettled(view):
-        if row is None or row["state"] not in OVER or row["quote"] is None:
+    """One that has nothing in flight any more. Reads the rows of all campaigns under way."""
+    for tenant, campaign, row in under_way(view, *OVER):
+        quote = row.get("quote")
+        if quote is None or not _is_reserved(view, tenant, quote["month"], campaign):
             continue
         counts = read_counts(view, campaign)
         moving = counts.state(State.RETRY_WAIT) if row["state"] != CANCELLED else 0
         if not (moving or counts.state(State.CLAIMED)):
-            return Over(tenant, campaign, month)
+            return Over(tenant, campaign, quote["month"])
     return None
 
 
@@ -306,7 +320,7 @@ def measure_over(view: View, over: Over, now_ms: int, router: Router | None = No
     except CommandRefused:
         plain = Renderer(Template("-", ("-",)), Purpose(row["purpose"]), 1)
         routes = _routes(view, tenant, row, router)
-        meter = Meter([plain] * len(texts_of(row)), PriceList(view, over.tenant), routes)
+        meter = Meter([plain] * len(texts_of(row)), _prices(view, over.tenant, row), routes)
     first = usage.month_of(row["started_ms"] or now_ms, tenant.zone)
     for month in range(first, usage.month_of(now_ms, tenant.zone) + 1):
         low_s, end_s = usage.begins_s(month, tenant.zone), usage.begins_s(month + 1, tenant.zone)
@@ -319,7 +333,7 @@ def measure_over(view: View, over: Over, now_ms: int, router: Router | None = No
 def settle(view: View, over: Over, found: dict[int, usage.Used], now_ms: int) -> Changes:
     """Replace what was reserved for a campaign by what was sent; nothing when somebody did so meanwhile."""
     changes = Changes()
-    if over not in (Over(tenant, campaign, month) for tenant, month, campaign, _ in _unsettled(view)):
+    if not _is_reserved(view, over.tenant, over.reserved_in, over.campaign):
         return changes
     usage.drop_used(changes, over.tenant, over.reserved_in, over.campaign)
     for month, used in found.items():
@@ -333,10 +347,6 @@ def settle(view: View, over: Over, found: dict[int, usage.Used], now_ms: int) ->
     return changes
 
 
-def _unsettled(view: View) -> Iterator[tuple[int, int, int, Row | None]]:
-    """(tenant, month, campaign, its row) of every reservation."""
-    for key, value in view.range("usage"):
-        if not unpack(value)["settled"]:
-            tenant, month, campaign = USAGE_KEY.unpack(key)
-            octets = view.get("campaigns", TENANT_U64.pack(tenant, campaign))
-            yield tenant, month, campaign, None if octets is None else LATER | unpack(octets)
+def _is_reserved(view: View, tenant: int, month: int, campaign: int) -> bool:
+    row = usage.row_of(view, tenant, month, campaign)
+    return row is not None and not row["settled"]

@@ -5,7 +5,11 @@ Touches: rows of `prices`, a block's columns, through a View. Money is whole mic
 The longest prefix counts; of the same a tenant's own price goes before the operator's, and of one's that of the
 endpoint before that of all.
 
-    prices: tenant:2 (0 = operator) prefix, or endpoint's name, a colon and the prefix -> {micros, at_ms}
+    prices: tenant:2 (0 = operator) prefix, or endpoint's name, a colon and the prefix -> {micros, at_ms, no, was}
+    micros: None where the price was taken away; no: the change's number, over all tenants; was: [no, micros] before it
+
+A campaign pays the prices that its start's token bound, whatever changes meanwhile: its quote keeps the number of the
+last change that it knew. Rows of earlier versions have neither `no` nor `was`.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from dispatcher.campaigns.render import PartCounts, Renderer
 from dispatcher.control.commands import Envelope, SetPrices
 from dispatcher.errors import CommandRefused
 from dispatcher.fastmatch import BITMAP_OCTETS, Program, match_block
+from dispatcher.members.guards import held_back
 from dispatcher.members.prefixes import Ranges, ranges_by
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.states import Decision
@@ -37,15 +42,20 @@ OPERATOR = 0
 PREFIX_DIGITS_MAX = 15
 MICROS_MAX = 1_000_000_000  # 1,000 units a part: more is a slip of the pen
 AT_ONCE = 5_000
+CHANGES_KEPT = 100  # of one prefix: a campaign that is older than these pays the oldest of them
+_CHANGES = b"prices"
 _PREFIX = re.compile(r"([\w.-]{1,64}:)?\d{0,15}", re.ASCII)
 
 
 class PriceList:
-    """A tenant's prices as they are in one View. Without any, nothing has a price and nothing costs."""
+    """A tenant's prices in one View, as they are or were. Without any, nothing has a price and nothing costs."""
 
-    def __init__(self, view: View, tenant: int) -> None:
-        self.rows = {**_rows(view, OPERATOR), **_rows(view, tenant)}
-        self._of = _by_endpoint(_rows(view, OPERATOR), _rows(view, tenant))
+    def __init__(self, view: View, tenant: int, as_of: int | None = None) -> None:
+        """as_of: the `version` of an earlier list; None: of now."""
+        operator, own = _rows(view, OPERATOR, as_of), _rows(view, tenant, as_of)
+        self.rows = {**operator, **own}
+        self.version = _version(view, tenant) if as_of is None else as_of
+        self._of = _by_endpoint(operator, own)
         self._span = _span(view, tenant) if self.rows else (0, 0)
         self._classes = {endpoint: self._classed(micros) for endpoint, micros in self._of.items()}
 
@@ -119,8 +129,8 @@ def price_of(view: View, tenant: int, number: int) -> int | None:
     for end in range(len(digits), -1, -1):
         for of in (tenant, OPERATOR):
             row = view.get("prices", TENANT.pack(of) + digits[:end].encode())
-            if row is not None:
-                return int(unpack(row)["micros"])
+            if row is not None and (micros := unpack(row)["micros"]) is not None:
+                return int(micros)
     listed = PriceList(view, tenant)
     found = [listed.of(number, endpoint) for endpoint in listed.endpoints]
     return max((price for price in found if price is not None), default=None)
@@ -139,10 +149,29 @@ def _clipped(ranges: Ranges, low: int, high: int) -> Ranges:
     return [(max(low, first), min(high, last)) for first, last in ranges if first <= high and last >= low]
 
 
-def _rows(view: View, tenant: int) -> dict[str, int]:
-    return {
-        key[TENANT.size :].decode(): unpack(row)["micros"] for key, row in view.range("prices", TENANT.pack(tenant))
-    }
+def has_prices(view: View, tenant: int) -> bool:
+    """Whether anything costs: the tenant or the operator has a price."""
+    rows = (row for of in (tenant, OPERATOR) for _, row in view.range("prices", TENANT.pack(of)))
+    return any(unpack(row)["micros"] is not None for row in rows)
+
+
+def _rows(view: View, tenant: int, as_of: int | None = None) -> dict[str, int]:
+    of = ((key, _as_of(unpack(row), as_of)) for key, row in view.range("prices", TENANT.pack(tenant)))
+    return {key[TENANT.size :].decode(): micros for key, micros in of if micros is not None}
+
+
+def _as_of(row: dict[str, Any], version: int | None) -> int | None:
+    """What a row said when `version` was the last change; None: nothing."""
+    was: list[tuple[int, int | None]] = [*row.get("was", []), (row.get("no", 0), row["micros"])]
+    if version is None:
+        return was[-1][1]
+    return next((micros for no, micros in reversed(was) if no <= version), was[0][1])
+
+
+def _version(view: View, tenant: int) -> int:
+    """The number of the last change of a tenant's prices and the operator's."""
+    rows = (row for of in (OPERATOR, tenant) for _, row in view.range("prices", TENANT.pack(of)))
+    return max((unpack(row).get("no", 0) for row in rows), default=0)
 
 
 def _program(ranges: Ranges) -> Program:
@@ -225,13 +254,16 @@ class Meter:
         total = Bill()
         for name, price, mine in self.priced(columns, bits):
             if name is NOWHERE:
+                for decision, held in held_back(columns, self.renderers[arm].purpose, mine):
+                    total.counts.decisions[decision] += held.bit_count()
+                    mine &= ~held
                 total.counts.decisions[Decision.NO_ROUTE] += mine.bit_count()
                 continue
             one = Bill(self.renderer(arm, name).count_parts(columns, block * BLOCK, _octets(mine)))
-            if price is not None:
+            if price is not None and one.sent:
                 one.micros = price * one.billed
                 one.by_price[price] = one.billed
-            elif self.prices:
+            elif price is None and self.prices:
                 one.no_price = one.sent
             if one.sent:
                 parts = sum(parts * n for parts, n in one.counts.parts.items())
@@ -272,14 +304,20 @@ def set_prices(view: View, command: SetPrices, envelope: Envelope) -> tuple[Chan
         errors.append({"pointer": "/prices", "code": "invalid_value", "detail": f"prices: 1 to {AT_ONCE:,} at once"})
     if errors:
         raise CommandRefused(422, "invalid_value", errors[0]["detail"], errors=errors)
-    changes = Changes()
+    changes, last = Changes(), view.get("meta", _CHANGES)
+    no = (unpack(last)["no"] if last else 0) + 1
+    changes.put("meta", _CHANGES, pack({"no": no}))
     for prefix, micros in command.prices.items():
         key = TENANT.pack(envelope.tenant) + prefix.encode()
-        if micros is None:
-            changes.delete("prices", key)
-        else:
-            changes.put("prices", key, pack({"micros": micros, "at_ms": envelope.at_ms}))
+        before = view.get("prices", key)
+        was = [[0, None]] if before is None else _history(unpack(before))
+        changes.put("prices", key, pack({"micros": micros, "at_ms": envelope.at_ms, "no": no, "was": was}))
     return changes, {"prices": {**_rows(view, envelope.tenant), **command.prices}}
+
+
+def _history(row: dict[str, Any]) -> list[list[int | None]]:
+    """What a row was, and is until now, as [number of the change, micros]; oldest first."""
+    return [*row.get("was", []), [row.get("no", 0), row["micros"]]][-CHANGES_KEPT:]
 
 
 def prices_json(view: View, tenant: int) -> dict[str, Any]:

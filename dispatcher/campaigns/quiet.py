@@ -216,17 +216,17 @@ class Quiet:
         return Waits(waiting, never, next(opens, looked.until_ms))
 
     def opening(self, view: View, block: BlockView, waiting: int, at_ms: int, since_ms: int) -> dict[int, int]:
-        """When -> how many of the waiting it opens for."""
+        """When -> those of the waiting whom it opens for, a bitmap."""
         found: dict[int, int] = {}
         looked = self._look(view, at_ms, since_ms)
         for at, program in looked.opening:
             if not waiting:
                 break
             if mine := waiting & self._match(program, block):
-                found[at] = mine.bit_count()
+                found[at] = mine
                 waiting &= ~mine
         if waiting:
-            found[looked.until_ms] = found.get(looked.until_ms, 0) + waiting.bit_count()
+            found[looked.until_ms] = found.get(looked.until_ms, 0) | waiting
         return found
 
     def _match(self, program: Program, block: BlockView) -> int:

@@ -7,13 +7,13 @@ claim, in the same order, since a STOP may have come in between; campaigns/guard
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
-from dispatcher.fastmatch import Assembler, Kind, Op
+from dispatcher.fastmatch import BITMAP_OCTETS, Assembler, Kind, Op, match_block
 from dispatcher.members.consent import group_of
 from dispatcher.records.states import Decision, Purpose
-from dispatcher.store.columns import FLAGS, Column, ColumnKind
+from dispatcher.store.columns import FLAGS, BlockView, Column, ColumnKind
 from dispatcher.store.layout import CONSENT_GROUPS, FIELD_MSISDN, OPTOUT_GROUPS, PLANE_LIVE, PLANE_SUPPRESSED
 
 MSISDN: Column = (FIELD_MSISDN, 0, ColumnKind.U64)
@@ -54,6 +54,19 @@ def guards_of(purpose: Purpose, *, consent: bool = False, capped: Hashable = Non
     if capped is not None:
         guards.append(Guard(Decision.FREQUENCY_CAP, capped, 1))
     return tuple(guards)
+
+
+def held_back(columns: BlockView, purpose: Purpose, bits: int) -> Iterator[tuple[Decision, int]]:
+    """Of a block's slots, a bitmap as a number, those to whom the guards of the rendering kernel let nothing go, by the
+    first of them: for whoever decides on recipients that the kernel never sees. `columns` has FLAGS and MSISDN."""
+    for guard in guards_of(purpose):
+        assembler, out = Assembler(), bytearray(BITMAP_OCTETS)
+        guard.push(assembler, 0)
+        column = FLAGS if guard.planes else MSISDN
+        match_block(assembler.program(), [columns.array(*column[:2])], columns.slots, out)
+        if found := bits & int.from_bytes(out, "little"):
+            yield guard.decision, found
+            bits &= ~found
 
 
 def push_live(assembler: Assembler, place: int) -> None:

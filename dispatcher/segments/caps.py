@@ -6,7 +6,8 @@ of `singles`, the messages of the API; and what this process claimed since (`Cla
 A message counts from the second of its last submit. What is claimed and not folded into the ledger yet counts as sent
 now, and so does whom another running campaign has been given and not claimed yet (`reserve`): so two campaigns never
 pass one cap together, at whatever moment a claim or a fold comes. A restart folds the log first, so nothing is missed.
-A message of the API counts from the instant at which it may leave, as soon as it is accepted. Answers do not count.
+A message of the API counts at the instant at which it may leave, as soon as it is accepted: one that waits for an
+instant further ahead than a window is long is no reason to hold another one back now. Answers do not count.
 """
 
 from __future__ import annotations
@@ -149,7 +150,8 @@ class Counted:
 
     def _counts(self, block: int, cap: Cap, pending: dict[int, int]) -> array[int]:
         counts = array("H", bytes(2 * BLOCK))
-        low_s = max(0, (self._at_ms - 1000 * cap.within_s) // 1000)
+        span_ms = 1000 * cap.within_s
+        low_s = max(0, (self._at_ms - span_ms) // 1000)
         for run in self._runs.values():
             if block in run.blocks:
                 bits, first = self._hits(run, block, low_s)
@@ -158,7 +160,7 @@ class Counted:
         for members in pending.values():
             kernel.tally(_EVERYBODY, members.to_bytes(BITMAP_OCTETS, "little"), 0, counts)
         for slot, at_ms in self._singles[1]:
-            if at_ms >= 1000 * low_s:
+            if 1000 * low_s <= at_ms < self._at_ms + span_ms:
                 counts[slot] += 1
         return counts
 
@@ -227,15 +229,15 @@ def over_caps(view: View, tenant: int, caps: Sequence[Cap], as_of_ms: int) -> Bi
 
 def sent_to(
     view: View, tenant: int, group: str, who: int, since_ms: int, at_ms: int, but: tuple[int, int] = (0, 0),
-    *, ahead: bool = False,
+    *, ahead_ms: int = 0,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """What of a group somebody was sent since then, oldest first: {campaign, title, at_ms} or, of the API, {message,
-    title, at_ms}. who: as store/singles.py has it. but: batch and position of one that does not count. ahead: also
-    those that wait and leave later than `at_ms`."""
+    title, at_ms}. who: as store/singles.py has it. but: batch and position of one that does not count. ahead_ms: also
+    those that wait and leave less than this after `at_ms`."""
     found: list[dict[str, Any]] = [
         {"message": message_id(position, purpose_of_batch(batch)), "title": "", "at_ms": when_ms}
         for when_ms, batch, position in singles_of(view, tenant, group, who, since_ms)
-        if (batch, position) != but and (ahead or when_ms <= at_ms)
+        if (batch, position) != but and (when_ms <= at_ms or when_ms < at_ms + ahead_ms)
     ]
     if who & STRANGER:
         return iter(found)
@@ -271,10 +273,11 @@ def capped_by(
     but: tuple[int, int] = (0, 0), ahead: bool = False,
 ) -> dict[str, Any] | None:  # fmt: skip
     """Why somebody is capped, for a person: {cap, by: [{campaign or message, title, at}], until}; None when no cap
-    holds now. campaign, but: what does not count: a campaign, or a message by batch and position. ahead: as sent_to."""
+    holds now. campaign, but: what does not count: a campaign, or a message by batch and position. ahead: those
+    that wait count too, where one window may hold them and one of now."""
     for cap in sorted(caps, key=lambda cap: -cap.within_s):
-        since_ms = at_ms - 1000 * cap.within_s
-        found = sent_to(view, tenant, cap.group, who, since_ms, at_ms, but, ahead=ahead)
+        span_ms = 1000 * cap.within_s
+        found = sent_to(view, tenant, cap.group, who, at_ms - span_ms, at_ms, but, ahead_ms=span_ms * ahead)
         sent = [one for one in found if not campaign or one.get("campaign") != campaign]
         if len(sent) >= cap.max:
             until = sent[len(sent) - cap.max]["at_ms"] + 1000 * cap.within_s if cap.max else None

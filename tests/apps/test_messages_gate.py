@@ -10,7 +10,7 @@ import pytest
 
 from dispatcher.apps.messages import cancel_message, send_messages
 from dispatcher.apps.messages_gate import Gate
-from dispatcher.apps.messages_meter import settle_messages
+from dispatcher.apps.messages_meter import settle_messages, unsettled
 from dispatcher.apps.messages_shown import get_message
 from dispatcher.campaigns import usage
 from dispatcher.campaigns.campaign import create_campaign
@@ -95,6 +95,18 @@ def test_a_message_of_the_api_counts_towards_the_cap_of_a_campaign_and_of_the_ne
     assert decisions(shop, {}) == ["frequency_cap"]
     assert previewed(shop)["skipped"] == {"frequency_cap": 1}
     assert previewed(shop, NOW_MS + DAY_MS + 1_000)["skipped"] == {}, "a day later its window is over"
+
+
+def test_a_message_that_waits_for_a_later_day_holds_back_only_what_one_window_may_hold_with_it(shop):
+    tenant(shop, caps=ONE_A_DAY)
+    in_two_days, in_an_hour = "2026-09-23T16:13:20+02:00", "2026-09-21T17:13:20+02:00"
+    assert decisions(shop, {"send_at": in_two_days}) == ["waiting"]
+    assert previewed(shop)["skipped"] == {}
+    assert decisions(shop, {"send_at": in_an_hour}, {}, {"send_at": in_two_days}) == [
+        "waiting", "frequency_cap", "frequency_cap",
+    ]  # fmt: skip
+    assert previewed(shop)["skipped"] == {"frequency_cap": 1}
+    assert previewed(shop, NOW_MS + 3 * 3_600_000)["skipped"] == {"frequency_cap": 1}
 
 
 def test_who_is_capped_is_told_by_which_message(shop):
@@ -243,10 +255,11 @@ def test_what_never_went_is_given_back_and_what_went_is_not(prepaid):
     assert went["decision"] == stopped["decision"] == late["decision"] == "sent" and balance(prepaid) == 10
 
     def settled(at_ms: int) -> int:
-        more = True
-        while more:
+        with prepaid.snapshot() as view:
+            left = unsettled(view, at_ms)
+        while left:
             with prepaid.begin_write() as view:
-                changes, more = settle_messages(view, at_ms)
+                changes, left = settle_messages(view, left, at_ms)
                 view.apply(changes)
         return balance(prepaid)
 

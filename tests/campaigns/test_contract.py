@@ -4,10 +4,22 @@ from typing import Any
 
 import pytest
 
-from dispatcher.campaigns.arms import arms_of
-from dispatcher.campaigns.campaign import create_campaign, load
+from dispatcher.campaigns.arms import WHICH_EXCEPTIONS, arms_of
+from dispatcher.campaigns.campaign import bitmap_key, create_campaign, load
+from dispatcher.campaigns.freeze import freeze_row
 from dispatcher.campaigns.preview import preview_campaign
-from dispatcher.control.commands import AddSuppression, CreateCampaign, EditTenant, Envelope, PreviewCampaign
+from dispatcher.campaigns.wording import register_signature
+from dispatcher.control.commands import (
+    AddSuppression,
+    CreateCampaign,
+    EditTenant,
+    Envelope,
+    PreviewCampaign,
+    RecordConsents,
+    RegisterSignature,
+)
+from dispatcher.fastmatch import BITMAP_OCTETS
+from dispatcher.members.consents import record_consents
 from dispatcher.members.suppression import add_suppression
 from dispatcher.records.keys import parse_public_id
 from dispatcher.store import Store
@@ -56,6 +68,25 @@ def test_arms_and_the_held_out_are_counted_after_the_other_guards(shop):
     assert {sample["arm"] for sample in seen["samples"]} == {"A", "B"}
     with shop.snapshot() as view:
         assert arms_of(load(view, 1, campaign), campaign) is not None, "the start deals as it was shown"
+
+
+def test_a_second_preview_counts_by_its_own_deal_and_not_by_what_the_first_one_kept(shop):
+    for i in range(20):
+        new_member(shop, 4915100000001 + i, tier="gold" if i % 3 else "basic")
+    campaign = drafted(shop, arms=ARMS, stratify="tier")
+    previewed(shop, campaign)
+    with shop.snapshot() as view:
+        assert view.get("bitmaps", bitmap_key(campaign, WHICH_EXCEPTIONS, 0)), "strata make exceptions"
+    for i in range(20):
+        new_member(shop, 4915100000001 + i, tier="gold", name="Bartholomew")
+    with shop.snapshot() as view:
+        frozen = freeze_row(view, 1, load(view, 1, campaign), NOW_MS, campaign)
+    previewed(shop, campaign)
+    with shop.snapshot() as view:
+        assert view.get("bitmaps", bitmap_key(campaign, WHICH_EXCEPTIONS, 0)) is None, "one stratum is the whole"
+        everybody = (0xFFFFF).to_bytes(BITMAP_OCTETS, "little")
+        split = arms_of(load(view, 1, campaign), campaign).split(view, 1, 0, everybody)
+    assert frozen.passed == [[int.from_bytes(bits, "little") for bits in split.arms]]
 
 
 def test_the_rest_that_waits_for_a_winner_costs_as_its_dearest_text(shop):
@@ -111,6 +142,29 @@ def test_a_window_of_the_day_moves_the_end_to_another_day(shop):
     eta = previewed(shop, drafted(shop, rate=1, text="x" * 161 * 3, max_parts=4, schedule={"window": window}))["eta"]
     # 80 parts: 40 s of the window are left, 40 s go out next morning
     assert (eta["limit"], eta["end"]) == ("window", "2026-09-22T07:00:40.000Z")
+
+
+def test_the_parts_of_those_who_wait_are_what_takes_time_once_their_hours_begin(shop):
+    do(shop, edit_tenant, EditTenant(changes={"market_profile": "cn"}))
+    new_member(shop, 12125550100)  # it is 10:13 in New York and 16:13 in Berlin
+    late = {"at": "2026-09-22T00:00", "zone": "UTC"}  # 20:00 and 02:00
+    campaign = drafted(shop, purpose="care", signature="Shop", text="x" * 190, rate=1, schedule=late)
+    do(shop, register_signature, RegisterSignature(text="Shop"))
+    seen = previewed(shop, campaign)
+    assert (seen["parts"], seen["waiting"]) == ({"3": 21}, 20)
+    assert (seen["eta"]["limit"], seen["eta"]["end"]) == ("quiet", "2026-09-22T06:01:00.000Z")
+
+
+def test_only_who_will_be_sent_to_waits(shop):
+    do(shop, edit_tenant, EditTenant(changes={"market_profile": "fr"}))
+    said = [{"number": f"+{4915100000001 + i}", "purpose": "marketing", "source": "till"} for i in range(20)]
+    do(shop, record_consents, RecordConsents(consents=said), at_ms=NOW_MS - 1)
+    night = {"at": "2026-09-22T03:00", "zone": "UTC"}
+    seen = previewed(shop, drafted(shop, text="Hi {city}", schedule=night))
+    assert (seen["will_send"], seen["skipped"], seen["waiting"]) == (0, {"no_value": 20}, 0)
+    assert seen["waiting_until"] == [] and not any("wait" in warning for warning in seen["warnings"])
+    seen = previewed(shop, drafted(shop, holdout={"size": 5}, schedule=night))
+    assert (seen["will_send"], seen["held_out"], seen["waiting"]) == (15, 5, 15)
 
 
 def test_parts_are_those_of_the_endpoints_way_with_texts(shop):

@@ -17,6 +17,7 @@ from dispatcher.campaigns.money import Over, account, measure_over, top_up
 from dispatcher.campaigns.preview import preview_campaign
 from dispatcher.campaigns.price import PriceList, price_of, set_prices
 from dispatcher.control.commands import (
+    AddSuppression,
     CreateCampaign,
     EditTenant,
     Envelope,
@@ -25,7 +26,9 @@ from dispatcher.control.commands import (
     StartCampaign,
     TopUp,
 )
-from dispatcher.records.batch import read_rows
+from dispatcher.members.consent import record_optout
+from dispatcher.members.suppression import add_suppression
+from dispatcher.records.batch import Row, read_rows
 from dispatcher.records.keys import parse_public_id
 from dispatcher.records.states import Decision
 from dispatcher.routes.router import Router
@@ -86,6 +89,23 @@ def claimed(store, campaign: int, of: Router) -> Counter[tuple[str, int]]:
                     if row.decision == Decision.SENT:
                         found[name, row.destination // 10 ** (len(str(row.destination)) - 2)] += 1
     return found
+
+
+def test_who_may_not_be_sent_to_is_told_so_and_not_that_no_route_leads_there(shop):
+    for i in range(3):
+        new_member(shop, SPANISH + i)
+    do(shop, add_suppression, AddSuppression(numbers=[f"+{SPANISH}"]))
+    with shop.begin_write() as view:
+        view.apply(record_optout(view, 1, SPANISH + 1, ["marketing"], NOW_MS, "SMS: STOP"))
+    campaign, seen = previewed(shop, router())
+    assert seen["skipped"] == {"suppressed": 1, "opted_out": 1, "no_route": 1}
+    start(shop, campaign, seen["token"])
+    with shop.snapshot() as view:
+        made, rows = Expansion(view, 1, campaign, load(view, 1, campaign), router()), list[Row]()
+        for number in (0, 1):
+            while (batch := made.next(view, number, 1_000, NOW_MS)) is not None:
+                rows += read_rows(batch)
+    assert [Decision(row.decision).word for row in rows if row.decision != Decision.SENT] == [*seen["skipped"]]
 
 
 def start(store, campaign: int, token: str) -> None:

@@ -21,7 +21,7 @@ from dispatcher.campaigns.money import (
     top_up,
 )
 from dispatcher.campaigns.preview import freeze_row, preview_campaign
-from dispatcher.campaigns.price import PriceList, set_prices
+from dispatcher.campaigns.price import CHANGES_KEPT, PriceList, has_prices, price_of, prices_json, set_prices
 from dispatcher.campaigns.states import DONE
 from dispatcher.control.commands import (
     CreateCampaign,
@@ -38,6 +38,8 @@ from dispatcher.members.consent import record_optout
 from dispatcher.members.prefixes import ranges_by
 from dispatcher.records.keys import parse_public_id
 from dispatcher.records.states import Decision
+from dispatcher.store.layout import TENANT
+from dispatcher.store.values import unpack
 from dispatcher.tenants.edit import edit_tenant
 from dispatcher.tenants.tenant import need_tenant
 from tests.campaigns.log import claim, log, log_begins, record
@@ -174,6 +176,15 @@ def test_credit_is_not_given_twice_nor_taken_below_nothing(shop):
     assert held(shop) == (0, 240)
 
 
+def test_a_clock_that_is_put_back_takes_no_reservation_with_it(shop):
+    campaign = drafted(shop)
+    token, earlier = previewed(shop, campaign)["token"], NOW_MS - DAY_MS
+    do(shop, start_campaign, StartCampaign(campaign=campaign, token=token), at_ms=earlier)
+    assert held(shop) == (880, 120), "the last entry is the one that was made last"
+    do(shop, top_up, TopUp(micros=20), at_ms=earlier)
+    assert held(shop) == (900, 120)
+
+
 def test_a_plan_counts_what_runs_as_used(shop):
     tenant(shop, parts_month=9)
     started(shop, drafted(shop))
@@ -221,6 +232,43 @@ def test_a_price_that_changed_since_the_preview_is_refused_and_named(shop):
     refusal = refused_start(shop, campaign, token)
     assert (refusal.status, refusal.code, refusal.extra["changed"]) == (409, "price_changed", ["price"])
     assert previewed(shop, campaign)["cost_micros"] == 135
+
+
+@pytest.mark.parametrize("changed", [{"49": 200}, {"4915": 200}, {"49": None, "": 200}])
+@pytest.mark.parametrize("whose", [0, 1])
+def test_what_was_started_is_settled_at_the_prices_of_its_start(shop, changed, whose):
+    campaign = drafted(shop)
+    started(shop, campaign)
+    do(shop, set_prices, SetPrices(prices=changed), tenant=whose)
+    do(shop, set_prices, SetPrices(prices={"49": 300, "4915": 300}), tenant=whose)
+    log(shop, campaign, NOW_MS, claim(0, [1] * 5))
+    log(shop, campaign, NOW_MS, *(record(2, rank, state=3, message_id=b"%d" % rank) for rank in range(5)))
+    ended(shop, campaign)
+    assert settled(shop)
+    assert (month(shop)["micros"], held(shop)) == (120, (880, 0)), "the token bound 3 at 20 and 2 at 30"
+    assert previewed(shop, drafted(shop))["cost_micros"] == 3 * 300 + 2 * 30, "a new one pays the new price"
+
+
+def test_a_price_that_was_taken_away_is_none_of_now(shop):
+    do(shop, set_prices, SetPrices(prices={"49": None, "33": None}), tenant=0)
+    with shop.snapshot() as view:
+        assert prices_json(view, 1) == {"own": {}, "operator": {}} and not has_prices(view, 1)
+        assert price_of(view, 1, GERMAN) is None
+    do(shop, set_prices, SetPrices(prices={"49": 25}), tenant=0)
+    with shop.snapshot() as view:
+        assert has_prices(view, 1) and (price_of(view, 1, GERMAN), price_of(view, 1, FRENCH)) == (25, None)
+
+
+def test_a_price_changed_a_hundred_times_stays_a_small_row_that_knows_its_start(shop):
+    started(shop, campaign := drafted(shop))
+    for micros in range(3 * CHANGES_KEPT):
+        do(shop, set_prices, SetPrices(prices={"49": micros}), tenant=0)
+    with shop.snapshot() as view:
+        row = unpack(view.get("prices", TENANT.pack(0) + b"49"))
+        assert len(row["was"]) == CHANGES_KEPT
+        version = load(view, 1, campaign)["quote"]["prices"]
+        assert PriceList(view, 1, version).of(GERMAN) == row["was"][0][1], "older than what is kept: the oldest"
+        assert PriceList(view, 1, row["no"] - 10).of(GERMAN) == 3 * CHANGES_KEPT - 11
 
 
 def test_what_is_due_without_credit_is_held_and_goes_on_once_there_is_some(shop):
