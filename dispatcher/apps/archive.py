@@ -32,11 +32,12 @@ from dispatcher.apps.reports.campaign import report
 from dispatcher.campaigns.campaign import DAEMON, LATER, campaign_json, load, need_campaign, save
 from dispatcher.campaigns.recipients import recipients
 from dispatcher.campaigns.states import OVER, conflict, hold_version, remember
+from dispatcher.campaigns.underway import under_way
 from dispatcher.control.commands import ArchiveCampaign, Envelope
 from dispatcher.errors import StoreError
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
-from dispatcher.records.states import State
+from dispatcher.records.states import moving
 from dispatcher.store import Snapshot, audit, ledger
 from dispatcher.store.layout import ARCHIVE_FOLDER, ARRAYS, LEDGER_KEY, TENANT_U64
 from dispatcher.store.part_ids import PartIds
@@ -46,7 +47,7 @@ from dispatcher.store.values import pack, unpack
 FRAME_ROWS = 512  # some 80 kB of text: one person's line in 0.2 ms, and a file 6 % larger than with 4,096
 FRAME_ROWS_ONCE = 4_096  # of rows that do not say
 DROPPED = ("error", "tries", "text_hash", "log_no")
-MOVING = (State.CLAIMED, State.RETRY_WAIT, State.ACCEPTED, State.UNCERTAIN)
+LOOKED_AT = 1_000  # rows of campaigns at a time, some 15 us each
 SLICE_KEYS = 60  # arrays of 64 KiB deleted a commit: below 4 MiB
 FILLED = ("tries", "error", "message_id")
 DAY_MS = 86_400_000
@@ -71,24 +72,36 @@ def unfit(view: View, campaign: int, row: Row) -> str | None:
     if row["state"] not in OVER:
         return f"a campaign that is {row['state']} cannot be archived: it is not over"
     counts = ledger.read_counts(view, campaign)
-    moving = MOVING if row["receipts"] else tuple(state for state in MOVING if state is not State.ACCEPTED)
-    left = {state.word: counts.state(state) for state in moving if counts.state(state)}
+    left = {state.word: counts.state(state) for state in moving(row["receipts"]) if counts.state(state)}
     if left:
         return f"something of it is awaited still: {', '.join(f'{n:,} {word}' for word, n in left.items())}"
     return None
 
 
-def next_to_archive(view: View, now_ms: int, after_days: float) -> tuple[int, int] | None:
-    """(tenant, campaign) that somebody asked for, or that has been over for so many days (0: none by itself)."""
-    for key, octets in view.range("campaigns"):
-        row = LATER | unpack(octets)
-        asked, done = row["archive"], row["archive"] and row["archive"]["at_ms"]
-        old = after_days and row["finished_ms"] and now_ms - row["finished_ms"] >= after_days * DAY_MS
-        if not done and row["started_ms"] and (asked or old):
-            tenant, campaign = TENANT_U64.unpack(key)
-            if unfit(view, campaign, row) is None:
-                return tenant, campaign
+def next_asked(view: View) -> tuple[int, int] | None:
+    """(tenant, campaign) that somebody wants archived, and that can be."""
+    for tenant, campaign, row in under_way(view, *OVER):
+        if row.get("archive") and _can_be(view, campaign, LATER | row):
+            return tenant, campaign
     return None
+
+
+def next_old(view: View, before_ms: int, after: bytes | None) -> tuple[tuple[int, int] | None, bytes | None]:
+    """(tenant, campaign) that was over before an instant, among LOOKED_AT rows behind the key `after`; and where to go
+    on looking, None at the end."""
+    for looked, (key, octets) in enumerate(view.range("campaigns", after=after), start=1):
+        row = LATER | unpack(octets)
+        tenant, campaign = TENANT_U64.unpack(key)
+        if row["finished_ms"] and row["finished_ms"] <= before_ms and _can_be(view, campaign, row):
+            return (tenant, campaign), key
+        if looked == LOOKED_AT:
+            return None, key
+    return None, None
+
+
+def _can_be(view: View, campaign: int, row: Row) -> bool:
+    done = row["archive"] and row["archive"]["at_ms"]
+    return bool(row["started_ms"] and not done and unfit(view, campaign, row) is None)
 
 
 def write(snapshot: Callable[[], Snapshot], folder: Path, tenant: int, campaign: int, now_ms: int) -> Row:
@@ -156,28 +169,30 @@ def keep(view: View, tenant: int, campaign: int, written: Row, now_ms: int) -> C
     return changes
 
 
-def drop_some(view: View, after: bytes = b"") -> tuple[Changes, bytes | None]:
-    """A slice of what archived campaigns leave in the store, and where to go on; None at the end."""
-    changes = Changes()
-    for key, octets in view.range("archives", after=after or None):
-        archive = unpack(octets)
-        if archive.get("dropped"):  # an array that is there is of receipts that came later
-            continue
-        campaign = TENANT_U64.unpack(key)[1]
-        for name in DROPPED:
-            for mine, _ in view.range("ledger", LEDGER_KEY.pack(campaign, ARRAYS[name][0], 0)[:9]):
-                changes.delete("ledger", mine)
-                if len(changes.rows) == SLICE_KEYS:
-                    return changes, after
-        changes.put("archives", key, pack({**archive, "dropped": True}))
-        return changes, key
-    return changes, None
+def undropped(view: View) -> list[tuple[int, int]]:
+    """(tenant, campaign) of archived ones that leave something in the store."""
+    archived = [(tenant, campaign) for tenant, campaign, row in under_way(view, *OVER) if row.get("archive")]
+    return [one for one in archived if (archive := kept(view, *one)) is not None and not archive["dropped"]]
+
+
+def drop_some(view: View, tenant: int, campaign: int) -> tuple[Changes, bool]:
+    """A slice of what an archived campaign leaves in the store; and whether there is more."""
+    changes, archive = Changes(), kept(view, tenant, campaign)
+    if archive is None or archive["dropped"]:  # an array that is there is of receipts that came later
+        return changes, False
+    for name in DROPPED:
+        for key, _ in view.range("ledger", LEDGER_KEY.pack(campaign, ARRAYS[name][0], 0)[:9]):
+            changes.delete("ledger", key)
+            if len(changes.rows) == SLICE_KEYS:
+                return changes, True
+    changes.put("archives", TENANT_U64.pack(tenant, campaign), pack({**archive, "dropped": True}))
+    return changes, False
 
 
 def kept(view: View, tenant: int, campaign: int) -> Row | None:
     """What is kept of an archived campaign; None for another."""
     octets = view.get("archives", TENANT_U64.pack(tenant, campaign))
-    return None if octets is None else unpack(octets)
+    return None if octets is None else {"dropped": False, **unpack(octets)}
 
 
 def recipients_anywhere(view: Snapshot, tenant: int, campaign: int, *, folder: Path, **asked: Any) -> list[Row]:

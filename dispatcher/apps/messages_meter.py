@@ -19,17 +19,19 @@ from typing import Any
 
 from dispatcher.campaigns import usage
 from dispatcher.campaigns.money import ACTOR, Account, account, enter
-from dispatcher.campaigns.price import OPERATOR, price_of
-from dispatcher.outbox.entry import rows_from
-from dispatcher.records.batches import message_batch
+from dispatcher.campaigns.price import has_prices, price_of
+from dispatcher.outbox.entry import batches, rows_from
+from dispatcher.records.batches import is_message_batch, tenant_of_batch
 from dispatcher.records.changes import Changes, View
-from dispatcher.records.states import Decision, Purpose, State
-from dispatcher.store.layout import BLOCK, TENANT, U64
+from dispatcher.records.states import Decision, State
+from dispatcher.store.layout import BLOCK, U64
 from dispatcher.store.ledger import read_array
 from dispatcher.store.values import pack, unpack
-from dispatcher.tenants.tenant import Tenant, list_tenants
+from dispatcher.tenants.tenant import Tenant, need_tenant
 
 LOOKED_AT = 2_000  # messages a step
+BATCH_IS = 20  # messages: what a look at a batch takes, however few are in it
+_METERED = b"metered"
 OPEN = (State.CLAIMED, State.RETRY_WAIT)
 Row = dict[str, Any]
 
@@ -83,8 +85,7 @@ class MessageMeter:
 
     def _price(self, to: int) -> int | None:
         if self._priced is None:
-            rows = (next(self.view.range("prices", TENANT.pack(of)), None) for of in (self.tenant.number, OPERATOR))
-            self._priced = any(row is not None for row in rows)
+            self._priced = has_prices(self.view, self.tenant.number)
         if self._priced and to not in self._prices:
             self._prices[to] = price_of(self.view, self.tenant.number, to)
         return self._prices.get(to)
@@ -136,23 +137,38 @@ def give_back(changes: Changes, view: View, tenant: Tenant, batch: int, rows: li
         enter(changes, view, tenant.number, held, now_ms, ACTOR, "messages", balance=micros, micros=micros)
 
 
-def settle_messages(view: View, now_ms: int) -> tuple[Changes, bool]:
-    """Give back what messages used that never went, of one tenant's purpose, LOOKED_AT messages a step; (changes,
-    whether there may be more)."""
-    for tenant in list_tenants(view):
-        for purpose in Purpose:
-            batch = message_batch(tenant.number, purpose)
-            name = b"metered" + U64.pack(batch)
-            known = view.get("meta", name)
-            first = unpack(known)["from"] if known else 0
-            dead, open_from = _dead(view, batch, first, now_ms)
-            if open_from > first:
-                changes = Changes()
-                changes.put("meta", name, pack({"from": open_from}))
-                if dead:
-                    give_back(changes, view, tenant, batch, dead, now_ms)
-                return changes, True
-    return Changes(), False
+def unsettled(view: View, now_ms: int) -> list[int]:
+    """Batches with messages that went, or never will, since what they used was looked at: for settle_messages."""
+    return [batch for batch in batches(view) if is_message_batch(batch) and _settled(view, batch, now_ms)[1]]
+
+
+def settle_messages(view: View, of: list[int], now_ms: int) -> tuple[Changes, list[int]]:
+    """Give back what messages of these batches used that never went: some of one batch a tenant, for a tenant's account
+    is read before. Result: the batches to go on with."""
+    changes, left, room = Changes(), list[int](), LOOKED_AT
+    done = set[int]()  # tenants
+    for batch in of:
+        tenant = tenant_of_batch(batch)
+        if room <= 0 or tenant in done:
+            left.append(batch)
+            continue
+        dead, looked, open_from = _settled(view, batch, now_ms)
+        room -= looked + BATCH_IS
+        if looked:
+            changes.put("meta", _METERED + U64.pack(batch), pack({"from": open_from}))
+            if dead:
+                give_back(changes, view, need_tenant(view, tenant), batch, dead, now_ms)
+            left.append(batch)
+            done.add(tenant)
+    return changes, left
+
+
+def _settled(view: View, batch: int, now_ms: int) -> tuple[list[Row], int, int]:
+    """(rows of messages that will never go, how many it is known of now, the position of the first of which not)"""
+    known = view.get("meta", _METERED + U64.pack(batch))
+    first = unpack(known)["from"] if known else 0
+    dead, open_from = _dead(view, batch, first, now_ms)
+    return dead, open_from - first, open_from
 
 
 def _dead(view: View, batch: int, first: int, now_ms: int) -> tuple[list[Row], int]:

@@ -39,6 +39,7 @@ from dispatcher.campaigns.states import (
     next_state,
     remember,
 )
+from dispatcher.campaigns.underway import note_under_way, under_way
 from dispatcher.campaigns.written import check, plan, problem_of
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import CreateCampaign, DeleteCampaign, EditCampaign, Envelope
@@ -52,7 +53,7 @@ from dispatcher.store import audit
 from dispatcher.store.ids import next_id
 from dispatcher.store.layout import LEDGER_KEY, TENANT, TENANT_U64, U64
 from dispatcher.store.values import pack, unpack
-from dispatcher.tenants.tenant import need_tenant
+from dispatcher.tenants.tenant import need_tenant, tenant_numbers
 
 __all__ = [
     "ACTIVE",
@@ -108,7 +109,7 @@ LATER: dict[str, Any] = {
     "open_hours": False,  # in a rehearsal's scratch store alone: quiet hours are passed over (rehearsal.py)
     "options": {},  # what each submit_sm asks for beside its text (text/options.py)
     "coupon_pool": None,  # its number: `{coupon}` is a member's code there (coupon_pool.py)
-    "quote": None,  # since its start: {micros, billed, month, reserved} (money.py)
+    "quote": None,  # since its start: {micros, billed, month, reserved, prices} (money.py)
 }
 LINKS = ("repeat_of", "clone_of", "resend_of")
 AUTHORS_MAX = 64
@@ -242,8 +243,11 @@ def load(view: View, tenant: int, campaign: int) -> dict[str, Any] | None:
 def list_campaigns(
     view: View, tenant: int, after: int | None = None, limit: int = 50, state: str | None = None
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Up to `limit` (id, row), newest first, strictly older than `after`; of one state where asked, which may read all
-    rows, some 10 us each."""
+    """Up to `limit` (id, row), newest first, strictly older than `after`; of one state where asked, which may read
+    all rows, some 10 us each, of what is being written or over."""
+    if state in (SCHEDULED, *ACTIVE):
+        mine = [(campaign, LATER | row) for _, campaign, row in under_way(view, CampaignState(state), tenant=tenant)]
+        return [one for one in reversed(mine) if after is None or one[0] < after][:limit]
     key = None if after is None else TENANT_U64.pack(tenant, after)
     found: list[tuple[int, dict[str, Any]]] = []
     for name, value in view.range("campaigns", TENANT.pack(tenant), after=key, reverse=True):
@@ -255,17 +259,13 @@ def list_campaigns(
     return found
 
 
-def running_campaigns(view: View) -> list[tuple[int, int, dict[str, Any]]]:
-    """(tenant, campaign, row) of every campaign in an ACTIVE state, oldest first in a tenant.
-
-    Reads all rows, some 10 us each: for a start and after changes, not for every tick.
-    """
-    found = []
-    for key, value in view.range("campaigns"):
-        row = LATER | unpack(value)
-        if row["state"] in ACTIVE:
-            found.append((*TENANT_U64.unpack(key), row))
-    return found
+def find_campaign(view: View, campaign: int) -> tuple[int, dict[str, Any]] | None:
+    """(tenant, row) of the campaign with this id, which is all that ledger and log know of it. Asks each tenant, some
+    2 us: for a receipt of one that was over long ago, not for every message."""
+    for tenant in tenant_numbers(view):
+        if (row := load(view, tenant, campaign)) is not None:
+            return tenant, row
+    return None
 
 
 def fingerprint(row: dict[str, Any]) -> dict[str, str]:
@@ -335,6 +335,7 @@ def save(tenant: int, campaign: int, row: dict[str, Any]) -> Changes:
     changes = Changes()
     row["version"] += 1
     changes.put("campaigns", TENANT_U64.pack(tenant, campaign), pack(row))
+    note_under_way(changes, tenant, campaign, row)
     if row["coupon_pool"] is not None:
         note_campaign(changes, tenant, row["coupon_pool"], campaign)
     return changes

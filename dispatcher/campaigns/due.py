@@ -24,14 +24,13 @@ from dispatcher.campaigns.preview import Frozen, counted, put_audience
 from dispatcher.campaigns.schedule import FOREVER_MS, Window
 from dispatcher.campaigns.states import CANCELLED, DONE, DRAFT, FINISHING, HELD, RUNNING, SCHEDULED, enter, remember
 from dispatcher.campaigns.stops import stop_of
+from dispatcher.campaigns.underway import under_way
 from dispatcher.clock import rfc3339
 from dispatcher.errors import CommandRefused
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
 from dispatcher.store import audit
 from dispatcher.store.ids import next_id
-from dispatcher.store.layout import TENANT_U64
-from dispatcher.store.values import unpack
 from dispatcher.tenants.tenant import need_tenant
 
 LATE_MS = 5 * 60_000  # below it a start is on time, whatever if_late says: a restart takes less
@@ -55,12 +54,11 @@ class Due:
 def due_before(view: View, now_ms: int) -> tuple[list[Due], int]:
     """(what is due by now, first first; when the next one is). What a stop holds is neither.
 
-    Reads all rows, some 10 us each: after a change and when something is due, not on every tick.
+    Reads the rows of all that wait or are sent, some 10 us each: after a change, not on every tick.
     """
     found, following = [], FOREVER_MS
-    for key, value in view.range("campaigns"):
-        row = LATER | unpack(value)
-        tenant, campaign = TENANT_U64.unpack(key)
+    for tenant, campaign, kept in under_way(view, SCHEDULED, RUNNING, FINISHING):
+        row = LATER | kept
         winner_ms = winner.due_ms(row)
         due_ms = row["due_ms"] if row["state"] == SCHEDULED else winner_ms
         if due_ms is None or stop_of(view, tenant) is not None:

@@ -6,7 +6,6 @@ Touches: meta rows `stopped`, rows of `campaigns`.
 
 What runs is paused, in the same commit; a start, a resume or something due is refused or waits while a stop stands.
 Answers and confirmations of an opt-out still go out: they are owed to whoever wrote.
-Weak spot: every campaign's row is read, some 10 us each.
 """
 
 from __future__ import annotations
@@ -15,11 +14,12 @@ from typing import Any
 
 from dispatcher.campaigns.campaign import LATER, save
 from dispatcher.campaigns.states import FINISHING, PAUSED, RUNNING, conflict, enter
+from dispatcher.campaigns.underway import under_way
 from dispatcher.clock import rfc3339
 from dispatcher.control.commands import Envelope, ReleaseAll, StopAll
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
-from dispatcher.store.layout import TENANT, TENANT_U64
+from dispatcher.store.layout import TENANT
 from dispatcher.store.values import pack, unpack
 from dispatcher.tenants.tenant import need_tenant
 
@@ -94,8 +94,7 @@ def stopped_json(view: View, tenant: int) -> dict[str, Any]:
 
 
 def _rows(view: View, tenant: int) -> list[tuple[int, int, dict[str, Any]]]:
-    prefix = TENANT.pack(tenant) if tenant else b""
-    return [(*TENANT_U64.unpack(key), LATER | unpack(value)) for key, value in view.range("campaigns", prefix)]
+    return [(owner, campaign, LATER | row) for owner, campaign, row in under_way(view, tenant=tenant)]
 
 
 def _reply(envelope: Envelope, stopped: bool, word: str, campaigns: list[int]) -> dict[str, Any]:

@@ -63,8 +63,8 @@ def _archive_here(call: Call, tenant: int, campaign: int) -> None:
         written = write(store.snapshot, call.settings.data, tenant, campaign, now_ms)
         with store.begin_write() as view:
             view.apply(keep(view, tenant, campaign, written, now_ms))
-        at: bytes | None = b""
-        while at is not None:
+        more = True
+        while more:
             with store.begin_write() as view:
-                changes, at = drop_some(view, at)
+                changes, more = drop_some(view, tenant, campaign)
                 view.apply(changes)

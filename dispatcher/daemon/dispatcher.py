@@ -30,6 +30,7 @@ from dispatcher.errors import StoreFull, WrongState
 from dispatcher.outbox.entry import Entry
 from dispatcher.outcomes.inbound import Heard
 from dispatcher.records.changes import Changes, View
+from dispatcher.records.keys import public_id
 from dispatcher.records.states import CampaignState, Decision
 from dispatcher.smpp.pool import Pool
 from dispatcher.smpp.pump import Book
@@ -78,6 +79,7 @@ class Dispatcher:
         self.rates = Rates()
         self.archive_asked = False
         self.stale_readers = 0  # slots of readers that died, cleared by housekeeping
+        self.segments_counted_until_ms = 0  # nobody looks before which of them is due
         self.kept_ids: ids_kept.Totals | None = None  # as of housekeeping's last minute; None: not counted yet
         self.recovery = report
         with store.snapshot() as view:
@@ -173,7 +175,7 @@ class Dispatcher:
             self._marking.discard(campaign)
             if work.error is None and work.result:
                 self.feeder.stop(campaign)
-                log.info("campaign_done", campaign=f"{campaign:x}")
+                log.info("campaign_done", campaign=public_id("cmp", campaign))
             elif work.error is not None and not isinstance(work.error, StoreFull):
                 log.error("mark_done_failed", reason=str(work.error))
 
@@ -197,7 +199,7 @@ class Dispatcher:
     def _hold(self, refused: Refused) -> None:
         """The SMSC refuses what a campaign is: nothing more of it until a person has looked."""
         self.feeder.pause(refused.campaign)
-        log.error("campaign_held", campaign=f"{refused.campaign:x}", reason=refused.reason)
+        log.error("campaign_held", campaign=public_id("cmp", refused.campaign), reason=refused.reason)
 
         def step(view: View) -> tuple[Changes, None]:
             now_ms = self.clock.epoch_ms()

@@ -25,9 +25,9 @@ from dispatcher.daemon.replies import Replies
 from dispatcher.daemon.retries import next_try
 from dispatcher.daemon.runs import FEW, KEPT_NS, LOOKED_AT, VERY_FEW
 from dispatcher.outbox.entry import REPLY_VALIDITY_S
-from dispatcher.records.batches import CONFIRMATIONS_BIT, is_batch, is_message_batch, purpose_of_batch
+from dispatcher.records.batches import CONFIRMATIONS_BIT, is_batch, is_message_batch, purpose_of_batch, tenant_of_batch
 from dispatcher.records.changes import View
-from dispatcher.records.states import Purpose, State
+from dispatcher.records.states import Purpose, State, moving
 from dispatcher.routes.router import Router
 from dispatcher.smpp.pump import Kind
 from dispatcher.store import ledger
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from dispatcher.daemon.channel import Channel
 
 CLAIM_ROWS = 3_200  # of one campaign in its turn: a fraction of a commit, and one log value (store/log_values.py)
-MOVING = (State.CLAIMED, State.RETRY_WAIT, State.UNCERTAIN, State.ACCEPTED)
 
 log = structlog.get_logger("feeder")
 
@@ -211,8 +210,7 @@ class Feeder:
         looked = len(known) if free < FEW else min(len(known), LOOKED_AT)
         for i in range(looked):
             campaign = known[(self._looked_at + i) % len(known)]
-            moving = MOVING if campaign.receipts else MOVING[:-1]  # accepted is final where no receipt was asked for
-            if any(map(ledger.read_counts(view, campaign.id).state, moving)):
+            if any(map(ledger.read_counts(view, campaign.id).state, moving(campaign.receipts))):
                 campaign.ended_ns = 0
                 if free < VERY_FEW:
                     self.let_go(campaign, whole=False)
@@ -248,7 +246,7 @@ class Feeder:
         """(tenant, campaign) of what may have to wait for a pace."""
         yield from ((c.tenant, c.id) for c in self._running.values())
         yield from (
-            (batch.id & 0xFFFF, 0)
+            (tenant_of_batch(batch.id), 0)
             for batch in self.replies.batches.values()
             if batch.waiting and batch.purpose is not Purpose.OTP
         )

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import trio
 
-from dispatcher.apps.messages_meter import settle_messages
+from dispatcher.apps.messages_meter import settle_messages, unsettled
 from dispatcher.campaigns import money
+from dispatcher.campaigns.underway import DROPPED_AT_ONCE, drop_over, over_now
 from dispatcher.campaigns.usage import Used
 from dispatcher.daemon.archiving import drop_archived
 from dispatcher.daemon.crash import crash_point
@@ -28,12 +29,12 @@ from dispatcher.daemon.sweeper import (
 )
 from dispatcher.errors import StoreFull
 from dispatcher.members.edit_jobs import unfinished_edits
-from dispatcher.members.widen import widen_some
+from dispatcher.members.widen import looked_at_all, widen_some, widening
 from dispatcher.records.changes import Changes, View
 from dispatcher.store import Snapshot, care, ids_kept, phones
 from dispatcher.store.columns import fold_some, folded_to
+from dispatcher.store.delta import tenants_of_delta
 from dispatcher.store.singles import drop_old_singles
-from dispatcher.tenants.tenant import tenant_numbers
 
 if TYPE_CHECKING:
     from dispatcher.daemon.dispatcher import Dispatcher
@@ -71,10 +72,11 @@ async def keep_house(d: Dispatcher, imports: Imports) -> None:
                 singles_at = await d.works.do(partial(drop_old_singles, now_ms=now_ms, after=singles_at))
             with d.store.snapshot() as view:
                 rows = view.count("delta")
-                tenants = tenant_numbers(view)
             if rows >= DELTA_ROWS or (rows and now - delta_at >= MINUTE_S):
                 delta_at = now
-                for tenant in tenants:
+                with d.store.snapshot() as view:
+                    changed = tenants_of_delta(view)
+                for tenant in changed:
                     await fold_delta(d.works, tenant)
             if not imports.running:  # the more wait, the fewer pages each moves
                 await move_numbers(d)
@@ -108,18 +110,23 @@ async def _minute(d: Dispatcher, imports: Imports) -> None:
     at: tuple[int, int] | None = (0, 0)
     while at is not None:
         at = await d.works.do(partial(drop_old_answers, kept_ms=kept_ms, now_ms=now_ms, after=at))
-    with d.store.snapshot() as view:
-        tenants = tenant_numbers(view)
-        edits = unfinished_edits(view)
+    wide, edits = await trio.to_thread.run_sync(_unfinished, d)
     for tenant, job_id in edits:  # an erasure that waits for an answer to expire
         imports.open(tenant, job_id)
-    for tenant in tenants:
+    for tenant in wide:
         await widen_fields(d.works, tenant)
+    await d.works.do(looked_at_all)
     await settle_usage(d, now_ms)
-    while await d.works.do(partial(settle_messages, now_ms=now_ms)):
-        pass
+    await settle_singles(d, now_ms)
     await drop_archived(d)
+    await end_under_way(d)
     await count_segments(d, now_ms)
+
+
+def _unfinished(d: Dispatcher) -> tuple[list[int], list[tuple[int, int]]]:
+    """Tenants with a field that is being widened; (tenant, job id) of edits that are not over."""
+    with d.store.snapshot() as view:
+        return widening(view), unfinished_edits(view)
 
 
 async def keep_ids(d: Dispatcher, now_ms: int) -> None:
@@ -195,9 +202,33 @@ async def settle_usage(d: Dispatcher, now_ms: int) -> None:
             break
 
 
+async def settle_singles(d: Dispatcher, now_ms: int) -> None:
+    """Usage and credit of messages of the API that never went. Raises StoreFull."""
+
+    def look() -> list[int]:
+        with d.store.snapshot() as view:
+            return unsettled(view, now_ms)
+
+    left = await trio.to_thread.run_sync(look)
+    while left:
+        left = await d.works.do(partial(settle_messages, of=left, now_ms=now_ms))
+
+
 def _settle(view: View, over: money.Over, used: dict[int, Used], now_ms: int) -> tuple[Changes, bool]:
     changes = money.settle(view, over, used, now_ms)
     return changes, bool(changes)
+
+
+async def end_under_way(d: Dispatcher) -> None:
+    """Campaigns of which nothing is awaited any more are looked at no longer. Raises StoreFull."""
+
+    def look() -> list[tuple[int, int]]:
+        with d.store.snapshot() as view:
+            return over_now(view)
+
+    over = await trio.to_thread.run_sync(look)
+    for first in range(0, len(over), DROPPED_AT_ONCE):
+        await d.works.do(partial(drop_over, over=over[first : first + DROPPED_AT_ONCE]))
 
 
 async def widen_fields(works: Works, tenant: int) -> None:

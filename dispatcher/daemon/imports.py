@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,16 @@ from dispatcher.members.erase import EraseJob
 from dispatcher.members.import_job import ImportJob, leftover_folders
 from dispatcher.members.import_restore import UndoJob
 from dispatcher.members.import_undo import expired_rows
-from dispatcher.members.importer import FINAL, expired_undos, expired_uploads, read_import, unfinished_imports, waits
+from dispatcher.members.importer import (
+    FINAL,
+    expired_undos,
+    expired_uploads,
+    over_imports,
+    read_import,
+    unfinished_imports,
+    waits,
+)
+from dispatcher.members.job import close_jobs
 from dispatcher.records.changes import Changes, View
 from dispatcher.store import Store
 
@@ -41,6 +51,7 @@ AT_ONCE = 2  # imports parsed at the same time; more wait
 FULL_RETRY_S = 1.0
 LOOK_S = 0.25  # how often the parser is told to give way, or to go on
 SWEEP_S = 60.0  # files and undos that are kept no longer, uploads that were never finished
+CLOSED_AT_ONCE = 1_000
 ACTOR = "dispatcher"
 
 Job = ImportJob | UndoJob | BulkJob | EraseJob
@@ -125,10 +136,10 @@ class Imports:
     async def _sweep(self) -> None:
         while True:
             now_ms = time.time_ns() // 1_000_000
-            with self._store.snapshot() as view:
-                uploads, undos = list(expired_uploads(view, now_ms)), list(expired_undos(view, now_ms))
-                leftover = leftover_folders(view, Path(self._store.folder), now_ms)
+            uploads, undos, leftover, over = await trio.to_thread.run_sync(self._kept_no_longer, now_ms)
             with contextlib.suppress(StoreFull):
+                if over:
+                    await self._works.do(partial(_close, jobs=over[:CLOSED_AT_ONCE]))
                 for tenant, import_id in uploads:
                     await self._cancel(tenant, import_id, now_ms)
                 for import_id in undos:
@@ -137,6 +148,17 @@ class Imports:
                 if int(folder.name, 16) not in self._running:
                     await trio.to_thread.run_sync(shutil.rmtree, folder, True)
             await trio.sleep(SWEEP_S)
+
+    def _kept_no_longer(
+        self, now_ms: int
+    ) -> tuple[list[tuple[int, int]], list[int], list[Path], list[tuple[int, int]]]:
+        """Uploads that were never finished, undos, folders; and imports of which there is nothing of that left."""
+        with self._store.snapshot() as view:
+            uploads, undos = list(expired_uploads(view, now_ms)), list(expired_undos(view, now_ms))
+            leftover = leftover_folders(view, Path(self._store.folder), now_ms)
+            folders = {int(folder.name, 16) for folder in leftover}
+            over = [one for one in over_imports(view, now_ms) if one[1] not in folders]
+        return uploads, undos, leftover, over
 
     async def _cancel(self, tenant: int, import_id: int, now_ms: int) -> None:
         envelope = Envelope(tenant=tenant, actor=ACTOR, at_ms=now_ms, reason="the upload was never finished")
@@ -209,3 +231,10 @@ class Imports:
             except StoreFull:
                 await trio.sleep(FULL_RETRY_S)
             await trio.sleep(rest_s(self._committer.submits_per_s, trio.current_time() - began))
+
+
+def _close(view: View, jobs: list[tuple[int, int]]) -> tuple[Changes, None]:
+    """What is over stays so: nothing is begun with it again."""
+    changes = Changes()
+    close_jobs(changes, jobs)
+    return changes, None

@@ -9,17 +9,15 @@ Weak spot: values go from the oldest on, so one message that is awaited for long
 
 from __future__ import annotations
 
-from dispatcher.campaigns.campaign import LATER
+from dispatcher.campaigns.campaign import find_campaign
 from dispatcher.daemon.crash import crash_point
 from dispatcher.records.batches import is_batch, is_message_batch
 from dispatcher.records.changes import Changes
-from dispatcher.records.states import State
+from dispatcher.records.states import State, moving
 from dispatcher.store import Snapshot, ids_kept, ledger
-from dispatcher.store.layout import BLOCK, TENANT_U64, U64
-from dispatcher.store.values import unpack
+from dispatcher.store.layout import BLOCK, U64
 
 VALUES_AT_ONCE = 4_096
-MOVING = (State.CLAIMED, State.RETRY_WAIT, State.ACCEPTED, State.UNCERTAIN)
 
 
 def old_values(view: Snapshot, kept_ms: int, now_ms: int, *, ids_kept_too: bool = True) -> list[int]:
@@ -53,7 +51,6 @@ class _Still:
     def __init__(self, view: Snapshot) -> None:
         self._view = view
         self._moving: dict[int, tuple[State, ...]] = {}
-        self._asks: dict[int, bool] | None = None  # campaign -> whether it asked for receipts
 
     def moves(self, id: int, first: int, last: int) -> bool:
         """Any of these ranks of a campaign or batch. A batch is never over, but its old positions are."""
@@ -73,7 +70,7 @@ class _Still:
     def _states(self, id: int) -> tuple[State, ...]:
         """In which something of it is, and may come out of. Accepted is final where no receipt was asked for."""
         counts = ledger.read_counts(self._view, id)
-        found = tuple(state for state in MOVING if counts.state(state))
+        found = tuple(filter(counts.state, moving(receipts=True)))
         if State.ACCEPTED in found and not self._asks_for_receipts(id):
             found = tuple(state for state in found if state is not State.ACCEPTED)
         return found
@@ -81,7 +78,5 @@ class _Still:
     def _asks_for_receipts(self, id: int) -> bool:
         if is_batch(id):
             return is_message_batch(id)
-        if self._asks is None:
-            rows = self._view.range("campaigns")
-            self._asks = {TENANT_U64.unpack(key)[1]: bool((LATER | unpack(octets))["receipts"]) for key, octets in rows}
-        return self._asks.get(id, True)
+        found = find_campaign(self._view, id)
+        return found is None or bool(found[1]["receipts"])

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from dispatcher.records.batches import purpose_of_batch
+from dispatcher.records.batches import purpose_of_batch, tenant_of_batch
 from dispatcher.records.changes import View
 from dispatcher.records.states import Purpose
 from dispatcher.smpp.pump import Pace
@@ -38,11 +38,11 @@ class Paces:
 
     def of_batch(self, batch: int) -> tuple[Pace, ...]:
         """Of messages born alone."""
-        return () if purpose_of_batch(batch) is Purpose.OTP else self.of(batch & 0xFFFF)
+        return () if purpose_of_batch(batch) is Purpose.OTP else self.of(tenant_of_batch(batch))
 
     def room_of_batch(self, batch: int, now_ns: int) -> int:
         """Parts of it that may be claimed now."""
-        return UNLIMITED if purpose_of_batch(batch) is Purpose.OTP else self.room(batch & 0xFFFF, 0, now_ns)
+        return UNLIMITED if purpose_of_batch(batch) is Purpose.OTP else self.room(tenant_of_batch(batch), 0, now_ns)
 
     def read(self, view: View, tenant: int) -> None:
         """A tenant is met, or its plan changed."""

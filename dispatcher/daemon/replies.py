@@ -26,7 +26,7 @@ from dispatcher.outbox.entry import REPLY_VALIDITY_S, Entry, read_entry
 from dispatcher.records.batch import ROW, Batch
 from dispatcher.records.batches import CONFIRMATIONS_BIT, is_message_batch, purpose_of_batch
 from dispatcher.records.changes import View
-from dispatcher.records.states import Decision, Purpose, State
+from dispatcher.records.states import Decision, Purpose, State, moving
 from dispatcher.routes.plan import NO_ROUTE, WAIT, Plan
 from dispatcher.routes.router import Context, Router
 from dispatcher.smpp.pump import POOLS, Kind
@@ -41,7 +41,6 @@ REPLIES_AT_ONCE = 512
 REPLY_PARTS = 16  # of one answer: more is no answer
 WAIT_NS = 500_000_000  # before one whose endpoint is down is looked at again
 ANYBODY = -3  # instead of an endpoint: nothing of it leaves, so any journal will do
-MOVING = (State.CLAIMED, State.RETRY_WAIT, State.UNCERTAIN, State.ACCEPTED)
 
 
 @dataclass(slots=True)
@@ -208,11 +207,8 @@ class Replies:
         busy = {batch for batch, _ in self._again}
         for batch, known in list(self.batches.items()):
             counts = ledger.read_counts(view, batch)
-            idle = (
-                not known.waiting
-                and batch not in busy
-                and not any(map(counts.state, MOVING[: 3 + is_message_batch(batch)]))
-            )
+            awaited = any(map(counts.state, moving(is_message_batch(batch))))
+            idle = not known.waiting and batch not in busy and not awaited
             closed = [idle and channel.runs.close(batch) for channel in self.channels]
             if all(closed):
                 del self.batches[batch]

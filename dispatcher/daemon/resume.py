@@ -18,6 +18,7 @@ import structlog
 from dispatcher.campaigns.campaign import ACTIVE, LATER
 from dispatcher.campaigns.expand import members_of_ranks
 from dispatcher.campaigns.repeats import ANY, Repeat
+from dispatcher.campaigns.underway import under_way
 from dispatcher.daemon.feeder import Feeder
 from dispatcher.daemon.runs import VERY_FEW
 from dispatcher.outbox.entry import batches, entries
@@ -29,10 +30,9 @@ from dispatcher.smpp.pump import Settled
 from dispatcher.store import Snapshot, Store, ledger
 from dispatcher.store.blocks import ColumnKind
 from dispatcher.store.columns import read_slot
-from dispatcher.store.layout import BLOCK, FIELD_MSISDN, TENANT_U64
+from dispatcher.store.layout import BLOCK, FIELD_MSISDN
 from dispatcher.store.trail import endpoints_of
-from dispatcher.store.values import unpack
-from dispatcher.tenants.tenant import list_tenants
+from dispatcher.tenants.tenant import tenant_numbers
 
 if TYPE_CHECKING:
     from dispatcher.daemon.channel import Channel
@@ -50,11 +50,10 @@ def resume(store: Store, feeder: Feeder, note: Note, holding_s: float, now_ms: i
     """Open what is running, known or awaited: expansions, repeats, uncertain messages, replies, the index of ids."""
     found: list[tuple[Uncertain, bool, int]] = []
     with store.snapshot() as view:
-        for one in list_tenants(view):
-            feeder.paces.read(view, one.number)
-        for key, octets in view.range("campaigns"):
-            tenant, campaign = TENANT_U64.unpack(key)
-            row = LATER | unpack(octets)
+        for tenant in tenant_numbers(view):
+            feeder.paces.read(view, tenant)
+        for tenant, campaign, kept in under_way(view):
+            row = LATER | kept
             counts = ledger.read_counts(view, campaign)
             active = row["state"] in ACTIVE
             if not active and not any(map(counts.state, OPEN)):

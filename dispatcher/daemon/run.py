@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from config import Settings
+from dispatcher.campaigns.underway import note_all_under_way
 from dispatcher.daemon import recovery
 from dispatcher.daemon.archiving import keep_archive
 from dispatcher.daemon.control_server import serve_control
@@ -27,6 +28,7 @@ from dispatcher.daemon.marks import open_marks
 from dispatcher.daemon.orders import Orders
 from dispatcher.daemon.reload import hear_reloads
 from dispatcher.daemon.schedule import Schedule
+from dispatcher.members.importer import note_open_imports
 from dispatcher.segments.warmup import Warmup
 from dispatcher.store import Store, open_store
 from dispatcher.tenants.senders import note_own_senders
@@ -82,6 +84,8 @@ async def live(
     marks = open_marks(settings.data)
     give_numbers(store, settings.endpoints)
     note_own_senders(store)
+    note_all_under_way(store)
+    note_open_imports(store, time.time_ns() // 1_000_000)
     report = recovery.settle_claims(store, marks, time.time_ns() // 1_000_000)
     d = Dispatcher(settings, store, marks, report)
     async with trio.open_nursery() as outer:

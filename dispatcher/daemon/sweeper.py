@@ -14,7 +14,7 @@ from dispatcher.daemon.feeder import Feeder
 from dispatcher.outbox.entry import batches, entries, read_entry
 from dispatcher.records.batches import is_message_batch
 from dispatcher.records.changes import Changes, View
-from dispatcher.records.keys import public_id
+from dispatcher.records.keys import BATCH_BIT, public_id
 from dispatcher.records.states import State
 from dispatcher.smpp.pump import Kind
 from dispatcher.store import Snapshot, audit, ledger
@@ -22,6 +22,7 @@ from dispatcher.store.layout import BLOCK, U64_U32
 
 RECORDS_AT_ONCE = 10_000
 ENTRIES_AT_ONCE = 2_000  # of the outbox, half a kilobyte each
+BATCH_IS = 20  # entries: what a look at a batch takes, however few are in it
 BY_TIME = {State.ACCEPTED: State.NO_RECEIPT, State.UNCERTAIN: State.UNKNOWN}
 
 
@@ -89,9 +90,10 @@ def drop_old_answers(view: Snapshot, kept_ms: int, now_ms: int, after: tuple[int
     `after` on; the last of a batch stays, for the next is numbered from it. Result: where to go on, None at the end.
     """
     changes, looked = Changes(), 0
-    for batch in batches(view):
-        if batch < after[0]:
-            continue
+    for batch in batches(view, max(after[0], BATCH_BIT)):
+        if looked >= ENTRIES_AT_ONCE:
+            return changes, (batch, 0)
+        looked += BATCH_IS
         earlier: int | None = None  # deleted once there is one behind it
         for entry in entries(view, batch, after[1] if batch == after[0] else 0):
             if earlier is not None:

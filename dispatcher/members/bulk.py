@@ -26,7 +26,7 @@ from dispatcher.members import provenance
 from dispatcher.members.attributes import Wrong, encode
 from dispatcher.members.fields import Field, fields_of, unknown_field
 from dispatcher.members.import_undo import Recorder
-from dispatcher.members.job import EditJob
+from dispatcher.members.job import EditJob, put_job_row
 from dispatcher.members.tags import tag_entries, tags_field
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
@@ -34,7 +34,7 @@ from dispatcher.store.columns import FLAGS, Column, ColumnKind, fold_block, next
 from dispatcher.store.compare import Compared, compare_rows
 from dispatcher.store.delta import pack_delta, unpack_delta
 from dispatcher.store.layout import BLOCK, LEDGER_KEY, PLANE_LIVE, TENANT_U64
-from dispatcher.store.values import pack, unpack
+from dispatcher.store.values import unpack
 
 KIND = SOURCE = "bulk"
 WHICH_FROZEN, WHICH_PACKED = 3, 4  # of table bitmaps: a block a row, as once, and BLOCKS_A_ROW of them
@@ -126,7 +126,7 @@ def put_job(changes: Changes, tenant: int, job_id: int, row: dict[str, Any], edi
     entries = [[*map(int, column), value] for column, value in edit.entries.items()]
     state: dict[str, Any] = {"kind": KIND, "state": "applying", "dry_run": False, "entries": entries, "slice": 0}
     state |= {"done": 0, "members_changed": 0}
-    changes.put("imports", TENANT_U64.pack(tenant, job_id), pack({**state, "fields": edit.names, **row}))
+    put_job_row(changes, tenant, job_id, {**state, "fields": edit.names, **row})
 
 
 def compare_block(view: View, tenant: int, block: int, bitmap: bytes | bytearray, edit: Edit) -> Compared:
@@ -184,7 +184,7 @@ class BulkJob(EditJob):
             return changes or None
         row["updated_ms"] = now_ms
         self._do(view, changes, row)
-        changes.put("imports", key, pack(row))
+        put_job_row(changes, self.tenant, self.import_id, row)
         return changes
 
     def _do(self, view: View, changes: Changes, row: dict[str, Any]) -> None:

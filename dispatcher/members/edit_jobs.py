@@ -11,9 +11,8 @@ from dispatcher.members.bulk import KIND as BULK
 from dispatcher.members.bulk import BulkJob
 from dispatcher.members.erase import KIND as ERASE
 from dispatcher.members.erase import EraseJob
+from dispatcher.members.job import open_jobs
 from dispatcher.records.changes import View
-from dispatcher.store.layout import TENANT_U64
-from dispatcher.store.values import unpack
 
 ENDED = frozenset({"done", "failed", "cancelled", "undone"})
 
@@ -28,5 +27,5 @@ def job_of(tenant: int, job_id: int, row: dict[str, Any]) -> BulkJob | EraseJob 
 
 def unfinished_edits(view: View) -> list[tuple[int, int]]:
     """(tenant, job id) of those that a start, and housekeeping, go on with."""
-    rows = ((TENANT_U64.unpack(key), unpack(octets)) for key, octets in view.range("imports"))
-    return [key for key, row in rows if row.get("kind") in (BULK, ERASE) and row["state"] not in ENDED]
+    edits = (one for one in open_jobs(view) if one[2].get("kind") in (BULK, ERASE))
+    return [(tenant, job) for tenant, job, row in edits if row["state"] not in ENDED]

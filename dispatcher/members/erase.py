@@ -31,7 +31,7 @@ from dispatcher.errors import CommandRefused
 from dispatcher.members import import_undo, provenance
 from dispatcher.members.aliases import MERGE_KEY, gone, merges_of
 from dispatcher.members.consent import SALT_OCTETS, note_erased
-from dispatcher.members.job import EditJob
+from dispatcher.members.job import EditJob, close_jobs, put_job_row
 from dispatcher.members.member import MSISDN, clear_slot
 from dispatcher.members.msisdn import normalise
 from dispatcher.members.suppression import drop_signature_stops
@@ -105,7 +105,7 @@ def erase_member(view: View, command: EraseMember, envelope: Envelope) -> tuple[
         "created_ms": envelope.at_ms,
         "updated_ms": envelope.at_ms,
     }
-    changes.put("imports", TENANT_U64.pack(tenant, job), pack(row))
+    put_job_row(changes, tenant, job, row)
     return changes, {"id": public_member_id(member_no), "erased": True, "job": job}
 
 
@@ -155,9 +155,10 @@ class EraseJob(EditJob):
                 row["step"] = len(_STEPS) - 1
                 return None  # as it was: asked again in a minute, and at a start
             changes.delete("imports", key)
+            close_jobs(changes, [(self.tenant, self.import_id)])
             return changes
         row["updated_ms"] = now_ms
-        changes.put("imports", key, pack(row))
+        put_job_row(changes, self.tenant, self.import_id, row)
         return changes
 
 

@@ -31,6 +31,7 @@ VALUE_MAX = 100  # characters of a dictionary value or a tag
 _NAME = re.compile(r"[^\W\d]\w{0,39}")
 _SOURCE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 SOURCES_MAX = 32
+WIDENING = b"widening"  # meta rows, drawn in widen.py
 # words that an expression could not tell from a field (PRODUCT E)
 # fmt: off
 RESERVED = frozenset({
@@ -216,7 +217,10 @@ def check_room(fields: Mapping[str, Field], field: Field) -> None:
 
 def put_field(changes: Changes, tenant: int, field: Field) -> None:
     row = {name: getattr(field, name) for name in Field.__slots__ if name not in ("number", "room")}
-    changes.put("fields", TENANT_U16.pack(tenant, field.number), pack({**row, "column": int(field.column)}))
+    key = TENANT_U16.pack(tenant, field.number)
+    changes.put("fields", key, pack({**row, "column": int(field.column)}))
+    if field.narrow_from is not None:
+        changes.put("meta", WIDENING + key, b"")
 
 
 def with_value(field: Field, value: str) -> Field | None:

@@ -47,14 +47,15 @@ from dispatcher.members.import_files import (
 from dispatcher.members.import_run import Run, map_file
 from dispatcher.members.import_slice import MODES, Slice, Slicer
 from dispatcher.members.importer import FINAL, finish, keeps_body, need_import, put_import
+from dispatcher.members.job import open_jobs
 from dispatcher.members.uncollected import uncollected
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
 from dispatcher.store import phones
 from dispatcher.store.columns import ColumnKind
-from dispatcher.store.layout import TENANT_U64, U64
+from dispatcher.store.layout import U64
 from dispatcher.store.snapshot import Snapshot
-from dispatcher.store.values import pack, unpack
+from dispatcher.store.values import pack
 from dispatcher.tenants.tenant import need_tenant, put_next_member_no
 
 COMMITTED = "committed"  # in a folder: what a dry run made is gone, its body is being imported
@@ -75,9 +76,9 @@ class ImportStatistics:
 
 def leftover_folders(view: View, data: Path, now_ms: int) -> list[Path]:
     """Folders of imports that are over, which nobody was there to remove: for a starting dispatcher."""
-    if not (data / "imports").exists():
+    if not any((data / "imports").glob("*")):
         return []
-    over = [TENANT_U64.unpack(key)[1] for key, row in view.range("imports") if not keeps_body(unpack(row), now_ms)]
+    over = (job for _, job, row in open_jobs(view) if not keeps_body(row, now_ms))
     return [folder for import_id in over if (folder := import_folder(data, import_id)).exists()]
 
 

@@ -19,14 +19,16 @@ from dispatcher.control.commands import CancelImport, CommitImport, EndImportBod
 from dispatcher.errors import CommandRefused
 from dispatcher.members.fields import fields_of
 from dispatcher.members.import_undo import KEPT_MS, blocks_between
+from dispatcher.members.job import are_noted, are_open, open_jobs, put_job_row
 from dispatcher.members.parse_charset import stated
 from dispatcher.members.parse_found import FORMATS
 from dispatcher.members.parse_mapping import MappingRefused, read_rules
 from dispatcher.members.parse_unpack import COMPRESSIONS
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import public_id
+from dispatcher.store import Store
 from dispatcher.store.layout import TENANT, TENANT_U64, U64
-from dispatcher.store.values import pack, unpack
+from dispatcher.store.values import unpack
 from dispatcher.tenants.tenant import need_tenant
 
 MODES = ("upsert", "insert", "update", "replace_tags")
@@ -245,13 +247,13 @@ def need_import(view: View, tenant: int, import_id: int) -> dict[str, Any]:
 
 
 def put_import(changes: Changes, tenant: int, import_id: int, row: dict[str, Any]) -> None:
-    changes.put("imports", TENANT_U64.pack(tenant, import_id), pack(row))
+    put_job_row(changes, tenant, import_id, row)
 
 
 def unfinished_imports(view: View) -> list[tuple[int, int]]:
     """(tenant, import id) of those that a starting dispatcher goes on with, oldest first."""
-    rows = [(TENANT_U64.unpack(key), unpack(value)) for key, value in view.range("imports")]
-    return sorted((key for key, row in rows if row["state"] not in FINAL and not waits(row)), key=lambda key: key[1])
+    found = [(tenant, job) for tenant, job, row in open_jobs(view) if row["state"] not in FINAL and not waits(row)]
+    return sorted(found, key=lambda key: key[1])
 
 
 def waits(row: dict[str, Any]) -> bool:
@@ -261,20 +263,43 @@ def waits(row: dict[str, Any]) -> bool:
 
 def expired_uploads(view: View, now_ms: int) -> Iterator[tuple[int, int]]:
     """(tenant, import id) of uploads that were never finished and rest too long."""
-    for key, value in view.range("imports"):
-        row = unpack(value)
+    for tenant, import_id, row in open_jobs(view):
         if waits(row) and now_ms - row["updated_ms"] >= BODY_KEPT_MS:
-            yield TENANT_U64.unpack(key)
+            yield tenant, import_id
 
 
 def expired_undos(view: View, now_ms: int) -> Iterator[int]:
     """Ids of imports and bulk edits whose undo is kept no longer."""
-    for key, value in view.range("imports"):
-        row = unpack(value)
-        until = row.get("undo_until") or row["updated_ms"] + KEPT_MS
-        import_id = TENANT_U64.unpack(key)[1]
-        if row["state"] in FINAL and now_ms >= until and next(blocks_between(view, import_id), None) is not None:
+    for _, import_id, row in open_jobs(view):
+        if row["state"] in FINAL and now_ms >= _undo_until(row) and _has_undo(view, import_id):
             yield import_id
+
+
+def over_imports(view: View, now_ms: int) -> list[tuple[int, int]]:
+    """(tenant, import id) of which nothing is kept any more but the row, their folder aside."""
+    return [(tenant, job) for tenant, job, row in open_jobs(view) if _is_over(view, job, row, now_ms)]
+
+
+def note_open_imports(store: Store, now_ms: int) -> None:
+    """At a dispatcher's start: those of a store from a version that read every row instead."""
+    with store.snapshot() as view:
+        if are_noted(view):
+            return
+        jobs = [(tenant, job) for tenant, job, row in open_jobs(view) if not _is_over(view, job, row, now_ms)]
+    store.apply(are_open(jobs))
+
+
+def _is_over(view: View, job: int, row: dict[str, Any], now_ms: int) -> bool:
+    past = row["state"] in FINAL and now_ms >= _undo_until(row)
+    return past and not keeps_body(row, now_ms) and not _has_undo(view, job)
+
+
+def _undo_until(row: dict[str, Any]) -> int:
+    return int(row.get("undo_until") or row["updated_ms"] + KEPT_MS)
+
+
+def _has_undo(view: View, job: int) -> bool:
+    return next(blocks_between(view, job), None) is not None
 
 
 def import_json(view: View, tenant: int, import_id: int) -> dict[str, Any] | None:

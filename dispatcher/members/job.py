@@ -1,11 +1,59 @@
-"""The face of a long work on members: a row of `imports`, driven slice by slice by the daemon or a command-line verb.
+"""A long work on members: its row of `imports`, and its face for the daemon or a command-line verb that drives it.
 
-Touches: nothing by itself; a job touches what its next_slice says.
+Touches: rows of `imports` and the meta rows `job`, through views; a job touches what its next_slice says.
+
+    meta: "job" tenant:2 import:8 -> nothing, until it is over and nothing is kept for it: neither body nor undo
+          "job" -> nothing, once a start has looked at every row; until then all of them are read
+
+So what looks every minute for something to do reads none of the imports of years.
 """
 
 from __future__ import annotations
 
-from dispatcher.records.changes import View
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from dispatcher.records.changes import Changes, View
+from dispatcher.store.layout import TENANT_U64
+from dispatcher.store.values import pack, unpack
+
+_PREFIX = b"job"
+
+
+def put_job_row(changes: Changes, tenant: int, job: int, row: dict[str, Any]) -> None:
+    key = TENANT_U64.pack(tenant, job)
+    changes.put("imports", key, pack(row))
+    changes.put("meta", _PREFIX + key, b"")
+
+
+def open_jobs(view: View) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """(tenant, import id, row) of those for which there is, or will be, something to do."""
+    rows = view.range("imports")
+    if view.get("meta", _PREFIX) is not None:
+        keys = (key[len(_PREFIX) :] for key, _ in view.range("meta", _PREFIX) if key != _PREFIX)
+        rows = ((key, row) for key in keys if (row := view.get("imports", key)) is not None)
+    for key, octets in rows:
+        yield *TENANT_U64.unpack(key), unpack(octets)
+
+
+def are_open(jobs: Iterable[tuple[int, int]]) -> Changes:
+    """These alone: of a store from a version that read every row."""
+    changes = Changes()
+    for tenant, job in jobs:
+        changes.put("meta", _PREFIX + TENANT_U64.pack(tenant, job), b"")
+    changes.put("meta", _PREFIX, b"")
+    return changes
+
+
+def are_noted(view: View) -> bool:
+    """Whether a start has looked at every row."""
+    return view.get("meta", _PREFIX) is not None
+
+
+def close_jobs(changes: Changes, jobs: Iterable[tuple[int, int]]) -> None:
+    """Nothing will be done for these any more."""
+    for tenant, job in jobs:
+        changes.delete("meta", _PREFIX + TENANT_U64.pack(tenant, job))
 
 
 class EditJob:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.members.consent import group_of, opted_out_since, suppressed
-from dispatcher.records.batches import CONFIRMATIONS_BIT, batch_of
+from dispatcher.records.batches import CONFIRMATIONS_BIT, batch_of, tenant_of_batch
 from dispatcher.records.changes import Changes, View
 from dispatcher.records.keys import BATCH_BIT
 from dispatcher.records.states import Decision, Purpose
@@ -46,7 +46,7 @@ class Entry:
 
     @property
     def tenant(self) -> int:
-        return self.batch & 0xFFFF
+        return tenant_of_batch(self.batch)
 
     @property
     def confirmation(self) -> bool:
@@ -119,16 +119,12 @@ def entries_of(changes: Changes) -> list[Entry]:
     return made
 
 
-def batches(view: View) -> list[int]:
-    """Every batch that has an entry, by skipping from one to the next."""
-    found: list[int] = []
-    after: bytes | None = U64_U32.pack(BATCH_BIT, 0)
-    while True:
-        key = next((key for key, _ in view.range("outbox", after=after)), None)
-        if key is None:
-            return found
+def batches(view: View, first: int = BATCH_BIT) -> Iterator[int]:
+    """Every batch from `first` on that has an entry, by skipping from one to the next."""
+    after = U64_U32.pack(first, 0)
+    while (key := next((key for key, _ in view.range("outbox", after=after)), None)) is not None:
         batch = U64_U32.unpack(key)[0]
-        found.append(batch)
+        yield batch
         after = U64_U32.pack(batch, 0xFFFFFFFF)
 
 

@@ -41,6 +41,10 @@ def is_message_batch(batch: int) -> bool:
     return bool(batch & BATCH_BIT and batch & MESSAGES_BIT)
 
 
+def tenant_of_batch(batch: int) -> int:
+    return batch & 0xFFFF
+
+
 def purpose_of_batch(batch: int) -> Purpose:
     if batch & MESSAGES_BIT:
         return list(Purpose)[batch >> _PURPOSE_AT & 7]

@@ -82,6 +82,12 @@ class State(IntEnum):
         return self in (State.DELIVERED, State.EXPIRED, State.FAILED, State.UNKNOWN, State.NO_RECEIPT)
 
 
+def moving(receipts: bool) -> tuple[State, ...]:
+    """States that a message may still leave; accepted is final where no receipt was asked for."""
+    open_ = (State.CLAIMED, State.RETRY_WAIT, State.UNCERTAIN)
+    return (*open_, State.ACCEPTED) if receipts else open_
+
+
 class CampaignState(StrEnum):
     DRAFT = "draft"
     AWAITING_APPROVAL = "awaiting_approval"

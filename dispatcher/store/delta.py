@@ -39,6 +39,16 @@ def rows_from(view: View, prefix: bytes) -> Iterator[tuple[Octets, Octets]]:
     return cursor.iternext() if cursor.set_range(prefix) else iter(())
 
 
+def tenants_of_delta(view: View) -> list[int]:
+    """Tenants with delta rows, by skipping from one to the next."""
+    found: list[int] = []
+    after = b""
+    while (key := next((key for key, _ in view.range("delta", after=after)), None)) is not None:
+        found.append(DELTA_KEY.unpack(key)[0])
+        after = DELTA_KEY.pack(found[-1], 0xFFFFFFFF, 0xFFFF)
+    return found
+
+
 def delta_rows(view: View, tenant: int, block: int) -> list[tuple[bytes, bytes]]:
     """One block's delta rows, in slot order."""
     return list(view.range("delta", block_prefix(tenant, block)))

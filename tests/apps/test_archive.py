@@ -16,8 +16,10 @@ from dispatcher.apps.archive import (
     drop_some,
     keep,
     kept,
-    next_to_archive,
+    next_asked,
+    next_old,
     recipients_anywhere,
+    undropped,
     write,
 )
 from dispatcher.apps.reports.campaign import report
@@ -49,7 +51,7 @@ from dispatcher.segments.select import member_numbers
 from dispatcher.store import ledger, open_store
 from dispatcher.store.backup import write_backup
 from dispatcher.store.endpoints import number_endpoints
-from dispatcher.store.layout import ARCHIVE_FOLDER, ARRAYS, HEADER, LEDGER_KEY, U64
+from dispatcher.store.layout import ARCHIVE_FOLDER, ARRAYS, HEADER, LEDGER_KEY, TENANT_U64, U64
 from dispatcher.store.verify_archives import archives_are_whole
 from dispatcher.store.verify_ledger import CHECKS
 from tests.campaigns.log import ACCEPTED, RECEIPT, REFUSED, by, claim, log, log_begins, record
@@ -94,12 +96,15 @@ def archived(store, campaign: int, now_ms: int = NOW_MS + 10_000):
     written = write(store.snapshot, store.folder, 1, campaign, now_ms)
     with store.begin_write() as view:
         view.apply(keep(view, 1, campaign, written, now_ms))
-    slices, at = 0, b""
-    while at is not None:
+    with store.snapshot() as view:
+        assert undropped(view) == [(1, campaign)]
+    more = True
+    while more:
         with store.begin_write() as view:
-            changes, at = drop_some(view, at)
+            changes, more = drop_some(view, 1, campaign)
             view.apply(changes)
-        slices += 1
+    with store.snapshot() as view:
+        assert undropped(view) == []
     return written
 
 
@@ -208,18 +213,18 @@ def test_a_late_receipt_counts_in_what_is_archived(store, campaign):
 
 def test_only_what_is_over_and_awaits_nothing_is_archived_when_asked_or_old(store, campaign):
     with store.snapshot() as view:
-        assert next_to_archive(view, NOW_MS + 30 * DAY_MS, 0) is None
-        assert next_to_archive(view, NOW_MS + DAY_MS, 30) is None
-        assert next_to_archive(view, NOW_MS + 31 * DAY_MS, 30) == (1, campaign)
+        assert next_asked(view) is None
+        assert next_old(view, NOW_MS - 29 * DAY_MS, None) == (None, None)
+        assert next_old(view, NOW_MS + DAY_MS, None) == ((1, campaign), TENANT_U64.pack(1, campaign))
     shown = do(store, ask_archive, ArchiveCampaign(campaign=campaign))
     assert shown["archived_at"] is None
     with store.snapshot() as view:
-        assert next_to_archive(view, NOW_MS, 0) == (1, campaign)
+        assert next_asked(view) == (1, campaign)
     archived(store, campaign)
     again = do(store, ask_archive, ArchiveCampaign(campaign=campaign))
     assert (again["archived_at"], again["version"]) == ("2026-09-21T14:13:30.000Z", shown["version"] + 1)
     with store.snapshot() as view:
-        assert next_to_archive(view, NOW_MS + 31 * DAY_MS, 30) is None
+        assert next_asked(view) is None and next_old(view, NOW_MS + DAY_MS, None) == (None, None)
         assert kept(view, 1, campaign)["recipients"] == len(recipients(view, 1, campaign, limit=MEMBERS))
     draft = parse_public_id("cmp", do(store, create_campaign, CreateCampaign(title="x", text="Hi"))["id"])
     assert refused(store, ask_archive, ArchiveCampaign(campaign=draft)).status == 409
@@ -244,7 +249,7 @@ def test_the_file_is_on_disk_whole_before_anybody_may_say_so(store, campaign, sy
 def test_what_is_unsettled_is_not_archived(store, campaign):
     log(store, campaign, NOW_MS + 6_000, claim(MEMBERS - 1, [1]))
     with store.snapshot() as view:
-        assert next_to_archive(view, NOW_MS + 31 * DAY_MS, 30) is None
+        assert next_asked(view) is None and next_old(view, NOW_MS + DAY_MS, None) == (None, None)
     assert "awaited" in refused(store, ask_archive, ArchiveCampaign(campaign=campaign)).detail
 
 
@@ -268,7 +273,7 @@ def test_a_receipt_later_than_the_archive_shows_its_error_to_the_person_and_in_t
     before = told(store, awaited, 11)
     log(store, awaited, NOW_MS + 86_400_000, record(RECEIPT, 11, state=State.FAILED, status=99))
     with store.begin_write() as view:
-        assert drop_some(view) == (Changes(), None), "what came later stays"
+        assert drop_some(view, 1, awaited) == (Changes(), False), "what came later stays"
     after = told(store, awaited, 11)
     (message,) = before["story"]
     assert (message["state"], message["error"]) == ("no_receipt", None)

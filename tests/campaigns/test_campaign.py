@@ -14,11 +14,10 @@ from dispatcher.campaigns.campaign import (
     load,
     mark,
     mark_done,
-    running_campaigns,
 )
 from dispatcher.campaigns.life import cancel_campaign, pause_campaign, resume_campaign, start_campaign
 from dispatcher.campaigns.preview import TOKEN_LIVES_MS, preview_campaign
-from dispatcher.campaigns.states import ACTIVE, HISTORY_MAX, OFFERED, TRANSITIONS
+from dispatcher.campaigns.states import HISTORY_MAX, OFFERED, TRANSITIONS
 from dispatcher.control.commands import (
     CancelCampaign,
     CreateCampaign,
@@ -341,12 +340,3 @@ def test_campaigns_are_listed_newest_first_page_by_page(shop):
         assert [campaign for campaign, _ in first + rest] == made
         assert list_campaigns(view, 2, None, 3) == []
         assert campaign_json(*first[0])["title"] == "Spring"
-
-
-def test_the_daemon_finds_what_it_must_go_on_with(shop):
-    expected = {at_state(shop, state) for state in CampaignState if state in ACTIVE}
-    for state in CampaignState:
-        if state not in ACTIVE:
-            at_state(shop, state)
-    with shop.snapshot() as view:
-        assert {campaign for _, campaign, _ in running_campaigns(view)} == expected

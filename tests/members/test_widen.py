@@ -17,7 +17,7 @@ from dispatcher.control.commands import EditField, OpenImport
 from dispatcher.members.attributes import decode
 from dispatcher.members.fields import Field, fields_of
 from dispatcher.members.importer import open_import
-from dispatcher.members.widen import widen_some
+from dispatcher.members.widen import looked_at_all, widen_some, widening
 from dispatcher.records.changes import Changes, View
 from dispatcher.segments.count import count
 from dispatcher.segments.plan import compile_text
@@ -88,6 +88,14 @@ def cities(store: Store) -> list[str | None]:
         return found
 
 
+def looked_at(store: Store) -> list[int]:
+    """Tenants that housekeeping widens this minute."""
+    with store.begin_write() as view:
+        found = widening(view)
+        view.apply(looked_at_all(view)[0])
+    return found
+
+
 @pytest.fixture
 def shop(store: Store) -> Store:
     """Members 0 to 2 with cities: 0 and 1 in a block, 2 in the delta."""
@@ -97,6 +105,16 @@ def shop(store: Store) -> Store:
     fold(store)
     new_member(store, 4915100000003, city=CITIES[2])
     return store
+
+
+def test_only_tenants_with_a_field_that_is_being_widened_are_looked_at(shop: Store):
+    other = new_shop(shop, "Other Shop")
+    assert looked_at(shop) == [1, other], "whatever an earlier version left"
+    assert looked_at(shop) == []
+    do(shop, edit_field, EditField(title="city", changes={"max_values": 1_000}))
+    assert looked_at(shop) == [1]
+    widen(shop)
+    assert looked_at(shop) == []
 
 
 def test_it_takes_the_256th_value_from_the_next_commit_on(shop: Store):

@@ -43,7 +43,7 @@ def test_positions_count_up_within_each_batch(store):
         of_batch.setdefault(entry.batch, []).append(entry.position)
     assert all(positions == list(range(len(positions))) for positions in of_batch.values())
     with store.snapshot() as view:
-        assert batches(view) == sorted(of_batch)
+        assert list(batches(view)) == sorted(of_batch)
         assert [entry for batch in batches(view) for entry in entries(view, batch)] == sorted(
             made, key=lambda e: (e.batch, e.position)
         )
@@ -53,7 +53,7 @@ def test_positions_count_up_within_each_batch(store):
 
 def test_an_empty_outbox_has_no_batches(store):
     with store.snapshot() as view:
-        assert batches(view) == []
+        assert list(batches(view)) == []
 
 
 def test_a_batch_says_whose_it_is_and_is_no_campaign():

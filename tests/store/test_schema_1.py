@@ -173,7 +173,7 @@ def test_the_campaign_that_was_sent_has_its_outcome(view: Snapshot):
 
 
 def test_replies_are_kept_with_their_own_ledgers(view: Snapshot):
-    assert batches(view) == [batch_of(1), batch_of(1, confirmations=True)]
+    assert list(batches(view)) == [batch_of(1), batch_of(1, confirmations=True)]
     (answer,), (confirmation,) = (list(entries(view, batch)) for batch in batches(view))
     assert (answer.to, answer.text) == (made.number(made.ASKED), "Corner: you have 70 points.")
     assert confirmation.to == made.number(made.STOPPED)

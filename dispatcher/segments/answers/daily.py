@@ -38,8 +38,8 @@ class Due:
     day: int
 
 
-def due(view: View, now_ms: int, hour: int = HOUR) -> Due | None:
-    """The next segment to count where it is `hour` or later; None until tomorrow."""
+def due(view: View, now_ms: int, hour: int = HOUR) -> Iterator[Due]:
+    """The segments to count where it is `hour` or later. Looks at all that are counted, some 3 us each."""
     for tenant in list_tenants(view):
         local = datetime.fromtimestamp(now_ms / 1000, ZoneInfo(tenant.zone))
         if local.hour < hour:
@@ -48,8 +48,7 @@ def due(view: View, now_ms: int, hour: int = HOUR) -> Due | None:
         for key, _ in view.range("segments", TENANT.pack(tenant.number)):
             one = Due(tenant.number, TENANT_U64.unpack(key)[1], day)
             if view.get("segment_counts", KEY.pack(one.tenant, one.segment, day)) is None:
-                return one
-    return None
+                yield one
 
 
 def counted(view: View, one: Due, now_ms: int) -> dict[str, Any] | None:
