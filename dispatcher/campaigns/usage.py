@@ -7,7 +7,8 @@ Touches: rows of `usage`; ledger arrays, frozen audiences and members' blocks, t
 A start writes what its preview says, not settled; the end replaces that by what the ledger says, in the month of each
 message's last submit in the tenant's zone. So the sum of a month's rows is what counts against a plan at any moment.
 Weak spots: billed parts by a market's own rule, and prices by prefix, are measured when it is settled, from the texts
-and numbers as they are then. Messages of the API have rows of their own by batch (apps/messages_meter.py).
+and numbers as they are then, at the prices of the start. Messages of the API have rows of their own by batch
+(apps/messages_meter.py).
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ import structlog
 from dispatcher.daemon.crash import crash_point
 from dispatcher.daemon.marks import CREDIT_SLOT, EMPTY_SLOT, Marks
 from dispatcher.records.changes import Changes, View
+from dispatcher.records.keys import public_id
 from dispatcher.records.states import State
 from dispatcher.smpp.pump import POOLS, Book, Kind
 from dispatcher.store import Snapshot, Store, ledger, log_values
@@ -146,7 +147,7 @@ def _settled(
         recovery.uncertain += bool(lost)
         recovery.parts_uncertain += len(lost)
         if lost:
-            name = f"{campaign:x}"
+            name = public_id("cmp", campaign)
             recovery.of_campaign[name] = recovery.of_campaign.get(name, 0) + 1
     return records
 

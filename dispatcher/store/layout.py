@@ -1,21 +1,23 @@
 """Every table of the store, key and value drawn. Numbers in keys are big-endian so that they sort.
 
-Schema 5; an earlier store lacks the tables of SINCE_2 to SINCE_5 and is brought on when a dispatcher opens it. msgpack
-values are maps whose "v" is the row's own version (store/values.py).
+Schema 6; an earlier store lacks the tables of SINCE_2 to SINCE_5, and the meta rows by which campaigns and jobs are
+found (campaigns/underway.py, members/{job,widen}.py); it is brought on when a dispatcher starts with it. An earlier
+version would not keep those rows, so it refuses the store. msgpack values are maps whose "v" is the row's own version
+(store/values.py).
 """
 
 from __future__ import annotations
 
 import struct
 
-SCHEMA = 5
+SCHEMA = 6
 BLOCK = 16_320  # members a column block: 255 x 64; LMDB header 16 + ours 48 + array fill whole pages (DESIGN 5)
 BLOCK_WORDS = BLOCK // 64
 HEADER = 48
 
 # table -> key -> value
 TABLES: dict[str, str] = {
-    "meta": "name -> msgpack: schema, map_size, ids, folded, recoveries, boot, audit (its newest seal), restores",
+    "meta": "name -> msgpack: schema, map_size, ids, folded, recoveries, boot, audit (newest seal), restores, prices",
     "tenants": "tenant:2 -> msgpack {name, zone, region, signature, reply texts, next_member_no, ...}",
     "keys": "sha256:32 -> msgpack {id, tenant, scopes, name, created_ms, revoked_ms}",
     "requests": "tenant:2 sha256(request_key):32 -> msgpack {fingerprint, reply, at_ms}",
@@ -31,7 +33,7 @@ TABLES: dict[str, str] = {
     "signature_stops": "tenant:2 sha256(signature):8 number:8 -> msgpack {at_ms, reason}: suppressed for one signature",
     "signatures": "tenant:2 text, UTF-8 -> msgpack {state, at_ms, reason}: who a tenant may call itself in a text",
     "consents": "tenant:2 number:8 group:1 -> msgpack {at_ms, evidence}: who said yes, by the plane of the group",
-    "prices": "tenant:2 (0 = operator) prefix, ASCII digits -> msgpack {micros, at_ms}: of a billed part",
+    "prices": "tenant:2 (0 = operator) prefix, ASCII digits -> msgpack {micros, at_ms, no, was}: of a billed part",
     "money": "tenant:2 entry:8 -> msgpack {kind, micros, balance, reserved, campaign, at_ms, ...} (money.py)",
     "usage": "tenant:2 month:2 campaign:8 -> msgpack {messages, parts, billed, micros, settled} (usage.py)",
     "points_entries": "tenant:2 member_no:4 entry:8 -> msgpack {delta, balance, debit, credit, key, at_ms, ...}",
@@ -100,6 +102,9 @@ COUPON_KEY = struct.Struct(">HQI")
 COUPON_CAMPAIGN_KEY = struct.Struct(">HQQ")
 REDEEMED = struct.Struct("<QIIQ")  # at_ms, member_no, zero, campaign
 MEMBER_NO = struct.Struct("<I")
+
+UNDER_WAY, ENDED = b"underway", b"ended"  # meta rows that find campaigns (campaigns/underway.py)
+ENDED_KEY = struct.Struct(">HQQ")
 
 # fields every tenant has; a tenant's own begin at FIELD_FIRST
 FIELD_FLAGS = 1  # bit planes, below
