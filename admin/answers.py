@@ -7,12 +7,14 @@ through (`extra`): rooms may add to their JSON without a change here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from admin.reads import Reads
+from dispatcher.clock import YEARS
 from dispatcher.errors import CommandRefused
 
 PAGE_ROWS = 50
@@ -60,3 +62,12 @@ Value = bool | Whole | Annotated[float, Field(allow_inf_nan=False)] | Word | lis
 def page(rows: Sequence[Any], limit: int, cursor: str | None) -> dict[str, Any]:
     """Rows of a read that was asked for `limit` + 1, cut to `limit`; `cursor` is that of the last row shown."""
     return {"data": rows[:limit], "next": cursor if len(rows) > limit else None}
+
+
+def instant_ms(asked: datetime, name: str) -> int:
+    """An instant that a parameter or member of this name asks about. Raises CommandRefused 422 beyond YEARS."""
+    if not YEARS[0] <= asked.year <= YEARS[1]:
+        detail = f"{name} {asked.isoformat()}: a year from {YEARS[0]} to {YEARS[1]}"
+        errors = [{"pointer": f"/{name}", "code": "wrong_value", "detail": detail}]
+        raise CommandRefused(422, "invalid_value", detail, errors=errors)
+    return round(asked.timestamp() * 1_000)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+YEARS = 1970, 2105  # that may be asked about: the ledger keeps whole seconds in 32 bits, and they end in 2106
+
 
 class Clock(Protocol):
     """What the rim asks for the time."""

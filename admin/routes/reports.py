@@ -5,18 +5,18 @@ Touches: apps/reports, campaigns/effect. All are of the ledger's last fold and m
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime
 
-from admin.answers import Answer, Reading
+from admin.answers import Answer, Reading, instant_ms
 from admin.auth import Caller, may, parsed
 from admin.routes.campaigns import need
 from dispatcher.apps.reports.campaign import report
-from dispatcher.apps.reports.days import DAYS_MAX, days
+from dispatcher.apps.reports.days import days, period
 from dispatcher.campaigns.effect import effect
 from dispatcher.errors import CommandRefused
 from dispatcher.store import Snapshot
@@ -66,9 +66,7 @@ async def get_campaign_report(
     A point's `sent` counts claims: they run ahead of the socket, by the claim credit at most, so one second of it may
     show more than the contract allows and the wire had."""
     number, now_ms = parsed("cmp", campaign), request.app.state.clock.epoch_ms()
-    found = await reads.scan(
-        report, caller.tenant, number, now_ms, bucket_s=bucket_s, since_ms=None if since is None else _ms(since)
-    )
+    found = await reads.scan(report, caller.tenant, number, now_ms, bucket_s=bucket_s, since_ms=_ms(since))
     if found is None:
         raise CommandRefused(404, "not_found", "no such campaign")
     return found
@@ -109,14 +107,11 @@ async def list_days(
 
     def read(view: Snapshot) -> list[dict[str, Any]]:
         zone = ZoneInfo(need_tenant(view, caller.tenant).zone)
-        end = last or datetime.fromtimestamp(now_ms / 1_000, zone).date()
-        begin = first or end - timedelta(days=6)
-        if not begin <= end < begin + timedelta(days=DAYS_MAX):
-            raise CommandRefused(422, "invalid_value", f"from {begin} to {end}: 1 to {DAYS_MAX} days, in order")
-        return days(view, caller.tenant, begin, end, now_ms, since_ms=None if since is None else _ms(since))
+        begin, end = period(first, last, datetime.fromtimestamp(now_ms / 1_000, zone).date())
+        return days(view, caller.tenant, begin, end, now_ms, since_ms=_ms(since))
 
     return {"data": await reads.scan(read)}
 
 
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000)
+def _ms(since: datetime | None) -> int | None:
+    return None if since is None else instant_ms(since, "since")

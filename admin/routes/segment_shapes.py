@@ -5,13 +5,13 @@ Touches: nothing but types, the settings' bound on a rule's length and the clock
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Query, Request
 from pydantic import AwareDatetime, Field
 
-from admin.answers import Answer, Body
+from admin.answers import Answer, Body, instant_ms
 from dispatcher.errors import CommandRefused
 from dispatcher.members.field_stats import BINS, TOP, TOP_MAX
 from dispatcher.records.states import Purpose
@@ -20,8 +20,6 @@ from dispatcher.segments.answers.overlap import LEAST, MOST
 from dispatcher.segments.answers.sample import MOST as SAMPLE_MOST
 from dispatcher.segments.number_list import NUMBERS_MAX
 from dispatcher.segments.tree import from_json
-
-YEARS = (1970, 2199)
 
 Expr = Annotated[str, Field(min_length=1, max_length=1_000_000, description='e.g. tier = "gold" and points >= 100')]
 Tree = Annotated[dict[str, Any], Field(description="the same rule as a JSON tree, in place of `expr`")]
@@ -148,12 +146,8 @@ def held(request: Request, text: str) -> str:
 
 
 def as_of_ms(request: Request, asked: datetime | None) -> int:
-    """The instant asked for, else now. Raises CommandRefused 422 beyond YEARS."""
+    """The instant asked for, else now. Raises CommandRefused 422 as instant_ms does."""
     if asked is None:
         now_ms: int = request.app.state.clock.epoch_ms()
         return now_ms
-    if not YEARS[0] <= asked.year <= YEARS[1]:
-        detail = f"as_of {asked.isoformat()}: a year from {YEARS[0]} to {YEARS[1]}"
-        errors = [{"pointer": "/as_of", "code": "wrong_value", "detail": detail}]
-        raise CommandRefused(422, "invalid_value", detail, errors=errors)
-    return int(asked.astimezone(UTC).timestamp() * 1_000)
+    return instant_ms(asked, "as_of")

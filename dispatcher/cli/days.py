@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -26,16 +26,14 @@ def report_command(call: Call, tenant: str | None, first: datetime | None, last:
       volley report --from 2026-12-01 --to 2026-12-07
       volley campaign report cmp_01J0000000000
     """
-    from dispatcher.apps.reports.days import DAYS_MAX, days
+    from dispatcher.apps.reports.days import days, period
     from dispatcher.tenants.tenant import need_tenant
 
     number, now_ms = call.tenant(tenant), SystemClock().epoch_ms()
     with call.reading() as view:
         zone = ZoneInfo(need_tenant(view, number).zone)
-        end = last.date() if last else datetime.fromtimestamp(now_ms / 1_000, zone).date()
-        begin = first.date() if first else end - timedelta(days=6)
-        if not begin <= end < begin + timedelta(days=DAYS_MAX):
-            raise click.UsageError(f"--from {begin} --to {end}: 1 to {DAYS_MAX} days, in order")
+        today = datetime.fromtimestamp(now_ms / 1_000, zone).date()
+        begin, end = period(first and first.date(), last and last.date(), today)
         found = days(view, number, begin, end, now_ms)
     call.show_rows(COLUMNS, found if call.json else map(_row, found), tenant=number)
 

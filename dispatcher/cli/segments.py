@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from dispatcher.cli.common import Call, common, of_tenant
-from dispatcher.clock import SystemClock, rfc3339
+from dispatcher.clock import YEARS, SystemClock, rfc3339
 from dispatcher.control.commands import DeleteSegment, SaveSegment, SnapshotSegment
 from dispatcher.errors import CommandRefused
 from dispatcher.records import View
@@ -328,7 +328,7 @@ def _instant(view: View, tenant: int, text: str | None) -> int:
     try:
         found = datetime.fromisoformat(text)
         found = found if found.tzinfo else found.replace(tzinfo=ZoneInfo(need_tenant(view, tenant).zone))
-        if 1970 <= found.year <= 2199:
+        if YEARS[0] <= found.year <= YEARS[1]:
             return int(found.timestamp() * 1_000)
     except ValueError:
         pass

@@ -54,6 +54,28 @@ def test_days_of_a_tenant(shop: httpx.Client, path: str):
     assert (many.status_code, many.json()["code"]) == (422, "invalid_value")
 
 
+EDGES = ["0001-01-01", "1969-12-31", "1970-01-01", "2105-12-31", "2106-02-07", "9999-12-31"]
+
+
+@pytest.mark.parametrize("day", EDGES)
+def test_years_that_the_ledger_cannot_hold_are_refused_and_those_at_its_edges_answered(
+    shop: httpx.Client, path: str, day: str
+):
+    wanted = 200 if 1970 <= int(day[:4]) <= 2105 else 422
+    instant = f"{day}T00:00:00+00:00"
+    asked = [
+        shop.get("/v1/reports/days", params={"to": day}),
+        shop.get("/v1/reports/days", params={"from": day, "to": day}),
+        shop.get("/v1/reports/days", params={"since": instant}),
+        shop.get(f"{path}/report", params={"since": instant}),
+        *(
+            shop.post("/v1/segments:count", json={"expr": rule, "as_of": instant})
+            for rule in ("sent any campaign in last 1 day", "messages in last 1 day >= 1")
+        ),
+    ]
+    assert [answer.status_code for answer in asked] == [wanted] * len(asked)
+
+
 def test_a_members_messages_with_parts_and_steps(shop: httpx.Client, path: str):
     member = shop.get("/v1/members").json()["data"][0]["id"]
     found = shop.get(f"/v1/members/{member}/messages").json()

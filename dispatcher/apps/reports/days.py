@@ -18,11 +18,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from dispatcher.apps.reports import _report as kernel
-from dispatcher.campaigns.campaign import LATER
-from dispatcher.clock import rfc3339
+from dispatcher.clock import YEARS, rfc3339
+from dispatcher.errors import CommandRefused
 from dispatcher.records.batches import batches_of, is_message_batch, purpose_of_batch
 from dispatcher.records.keys import public_id
 from dispatcher.records.states import State
+from dispatcher.segments.runs import runs
 from dispatcher.store import ledger
 from dispatcher.store.layout import TENANT, TENANT_U64
 from dispatcher.store.snapshot import Snapshot
@@ -33,6 +34,22 @@ DAYS_MAX = 92
 _ARRAYS = ("decision", "state", "parts", "submit_s", "final_s")
 _PARTS, _LATE, _CHANGED, _COUNTS = 16, 17, 18, 19
 Found = dict[str, Any]
+
+
+def period(first: date | None, last: date | None, today: date) -> tuple[date, date]:
+    """The days asked for, both inside: until today, and a week of them, unless given. Raises CommandRefused 422."""
+    end = last or today
+    if not YEARS[0] <= end.year <= YEARS[1]:
+        raise _refused("to", f"to {end}: a year from {YEARS[0]} to {YEARS[1]}")
+    begin = first or end - timedelta(days=6)
+    if not 0 <= (end - begin).days < DAYS_MAX:
+        raise _refused("from", f"from {begin} to {end}: 1 to {DAYS_MAX} days, in order")
+    return begin, end
+
+
+def _refused(name: str, detail: str) -> CommandRefused:
+    errors = [{"pointer": f"query:{name}", "code": "wrong_value", "detail": detail}]
+    return CommandRefused(422, "invalid_value", detail, errors=errors)
 
 
 def days(
@@ -84,12 +101,8 @@ def _day(view: Snapshot, tenant: int, day: date, zone: ZoneInfo, now_ms: int, si
 
 def _senders(view: Snapshot, tenant: int, begin_s: int, end_s: int) -> Iterator[tuple[int, str, str | None]]:
     """(campaign or batch, purpose, title of a campaign) of whatever may have sent on a day."""
-    for key, octets in view.range("campaigns", TENANT.pack(tenant)):
-        row = LATER | unpack(octets)
-        if row["started_ms"] is None or row["started_ms"] >= end_s * 1_000:
-            continue
-        if row["finished_ms"] is None or row["finished_ms"] >= begin_s * 1_000:
-            yield TENANT_U64.unpack(key)[1], row["purpose"], row["title"]
+    for run in runs(view, tenant, None, begin_s * 1_000, end_s * 1_000 - 1, late=False):
+        yield run.campaign, run.row["purpose"], run.row["title"]
     for batch in batches_of(tenant):
         yield batch, purpose_of_batch(batch).value if is_message_batch(batch) else "answers", None
 
@@ -130,4 +143,4 @@ def _rows_of(view: Snapshot, table: str, tenant: int, begin_s: int, end_s: int) 
 
 
 def _instant_s(day: date, zone: ZoneInfo) -> int:
-    return int(datetime.combine(day, time(), zone).timestamp())
+    return max(0, int(datetime.combine(day, time(), zone).timestamp()))  # 1970 began earlier east of London
