@@ -17,6 +17,7 @@ that comes twice means the first of the two.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -47,6 +48,13 @@ _PARTS = {
     "MONTHLY": _COMMON | {"BYMONTHDAY", "BYSETPOS"},
     "YEARLY": _COMMON | {"BYMONTHDAY", "BYSETPOS", "BYMONTH"},
 }
+# (part, frequencies, form, in words) of what dateutil takes otherwise than RFC 5545 means it: it completes an UNTIL by
+# today's date, and one without a time leaves its day out; day 0 is every day; 2MO of a week is each Monday
+_FORMS = (
+    ("UNTIL", set(_PARTS), re.compile("[0-9]{8}T[0-9]{6}"), "local time such as 20261231T235959, without Z"),
+    ("BYMONTHDAY", set(_PARTS), re.compile("([+-]?0?[1-9][0-9]?(,|$))+"), "days from 1 on, or back from -1"),
+    ("BYDAY", {"DAILY", "WEEKLY"}, re.compile("([A-Z]{2}(,|$))+"), "MO to SU; 2MO would be of a month or year"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +291,9 @@ def _repeat_problems(repeat: str, begin: datetime) -> list[dict[str, str]]:
     if unknown := [name for name in parts if name not in known]:
         detail = f"repeat: {', '.join(unknown)} does not go with FREQ={parts['FREQ']}, but {', '.join(sorted(known))}"
         return [_problem("/repeat", "invalid_schedule", detail)]
-    if parts.get("UNTIL", "").endswith("Z"):
-        return [_problem("/repeat", "invalid_schedule", "repeat: UNTIL is local time here, so without Z")]
+    for name, frequencies, form, meaning in _FORMS:
+        if name in parts and parts["FREQ"] in frequencies and not form.fullmatch(parts[name]):
+            return [_problem("/repeat", "invalid_schedule", f"repeat: {name}={parts[name]}: {meaning}")]
     if any(name in parts and not (parts[name].isdecimal() and int(parts[name])) for name in ("INTERVAL", "COUNT")):
         return [_problem("/repeat", "invalid_schedule", "repeat: INTERVAL and COUNT are whole numbers from 1")]
     try:

@@ -201,6 +201,9 @@ def test_count_and_until_end_a_repetition():
         ("FREQ=DAILY;UNTIL=soon", "invalid_schedule"), ("FREQ=WEEKLY;BYDAY=MO", "invalid_schedule"),
         ("FREQ=MONTHLY;BYMONTHDAY=40", "schedule_never_opens"), ("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30", "schedule_never_opens"),
         ("FREQ=DAILY;UNTIL=20261130T000000", "schedule_never_opens"), ("FREQ=DAILY;FREQ", "invalid_schedule"),
+        ("FREQ=DAILY;UNTIL=2027", "invalid_schedule"), ("FREQ=DAILY;UNTIL=20261231", "invalid_schedule"),
+        ("FREQ=MONTHLY;BYMONTHDAY=0", "invalid_schedule"), ("FREQ=MONTHLY;BYMONTHDAY=1,00", "invalid_schedule"),
+        ("FREQ=WEEKLY;BYDAY=2TU", "invalid_schedule"), ("FREQ=DAILY;BYDAY=MO,-1TU", "invalid_schedule"),
     ],
 )  # fmt: skip
 def test_a_rule_that_is_none_or_never_comes_is_refused(repeat, code):
