@@ -118,6 +118,8 @@ def _no_stray_overrides(endpoints: tuple[Endpoint, ...], env: Mapping[str, str])
     known = {f"VOLLEY_ENDPOINT_{name}{key.upper()}" for name in names for key in _types(Endpoint)}
     for variable in env:
         if variable.startswith("VOLLEY_ENDPOINT_") and variable not in known:
+            if not endpoints:  # a data folder whose volley.toml was not put back, say, after a restore
+                raise SettingError(variable, None, "there is no [[endpoint]] in volley.toml", file="environment")
             raise SettingError(
                 variable, None, "no such key of an endpoint", file="environment", nearest=nearest(variable, known)
             )

@@ -18,6 +18,7 @@ from dispatcher.members.fields import fields_of
 from dispatcher.records.changes import View
 from dispatcher.records.states import Purpose
 from dispatcher.segments.plan import compile_text as compile_segment
+from dispatcher.segments.runs import VALIDITY_S_MAX
 from dispatcher.tenants.edit import CAPS_MAX, SIGNATURE_RULE, is_cap, is_signature
 from dispatcher.tenants.tenant import SENDER_OCTETS_MAX, Tenant
 from dispatcher.text import options
@@ -26,7 +27,7 @@ from dispatcher.text.parts import fits_somewhere
 
 TITLE_CHARACTERS = 200
 PARTS_MAX = 100  # what a template may hold (template.py); a claim record has 7 bits for it (outcome_log.h)
-VALIDITY_S = (60, 30 * 86_400)  # a log segment lives as long as the validity (DESIGN 8)
+VALIDITY_S = (60, VALIDITY_S_MAX)
 
 
 def check(view: View, tenant: Tenant, row: dict[str, Any], at_ms: int) -> None:
@@ -44,6 +45,8 @@ def check(view: View, tenant: Tenant, row: dict[str, Any], at_ms: int) -> None:
         row["text"] = compile_of(view, tenant.number, row, row["text"]).text
     fields = fields_of(view, tenant.number)
     arm_rules.check(row, fields, lambda text: compile_of(view, tenant.number, row, text).text)
+    if not row["text"] and row["arms"] and all(arm["text"] for arm in row["arms"]):
+        row["text"] = row["arms"][0]["text"]  # nobody gets it as long as there are arms: what a test shows a phone
 
 
 def _canonical(view: View, tenant: int, expr: str, at_ms: int) -> str:

@@ -34,7 +34,7 @@ def uncertain_command(call: Call, tenant: str | None, campaign: str | None, caus
         if which is not None:
             need_campaign(view, number, which)
         rows, following, about = uncertain(view, number, campaign=which, cause=cause or "", limit=limit)
-    call.show_rows(COLUMNS, rows)
+    call.show_rows(COLUMNS, rows, tenant=number)
     if not call.json:
         more = f", {len(rows):,} shown" if following else ""
         click.echo(f"{about['total']:,} uncertain{more}", err=True)

@@ -128,24 +128,30 @@ def _open_tables(root: Path, env: lmdb.Environment, *, create: bool) -> dict[str
         return {name: env.open_db(name.encode(), create=create) for name in TABLES}
     except lmdb.NotFoundError as exc:
         env.close()
-        raise StoreError(
-            f"{root}: the store is of an earlier version; start the dispatcher once to bring it on"
-        ) from exc
+        raise _earlier(root) from exc
+
+
+def _earlier(folder: Path) -> StoreError:
+    return StoreError(f"{folder}: the store is of an earlier version; start the dispatcher once to bring it on")
 
 
 def _check_schema(store: Store) -> None:
     """Mark a new store, bring an earlier one on, refuse a later one.
 
-    Schemas 2 to 5 added tables and changed no row, and open_store has made them by now: only the number is left.
+    Schemas 2 to 5 added tables and 6 rows of meta, and none changed a row. open_store has made the tables by now and a
+    start of the dispatcher makes the rows: only the number is left.
     """
     with store.snapshot() as view:
         row = view.get("meta", b"schema")
     meta = unpack(row) if row else {"schema": 0, "map_size": MAP_SIZE}
     if meta["schema"] == SCHEMA:
         return
-    if meta["schema"] > SCHEMA or not store.writable:
+    if meta["schema"] > SCHEMA:
         store.env.close()
         raise NewerSchema(f"{store.folder}: store has schema {meta['schema']}, this version reads up to {SCHEMA}")
+    if not store.writable:
+        store.env.close()
+        raise _earlier(store.folder)
     changes = Changes()
     changes.put("meta", b"schema", pack({**meta, "schema": SCHEMA}))
     store.apply(changes)

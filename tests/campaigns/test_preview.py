@@ -198,6 +198,15 @@ def test_a_draft_without_text_is_not_previewed(store):
     assert (refusal.status, refusal.code) == (422, "text_missing")
 
 
+def test_a_draft_whose_arms_say_everything_needs_no_text_beside_them(shop):
+    said = [{"name": "A", "share": 50, "text": "Hello"}, {"name": "B", "share": 50, "text": "Good day"}]
+    by_arm = previewed(shop, drafted(shop, text="", arms=said))["by_arm"]
+    assert set(by_arm) == {"A", "B"}
+    half = [said[0], {**said[1], "text": ""}]
+    refusal = refused(shop, preview_campaign, PreviewCampaign(campaign=drafted(shop, text="", arms=half)))
+    assert refusal.code == "text_missing", "an arm without words of its own has the campaign's"
+
+
 @pytest.fixture
 def shop(store):
     new_shop(store)

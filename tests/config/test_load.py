@@ -124,6 +124,13 @@ def test_a_wrong_override_names_its_variable(file, variable, value, words):
     assert words in str(refused.value)
 
 
+def test_an_override_of_an_endpoint_where_the_file_has_none_says_that(tmp_path):
+    file = tmp_path / "volley.toml"
+    file.write_text("[api]\nport = 8080\n")
+    with pytest.raises(SettingError, match=r"there is no \[\[endpoint\]\] in volley.toml"):
+        config.load(file, env={"VOLLEY_ENDPOINT_MAIN_PASSWORD": "secret"})
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -13,12 +13,13 @@ from dispatcher.apps.archive import recipients_anywhere
 from dispatcher.apps.reports.story import messages
 from dispatcher.errors import StoreError
 from dispatcher.outcomes.inbound import Recent, hear
+from dispatcher.records.changes import Changes
 from dispatcher.records.states import State
 from dispatcher.smpp.pump import Book, Kind
 from dispatcher.store import Snapshot, Store, ids_kept, ledger, open_store
 from dispatcher.store.columns import find_number
 from dispatcher.store.layout import SCHEMA, SINCE_4, SINCE_5
-from dispatcher.store.values import unpack
+from dispatcher.store.values import pack, unpack
 from dispatcher.store.verify import verify
 from tests.daemon.test_log_drop import sweep
 from tests.fakes.shop import NOW_MS
@@ -104,3 +105,12 @@ def test_a_long_message_that_was_half_there_is_whole_with_its_other_part(kept: S
         view.apply(changes)
         texts = [unpack(row)["text"] for _, row in view.range("inbound")]
     assert heard.what == "inbox" and (made.HALF + made.REST).decode() in texts
+
+
+def test_a_reader_of_a_schema_that_lacks_no_table_is_told_the_same(tmp_path: Path):
+    with opened_copy(made.FOLDER, tmp_path) as kept, kept.begin_write() as view:
+        changes, row = Changes(), unpack(view.get("meta", b"schema"))
+        changes.put("meta", b"schema", pack({**row, "schema": SCHEMA - 1}))
+        view.apply(changes)
+    with pytest.raises(StoreError, match="start the dispatcher once"):
+        open_store(tmp_path / "data")
