@@ -24,6 +24,12 @@ ZONES = [
     "Pacific/Apia",
     "Europe/Dublin",
     "America/Sao_Paulo",
+    "Africa/Cairo",
+    "America/Havana",
+    "America/Santiago",
+    "Antarctica/Troll",
+    "Asia/Beirut",
+    "Pacific/Chatham",
 ]
 CHANGES = {  # days on which the clocks of a zone change
     "Europe/Paris": ["2026-03-29", "2026-10-25"],
@@ -32,6 +38,12 @@ CHANGES = {  # days on which the clocks of a zone change
     "Africa/Casablanca": ["2026-02-15", "2026-03-22"],
     "America/St_Johns": ["2026-03-08", "2026-11-01"],
     "Europe/Dublin": ["2026-03-29", "2026-10-25"],
+    "Africa/Cairo": ["2026-04-24", "2026-10-30"],  # 00:00 left out; 23:00 twice
+    "America/Havana": ["2026-03-08", "2026-11-01"],  # 00:00 left out, and twice
+    "America/Santiago": ["2026-04-05", "2026-09-06"],
+    "Antarctica/Troll": ["2026-03-29", "2026-10-25"],  # by two hours
+    "Asia/Beirut": ["2026-03-29", "2026-10-25"],
+    "Pacific/Chatham": ["2026-04-05", "2026-09-27"],  # at 02:45
 }
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 
