@@ -14,11 +14,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from admin.link import Statistics
-from dispatcher.records.changes import View
+from dispatcher.campaigns.underway import known_states
+from dispatcher.records.batches import is_batch
 from dispatcher.records.states import CampaignState, State
+from dispatcher.store import Snapshot
 from dispatcher.store.care import ALARM, FULL, OK, Care
-from dispatcher.store.layout import U64
-from dispatcher.store.ledger import read_counts
+from dispatcher.store.ledger import every_count
 from dispatcher.store.values import unpack
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -32,16 +33,16 @@ class StoreCounts:
     recipients: Counter[str]  # by State's word
 
 
-def store_counts(view: View) -> StoreCounts:
-    """One look at every campaign: some 20 us each, so for a worker thread."""
-    counts = StoreCounts(Counter(), Counter())
-    for key, value in view.range("campaigns"):
-        row = unpack(value)
-        counts.campaigns[row["state"]] += 1
-        if row["audience"] and row["started_ms"]:
-            summary = read_counts(view, U64.unpack(key[-U64.size :])[0]).summary(row["audience"])
-            counts.recipients.update(summary["states"])
-    return counts
+def store_counts(view: Snapshot) -> StoreCounts:
+    """One look at every campaign: some 6 us each, so for a worker thread."""
+    known = known_states(view)
+    campaigns = Counter(known.get(key) or unpack(row)["state"] for key, row in view.buffers("campaigns"))
+    recipients, sent = Counter[str](), [state for state in State if state is not State.UNSENT]
+    for id, counted in every_count(view):
+        if not is_batch(id):
+            for state in sent:
+                recipients[state.word] += counted.state(state)
+    return StoreCounts(campaigns, recipients)
 
 
 def text(

@@ -10,14 +10,14 @@ that begins after that.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from dispatcher.records.changes import View
 from dispatcher.records.states import Decision, State
-from dispatcher.store.layout import BLOCK, LEDGER_KEY, TENANT, TENANT_U64
+from dispatcher.store.layout import BLOCK, ENDED, ENDED_KEY, LEDGER_KEY, TENANT, TENANT_U64, U64, UNDER_WAY
 from dispatcher.store.ledger import read_array, read_counts
 from dispatcher.store.values import unpack
 
@@ -26,9 +26,10 @@ try:
 except ImportError as exc:  # pragma: no cover
     raise ImportError("the kernel segments/_deeds is not built: run `make build`") from exc
 
-__all__ = ["BITMAP_OCTETS", "DEEDS", "LATE_MS", "NO_TIME", "Deed", "Run", "kernel", "runs", "seconds"]
+__all__ = ["BITMAP_OCTETS", "DEEDS", "LATE_MS", "NO_TIME", "VALIDITY_S_MAX", "Deed", "Run", "kernel", "runs", "seconds"]
 
 LATE_MS = 30 * 86_400_000  # a receipt may come this long after the validity; then the log that knows its id is gone
+VALIDITY_S_MAX = 30 * 86_400  # of a campaign: a log segment lives as long (DESIGN 8)
 BITMAP_OCTETS = BLOCK // 8
 NO_TIME = 0xFFFFFFFF
 _NONE = b""
@@ -133,14 +134,11 @@ def runs(view: View, tenant: int, campaign: int | None, since_ms: int, until_ms:
 
     late: what comes after a campaign's end counts too.
     """
-    if campaign is None:
-        rows: Iterable[tuple[int, bytes]] = (
-            (TENANT_U64.unpack(key)[1], row) for key, row in view.range("campaigns", TENANT.pack(tenant))
-        )
-    else:
-        row = view.get("campaigns", TENANT_U64.pack(tenant, campaign))
-        rows = [] if row is None else [(campaign, row)]
-    for number, octets in rows:
+    first_ms = since_ms - late * (LATE_MS + 1_000 * VALIDITY_S_MAX)
+    for number in _numbers(view, tenant, first_ms) if campaign is None else [campaign]:
+        octets = view.get("campaigns", TENANT_U64.pack(tenant, number))
+        if octets is None:
+            continue
         found = unpack(octets)
         if found["started_ms"] is None or found["started_ms"] > until_ms:
             continue
@@ -148,6 +146,17 @@ def runs(view: View, tenant: int, campaign: int | None, since_ms: int, until_ms:
         if ended is not None and ended + late * (1_000 * found["validity_s"] + LATE_MS) < since_ms:
             continue
         yield Run(view, number, found)
+
+
+def _numbers(view: View, tenant: int, since_ms: int) -> list[int]:
+    """Campaigns under way, and those that have ended since: the only ones whose rows are read."""
+    of = TENANT.pack(tenant)
+    if view.get("meta", UNDER_WAY) is None:  # no start has looked at them yet
+        return [TENANT_U64.unpack(key)[1] for key, _ in view.range("campaigns", of)]
+    begin = ENDED + ENDED_KEY.pack(tenant, max(0, since_ms), 0)
+    keys = [key for key, _ in view.range("meta", UNDER_WAY + of)]
+    keys += [key for key, _ in view.range("meta", ENDED + of, after=begin)]
+    return sorted({U64.unpack(key[-U64.size :])[0] for key in keys})
 
 
 def seconds(since_ms: int, until_ms: int) -> tuple[int, int]:

@@ -25,6 +25,7 @@ __all__ = [
     "chunks",
     "claim_tail",
     "claimed_parts",
+    "every_count",
     "fold",
     "folded_to",
     "has_log_base",
@@ -127,6 +128,12 @@ class Counts:
 def read_counts(view: View, campaign: int) -> Counts:
     row = view.get("campaign_counts", U64.pack(campaign))
     return Counts(_COUNTS.unpack(row) if row else (0,) * 64)
+
+
+def every_count(view: View) -> Iterator[tuple[int, Counts]]:
+    """(campaign or batch, its counters) of all of which something was folded."""
+    for key, row in view.range("campaign_counts"):
+        yield U64.unpack(key)[0], Counts(_COUNTS.unpack(row))
 
 
 def read_array(view: View, campaign: int, name: str, chunk: int) -> memoryview | None:

@@ -15,10 +15,22 @@ from itertools import accumulate
 
 from dispatcher.records.changes import View
 from dispatcher.records.keys import BATCH_BIT
-from dispatcher.records.states import Decision, State
+from dispatcher.records.states import CampaignState, Decision, State
 from dispatcher.store import ledger
 from dispatcher.store.blocks import next_member_no
-from dispatcher.store.layout import ARRAYS, BLOCK, BLOCK_WORDS, HEADER, LEDGER_KEY, SNAPSHOT, TENANT_U64, U64
+from dispatcher.store.layout import (
+    ARRAYS,
+    BLOCK,
+    BLOCK_WORDS,
+    ENDED,
+    ENDED_KEY,
+    HEADER,
+    LEDGER_KEY,
+    SNAPSHOT,
+    TENANT_U64,
+    U64,
+    UNDER_WAY,
+)
 from dispatcher.store.problem import Check, Problem
 from dispatcher.store.snapshot import Snapshot
 from dispatcher.store.values import unpack
@@ -34,6 +46,8 @@ _ACCEPTED = 2  # kind of a record
 _FLAG_ACCEPTED = 0x80  # in part_state: ESME_ROK came
 _LOG_NO_MAX = 0xFFFFFFFF  # stands for every position that 32 bits do not hold
 _PART_STATE = ARRAYS["part_state"][0]
+_PLANNED = (CampaignState.DRAFT, CampaignState.AWAITING_APPROVAL, CampaignState.APPROVED)
+_OVER = (CampaignState.DONE, CampaignState.CANCELLED)
 _ANY = bytes([0]) + bytes([1]) * 255  # translates what is not zero to 1
 _SENT = bytes(decision == Decision.SENT for decision in range(256))
 _SEVERAL = bytes(parts > 1 for parts in range(256))
@@ -87,6 +101,25 @@ def _snapshots(view: View) -> Iterator[tuple[int, str]]:
         if found != (frozen["count"] if frozen else 0):
             yield segment, f"{found} members in its bitmaps, it says {frozen['count'] if frozen else 'it keeps none'}"
     yield from ((segment, "members of a snapshot without a segment") for segment in kept)
+
+
+def what_runs_is_found(view: View) -> Iterator[Problem]:
+    """A campaign that waits for its time or is sent is among those that a start goes on with; one that ran and is over
+    among those that have ended."""
+    if view.get("meta", UNDER_WAY) is None:
+        return  # no start of this version has noted them yet
+    for key, octets in view.range("campaigns"):
+        row, (tenant, campaign) = unpack(octets), TENANT_U64.unpack(key)
+        if row["state"] in _PLANNED:
+            continue
+        if row["state"] not in _OVER:
+            found = view.get("meta", UNDER_WAY + key) == row["state"].encode()
+        else:
+            ended = ENDED + ENDED_KEY.pack(tenant, row["finished_ms"], campaign)
+            found = row["started_ms"] is None or view.get("meta", ended) is not None
+        if not found:
+            detail = f"no row of meta says that it is {row['state']}"
+            yield Problem("what_runs_is_found", f"campaign {campaign}", detail)
 
 
 def counters_are_the_ledgers(view: Snapshot) -> Iterator[Problem]:
@@ -168,6 +201,7 @@ def accepted_lead_to_their_records(view: Snapshot) -> Iterator[Problem]:
 
 CHECKS: list[Check] = [
     audiences_are_whole,
+    what_runs_is_found,
     counters_are_the_ledgers,
     the_outcome_log_is_whole,
     accepted_lead_to_their_records,
