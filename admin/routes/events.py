@@ -78,8 +78,9 @@ async def _events(request: Request, reads: Reads, caller: Caller, campaign: int,
             seen = reads.now(look, caller.tenant, campaign, since) if newest != commit else None
             commit = newest
             if seen is not None:
-                for move in seen.moves:
-                    yield _event("state", Place(since.position, seen.place.version), move)
+                for left, move in enumerate(seen.moves, 1 - len(seen.moves)):  # all are told only with the last
+                    version = since.version if left else seen.place.version
+                    yield _event("state", Place(since.position, version), move)
                 if seen.moves:
                     said_at = now
                 since, over, counts = seen.place, seen.over, seen.counts

@@ -9,6 +9,7 @@ Touches: the campaign's row and its counters, through one View, so that they are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
@@ -83,6 +84,9 @@ def _eta_s(answer: Mapping[str, Any], live: Mapping[str, Any], now_ms: int) -> i
     return None if opens_ms is None else ceil(max(moving_s, (int(opens_ms) - now_ms) / 1000) + waiting / per_s)
 
 
+_PLACE = re.compile(r"(-1|\d{1,19})\.(-1|\d{1,19})", re.ASCII)  # -1: nothing was told yet
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where somebody who watches a campaign is: the log as far as it is folded, and the version of the row.
@@ -99,10 +103,8 @@ class Place:
     @classmethod
     def parse(cls, text: str) -> Place | None:
         """None for what str() never gave."""
-        position, _, version = text.partition(".")
-        if not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in (position, version)):
-            return None
-        return cls(int(position), int(version))
+        found = _PLACE.fullmatch(text)
+        return cls(int(found[1]), int(found[2])) if found else None
 
 
 @dataclass(frozen=True, slots=True)

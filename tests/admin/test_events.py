@@ -72,7 +72,14 @@ def test_a_broken_stream_goes_on_with_what_was_missed(site: Site, shop: httpx.Cl
         stream = told(answer)
         assert [next(stream)[2]["state"] for _ in range(3)] == ["paused", "running", "paused"]
         assert next(stream)[0] == "progress"
-    assert watch_status(shop, path, "yesterday") == 400
+    with watch(shop, path) as answer:
+        firsts = [next(one)[1] for one in [told(answer)] for _ in range(2)]
+    for last in firsts:  # a stream that broke among its first events
+        with watch(shop, path, last) as answer:
+            stream = told(answer)
+            assert [next(stream)[2]["state"] for _ in range(2)] == ["draft", "running"], "nothing is left out"
+    for wrong in ("yesterday", "-2.4", "1", "1.", "1.2.3", "9" * 20 + ".1"):
+        assert watch_status(shop, path, wrong) == 400, wrong
     assert watch_status(shop, f"{path[:-4]}0000") == 404
 
 
