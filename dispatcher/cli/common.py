@@ -64,6 +64,8 @@ class Call:
             tenants = [one for one in list_tenants(view) if text in (None, one.title)]
         if len(tenants) == 1:
             return int(tenants[0].number)
+        if text is None and not tenants:
+            raise click.UsageError("there is no tenant yet: make one with `volley tenant create`")
         if text is None:
             raise click.UsageError(f"there are {len(tenants)} tenants: say which with --tenant ten_...")
         raise click.UsageError(f"--tenant: {text!r} is no id (ten_...), and the title of {len(tenants) or 'none'}")

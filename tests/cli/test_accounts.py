@@ -84,6 +84,12 @@ def test_a_new_zone_and_region_are_said_with_what_they_reach(volley, data):
     assert (again.json["warnings"], again.err) == ([], "")
 
 
+def test_without_a_tenant_it_says_how_to_make_one(volley, data):
+    said = volley("key", "create", "--title", "shop", "--data", data)
+    assert said.status == 2
+    assert "volley tenant create" in said.err
+
+
 def test_with_two_tenants_the_one_meant_must_be_named(volley, data):
     first, _ = (volley("tenant", "create", name, "--data", data).out.strip() for name in ("A", "B"))
     said = volley("key", "list", "--data", data)
