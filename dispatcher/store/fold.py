@@ -56,7 +56,7 @@ def fold(view: Snapshot, *, budget: int = BUDGET, records: int = PASS_RECORDS) -
     count, following, complete = 0, key, True
     for raw, value in view.buffers("outcome_log", after=U64.pack(key - 1) if key else None):
         position = U64.unpack(raw)[0]
-        if (until and position >= until) or count >= records:
+        if position >= until if until else count >= records:  # a pass ends where it was to, whoever goes on with it
             complete = False
             break
         begin = at if position == key else 0

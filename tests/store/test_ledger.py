@@ -124,6 +124,21 @@ def test_what_is_logged_while_a_pass_is_open_belongs_to_the_next(store):
     assert_same(store, CAMPAIGN, model)
 
 
+def test_a_pass_ends_where_it_was_to_even_when_a_later_step_would_take_less(store):
+    """What its first chunks have already had is not folded into them again. Found by seed 100369 of tests/sim."""
+    model = ReferenceLedger()
+    claims = value_of([Claim(CAMPAIGN, BLOCK - 1, (1, 1))])
+    values = (claims, value_of([Record(CAMPAIGN, Kind.RETRY, BLOCK - 1 + at) for at in (0, 1)]), claims)
+    for position, value in zip(append(store, *values), values, strict=True):
+        fold_value({CAMPAIGN: model}, value, position)
+    records, done = 1 << 20, False
+    while not done:
+        with store.begin_write() as view:
+            _, done = ledger.fold(view, budget=1, records=records)
+        records = 1
+    assert_same(store, CAMPAIGN, model)
+
+
 def test_a_pass_takes_no_more_of_the_log_than_it_may_read_again(store):
     values = [
         value_of([Claim(CAMPAIGN, 10 * no, (1,) * 10), Record(CAMPAIGN, Kind.ACCEPTED, 10 * no)]) for no in range(9)
