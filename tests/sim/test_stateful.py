@@ -104,3 +104,17 @@ TestBooks = Books.TestCase
 TestBooks.settings = settings(
     max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def test_of_a_part_that_was_sent_twice_one_id_may_wait_for_ever(tmp_path: Path):
+    """The SMSC loses that one's receipt; the other's has ended the part. Found by the machine above."""
+    with World(tmp_path, random.Random(0), temper="broken", resends=True) as world:
+        world.connect()
+        world.fill(5)
+        world.commit()
+        world.advance(TIMEOUT_NS)
+        world.tick(world.binds[0])
+        world.settle()
+        least, most = world.ids_that_wait()
+        assert least < world.book.index_live <= most
+        world.judge()
