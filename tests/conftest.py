@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from dispatcher.clock import FakeClock
 from dispatcher.store import Store, open_store
+
+settings.register_profile("suite", deadline=None)  # tests beside take the processor: time is no property
+settings.load_profile("suite")
 
 SLOW = ("tests/test_kill", "tests/fuzz/", "tests/daemon/", "tests/cli/", "tests/sim/", "tests/admin/")
 
