@@ -21,6 +21,7 @@ from dispatcher.records.states import CampaignState, moving
 from dispatcher.store import Store
 from dispatcher.store.layout import ENDED, ENDED_KEY, TENANT, TENANT_U64, UNDER_WAY, USAGE_KEY
 from dispatcher.store.ledger import read_counts
+from dispatcher.store.open_rows import open_rows
 from dispatcher.store.values import unpack
 
 Row = dict[str, Any]
@@ -50,9 +51,10 @@ def under_way(view: View, *states: CampaignState, tenant: int = 0) -> Iterator[t
 
 def known_states(view: View) -> dict[bytes, str]:
     """Key of a campaign -> its state, of all that meta rows know: most of them, without reading theirs."""
-    if view.get("meta", UNDER_WAY) is None:
+    known = open_rows(view, UNDER_WAY)
+    if known is None:
         return {}
-    found = {key[len(UNDER_WAY) :]: state.decode() for key, state in view.range("meta", UNDER_WAY)}
+    found = {key: state.decode() for key, state in known}
     for key, state in view.range("meta", ENDED):
         tenant, _, campaign = ENDED_KEY.unpack(key[len(ENDED) :])
         found[TENANT_U64.pack(tenant, campaign)] = state.decode()
@@ -62,7 +64,7 @@ def known_states(view: View) -> dict[bytes, str]:
 def note_all_under_way(store: Store) -> None:
     """At a dispatcher's start: those of a store from a version that read every campaign instead."""
     with store.snapshot() as view:
-        if view.get("meta", UNDER_WAY) is not None:
+        if open_rows(view, UNDER_WAY) is not None:
             return
         changes = Changes()
         for tenant, campaign, row in under_way(view):
@@ -104,14 +106,14 @@ def _note_ended(changes: Changes, tenant: int, campaign: int, row: Row) -> None:
 
 
 def _rows(view: View, of: bytes, states: tuple[CampaignState, ...]) -> Iterator[tuple[bytes, bytes]]:
-    if view.get("meta", UNDER_WAY) is None:
+    known = open_rows(view, UNDER_WAY, of)
+    if known is None:
         yield from view.range("campaigns", of)
         return
     wanted = {state.encode() for state in states}
-    for key, state in view.range("meta", UNDER_WAY + of):
-        name = key[len(UNDER_WAY) :]
-        if name and (state in wanted or not wanted) and (octets := view.get("campaigns", name)) is not None:
-            yield name, octets
+    for key, state in known:
+        if (state in wanted or not wanted) and (octets := view.get("campaigns", key)) is not None:
+            yield key, octets
 
 
 def _archives(view: View, tenant: int, campaign: int, row: Row) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from dispatcher.records.changes import Changes, View
 from dispatcher.store.layout import TENANT_U64
+from dispatcher.store.open_rows import open_rows
 from dispatcher.store.values import pack, unpack
 
 _PREFIX = b"job"
@@ -28,10 +29,9 @@ def put_job_row(changes: Changes, tenant: int, job: int, row: dict[str, Any]) ->
 
 def open_jobs(view: View) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """(tenant, import id, row) of those for which there is, or will be, something to do."""
-    rows = view.range("imports")
-    if view.get("meta", _PREFIX) is not None:
-        keys = (key[len(_PREFIX) :] for key, _ in view.range("meta", _PREFIX) if key != _PREFIX)
-        rows = ((key, row) for key in keys if (row := view.get("imports", key)) is not None)
+    known, rows = open_rows(view, _PREFIX), view.range("imports")
+    if known is not None:
+        rows = ((key, row) for key, _ in known if (row := view.get("imports", key)) is not None)
     for key, octets in rows:
         yield *TENANT_U64.unpack(key), unpack(octets)
 
@@ -47,7 +47,7 @@ def are_open(jobs: Iterable[tuple[int, int]]) -> Changes:
 
 def are_noted(view: View) -> bool:
     """Whether a start has looked at every row."""
-    return view.get("meta", _PREFIX) is not None
+    return open_rows(view, _PREFIX) is not None
 
 
 def close_jobs(changes: Changes, jobs: Iterable[tuple[int, int]]) -> None:

@@ -18,21 +18,22 @@ from dispatcher.records.changes import Changes, View
 from dispatcher.store.blocks import blocks_of, next_member_no, stored_array, stored_kind, write_block
 from dispatcher.store.columns import COMMIT_OCTETS, ColumnKind
 from dispatcher.store.layout import TENANT_U16
+from dispatcher.store.open_rows import open_rows
 from dispatcher.tenants.tenant import tenant_numbers
 
 
 def widening(view: View) -> list[int]:
     """Tenants with a field that is being widened; every tenant, before looked_at_all."""
-    if view.get("meta", WIDENING) is None:
+    known = open_rows(view, WIDENING)
+    if known is None:
         return tenant_numbers(view)
-    keys = (key[len(WIDENING) :] for key, _ in view.range("meta", WIDENING) if key != WIDENING)
-    return sorted({TENANT_U16.unpack(key)[0] for key in keys})
+    return sorted({TENANT_U16.unpack(key)[0] for key, _ in known})
 
 
 def looked_at_all(view: View) -> tuple[Changes, None]:
     """Each tenant that `widening` gave was widened."""
     changes = Changes()
-    if view.get("meta", WIDENING) is None:
+    if open_rows(view, WIDENING) is None:
         changes.put("meta", WIDENING, b"")
     return changes, None
 
